@@ -1,0 +1,145 @@
+# drover: build, test, install.  `make help` lists the targets.
+#
+# Objects go to $(B): build/ by default, build/san-… for sanitizer builds, so that no two configurations mix.
+# A source file is found by its folder: add foo.c to common/, vmm/, migrate/ or cli/ and it is built;
+# add test_foo.c to tests/unit/ or a program to tests/e2e/ and `make check` runs it.
+
+VERSION := 0.1.0
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+SANITIZE ?=
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring clang,$(CC)),-clang)
+B := build$(if $(config),/$(patsubst -%,%,$(config)))
+
+# `make deps` must work before any library is there, so the libraries are looked up only when compiling.
+PACKAGES := libssh jansson liblz4 libxxhash
+PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
+LIBS_VM = $(shell pkg-config --libs jansson) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4) -lpthread
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
+CPPFLAGS += -I. -D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -DDROVER_LIBEXEC='"$(PREFIX)/libexec/drover"' -DXXH_INLINE_ALL
+ifeq ($(SANITIZE),)
+CFLAGS ?= -O2 -g
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+else
+CFLAGS ?= -O1 -g
+HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+endif
+ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(HARDEN) $(CFLAGS) -MMD -MP
+LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+
+.PHONY: all build deps check unit e2e bench demo soak fuzz install uninstall format lint clean help
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+all: deps
+	@$(MAKE) --no-print-directory build
+
+# ---- libraries and programs -------------------------------------------------------------------------------
+LIB_DIRS := common vmm migrate
+lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
+$(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
+LIBS_ALL := $(foreach d,migrate vmm common,$(B)/lib$(d).a)
+
+build: $(B)/drover $(B)/drover-vm
+
+$(B)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $(filter %.o,$^)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+
+CLI_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
+$(B)/drover: $(CLI_OBJS) $(LIBS_ALL)
+	$(CC) -o $@ $(CLI_OBJS) $(LIBS_ALL) $(LDFLAGS_ALL) $(LIBS_CLI)
+
+# The VM process is a program of its own: it links no network library at all.
+$(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libcommon.a
+	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_VM)
+
+# ---- tests ------------------------------------------------------------------------------------------------
+-include tests/guest/guest.mk
+
+TESTLIB_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
+$(B)/libtest.a: $(TESTLIB_OBJS)
+UNIT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+E2E_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
+BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+
+$(UNIT_TESTS) $(E2E_TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
+	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
+
+GUEST := $(B)/guest/testguest.elf $(B)/guest/testguest.bzImage
+
+check: deps
+	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
+	@B=$(B) tests/run $(UNIT_TESTS) $(E2E_TESTS)
+
+unit: deps
+	@$(MAKE) --no-print-directory build $(UNIT_TESTS)
+	@B=$(B) tests/run $(UNIT_TESTS)
+
+e2e: deps
+	@$(MAKE) --no-print-directory build $(E2E_TESTS) $(GUEST)
+	@B=$(B) tests/run $(E2E_TESTS)
+
+bench: deps
+	@tools/deps.sh bench
+	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
+	@B=$(B) tests/bench/run $(BENCHES)
+
+demo: deps
+	@$(MAKE) --no-print-directory build $(GUEST)
+	@B=$(B) tests/demo
+
+# ---- chores -----------------------------------------------------------------------------------------------
+deps:
+	@tools/deps.sh build test
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format:
+	@tools/deps.sh lint
+	clang-format -i $(C_FILES)
+
+lint:
+	@tools/deps.sh lint
+	clang-format --dry-run --Werror $(C_FILES)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability -I. $(filter-out tests/guest/%,$(filter %.c,$(C_FILES)))
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
+	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
+	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
+	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make            install missing packages, build build/drover'
+	@echo 'make demo       move a running guest from one host to another over SSH'
+	@echo 'make check      all tests (DROVER_TEST_KVM=require: fail rather than skip without KVM)'
+	@echo 'make unit|e2e   a part of them'
+	@echo 'make bench      drover beside QEMU, medians and ratios, JSON under build/bench/'
+	@echo 'make deps       install missing Debian packages (what the above do first)'
+	@echo 'make install    PREFIX=/usr/local DESTDIR='
+	@echo 'make format|lint|clean'
+	@echo 'SANITIZE=address,undefined and CC=clang build in folders of their own'
+
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)

@@ -1,0 +1,40 @@
+/* io.h: small helpers over file descriptors and clocks. */
+#ifndef COMMON_IO_H
+#define COMMON_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only at
+ * the end of the file), or -1 with errno.  Retries EINTR. */
+ssize_t io_read_full(int fd, void *data, size_t len);
+/* io_write_full(fd, data, len): write all of it.  Returns 0, or -1 with errno.  Retries EINTR; a descriptor
+ * that does not block is waited for. */
+int io_write_full(int fd, const void *data, size_t len);
+
+enum { IO_MAX_FDS = 8 };
+/* io_send(socket, data, len, fds, nfds): one message with descriptors on a UNIX socket (SOCK_SEQPACKET).
+ * Returns 0, or -1 with errno (EPIPE rather than SIGPIPE).  The descriptors stay the caller's. */
+int io_send(int socket, const void *data, size_t len, const int *fds, size_t nfds);
+/* io_receive(socket, data, cap, fds, &nfds): one message; *nfds is how many fit fds[] (IO_MAX_FDS) on return.
+ * Returns its length, 0 at the end of the connection, or -1 with errno (EMSGSIZE: larger than cap; its
+ * descriptors were closed).  The descriptors, close-on-exec, become the caller's. */
+ssize_t io_receive(int socket, void *data, size_t cap, int fds[IO_MAX_FDS], size_t *nfds);
+
+/* io_replace_file(path, data, len): the file has the new content or, whatever happens, the old one; durable
+ * (file and folder synced) on return.  Returns 0 or -1 with errno. */
+int io_replace_file(const char *path, const void *data, size_t len);
+/* io_read_file(path, cap, &data, &len): a whole regular file of at most cap bytes, NUL after its end; the
+ * caller frees data.  Returns 0 or -1 with errno (EFBIG: larger). */
+int io_read_file(const char *path, size_t cap, void **data, size_t *len);
+/* io_mkdirs(path, mode): the folder and those above it.  Returns 0 or -1 with errno. */
+int io_mkdirs(const char *path, mode_t mode);
+
+/* io_close(&fd): close it unless it is -1, and set it to -1. */
+void io_close(int *fd);
+
+uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
+uint64_t clock_real_ns(void); /* CLOCK_REALTIME, for what is compared between hosts */
+
+#endif

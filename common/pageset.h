@@ -1,0 +1,42 @@
+/* pageset.h: a set of page numbers in memory that processes share.
+ *
+ * Two levels of bits: one bit a page, and one summary bit for each 64-bit word of those, so that taking the
+ * members out costs O(members + size/4096 words), not O(size).  One or more threads may add while one takes:
+ * bits move with atomic operations, and an add is either seen by the take that runs or left for the next one,
+ * never lost.  Lives in a memfd, so that the VM process fills it and the mover drains it. */
+#ifndef COMMON_PAGESET_H
+#define COMMON_PAGESET_H
+
+#include "common/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pageset {
+	uint64_t pages;    /* page numbers are 0 .. pages-1 */
+	uint64_t *words;   /* bit p%64 of word p/64: page p is a member */
+	uint64_t *summary; /* bit w%64 of word w/64: word w may be non-zero (never clear while it is) */
+	size_t map_len;
+	int fd; /* the memfd; owned */
+};
+
+/* pageset_create(set, pages, err): an empty set in a new memfd.  pageset_map(set, fd, pages, err): the set that
+ * another process made; checks that the file is large enough for `pages`, takes fd over on success only.
+ * Both return 0 or -1 with *err.  pageset_close frees; harmless on a zeroed struct. */
+int pageset_create(struct pageset *set, uint64_t pages, struct err *err);
+int pageset_map(struct pageset *set, int fd, uint64_t pages, struct err *err);
+void pageset_close(struct pageset *set);
+
+/* pageset_add(set, page): returns true when it was not a member before.  A page past the end is ignored. */
+bool pageset_add(struct pageset *set, uint64_t page);
+/* pageset_add_range(set, first, count): clipped at the end of the set.  Returns how many were new. */
+uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
+bool pageset_has(const struct pageset *set, uint64_t page);
+/* pageset_take(set, &cursor, pages, max): remove up to max members at or above *cursor, lowest first, and put
+ * their numbers into pages[].  Advances *cursor past them.  Returns how many; 0: none at or above the cursor. */
+size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size_t max);
+/* pageset_count(set): members now (walks the summary). */
+uint64_t pageset_count(const struct pageset *set);
+void pageset_clear(struct pageset *set);
+
+#endif

@@ -1,0 +1,30 @@
+/* paths.h: where drover keeps things on a host.
+ *
+ * state: $DROVER_STATE, else /var/lib/drover (root), else $XDG_STATE_HOME/drover, else ~/.local/state/drover
+ * run:   $DROVER_RUN, else /run/drover (root), else $XDG_RUNTIME_DIR/drover, else /tmp/drover-UID
+ *
+ *   <state>/vms/NAME/           one folder a VM that this host knows
+ *   <state>/vms/NAME/lock       locked (flock) by the VM process while it lives
+ *   <state>/vms/NAME/handover   the hand-over ledger (vmm/ledger.h)
+ *   <state>/vms/NAME/console.log
+ *   <run>/vms/NAME.sock         control socket of the VM process */
+#ifndef COMMON_PATHS_H
+#define COMMON_PATHS_H
+
+#include "common/err.h"
+
+enum { PATHS_MAX = 4096 };
+
+/* Each fills path[PATHS_MAX] and returns 0, or -1 with *err (no home folder, too long; for the socket: longer
+ * than a UNIX socket address holds, with the remedy).  They create nothing. */
+int paths_state(char path[PATHS_MAX], struct err *err);
+int paths_run(char path[PATHS_MAX], struct err *err);
+int paths_vm_dir(const char *name, char path[PATHS_MAX], struct err *err);
+int paths_vm_file(const char *name, const char *file, char path[PATHS_MAX], struct err *err);
+int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err);
+
+/* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else in
+ * ../libexec/drover from it, else in the installed libexec folder. */
+int paths_helper(const char *program, char path[PATHS_MAX], struct err *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* config.h: what a VM is, before it runs: the one description that `drover run`, the hand-over and the VM
+ * process share.  It travels as JSON. */
+#ifndef VMM_CONFIG_H
+#define VMM_CONFIG_H
+
+#include "common/err.h"
+#include <jansson.h>
+#include <stdint.h>
+
+enum {
+	CONFIG_MAX_CPUS = 64,
+	CONFIG_NAME_MAX = 63,
+	CONFIG_UUID_LEN = 36,
+	CONFIG_CMDLINE_MAX = 2047, /* Linux's COMMAND_LINE_SIZE less the NUL */
+};
+#define CONFIG_MIN_MEMORY (4ull << 20)
+#define CONFIG_MAX_MEMORY (4ull << 40)
+
+enum dirty_mode {
+	DIRTY_AUTO,   /* the ring where KVM has it, else the bitmap */
+	DIRTY_RING,   /* KVM_CAP_DIRTY_LOG_RING */
+	DIRTY_BITMAP, /* KVM_GET_DIRTY_LOG with manual protect */
+};
+
+struct vm_config {
+	char name[CONFIG_NAME_MAX + 1];
+	char uuid[CONFIG_UUID_LEN + 1]; /* identity: stays the same on every host; made once by config_new_uuid */
+	uint64_t memory_bytes;          /* a multiple of 4096 */
+	unsigned cpus;
+	enum dirty_mode dirty_mode;
+	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
+	char *kernel;
+	char *initrd;  /* or NULL */
+	char *cmdline; /* or NULL */
+};
+
+/* config_to_json: a new reference.  config_from_json(json, config, err): checks every field (name, uuid form,
+ * memory and cpu bounds, lengths); on failure *config is left empty.  config_free frees what it holds. */
+json_t *config_to_json(const struct vm_config *config);
+int config_from_json(const json_t *json, struct vm_config *config, struct err *err);
+void config_free(struct vm_config *config);
+/* config_check(config, err): the checks of config_from_json on a struct filled from options. */
+int config_check(const struct vm_config *config, struct err *err);
+/* config_new_uuid: a random (version 4) UUID from getrandom. */
+void config_new_uuid(char uuid[CONFIG_UUID_LEN + 1]);
+/* config_uuid_valid: the 8-4-4-4-12 lower-case form. */
+int config_uuid_valid(const char *uuid);
+
+#endif

@@ -1,0 +1,41 @@
+/* control.h: the client's side of a VM process's control socket (docs/control.md).
+ *
+ * SOCK_SEQPACKET: one JSON object a packet, at most CONTROL_MAX bytes.  A request {"id", "cmd", …} is answered
+ * by {"id", "ok": {…}} or {"id", "error": {"kind", "message"}}; descriptors travel with the packet that names
+ * them.  After "subscribe" events {"event", …} come between answers. */
+#ifndef VMM_CONTROL_H
+#define VMM_CONTROL_H
+
+#include "common/err.h"
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CONTROL_MAX = 65536, CONTROL_MAX_FDS = 4 };
+
+struct control {
+	int fd;
+	uint64_t next_id;
+	json_t *events; /* array: events that arrived while an answer was awaited */
+};
+
+/* control_connect(control, name, err): ERR_STATE with a remedy when no VM of that name runs here. */
+int control_connect(struct control *control, const char *name, struct err *err);
+/* control_adopt(control, fd): speak over a connected socket (serve and the VM process that it started). */
+void control_adopt(struct control *control, int fd);
+void control_close(struct control *control);
+
+/* control_call(control, request, timeout_ms, reply, fds, &nfds, err): send request (reference stolen; "id" is
+ * added) and wait for its answer.  On 0 *reply is a new reference to the "ok" object (reply may be NULL); fds
+ * received with it go to fds[CONTROL_MAX_FDS] (NULL: closed).  The VM's own refusal gives -1 with its kind and
+ * words; a closed socket gives ERR_LINK "the VM process ended".  timeout_ms -1 waits for ever. */
+int control_call(struct control *control, json_t *request, int timeout_ms, json_t **reply, int *fds, size_t *nfds,
+		 struct err *err);
+/* control_call_fd: the same with one descriptor sent along (borrowed). */
+int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
+		    struct err *err);
+/* control_event(control, timeout_ms, err): the next event, a new reference; NULL with ERR_NONE on timeout, or with
+ * ERR_LINK when the VM process ended. */
+json_t *control_event(struct control *control, int timeout_ms, struct err *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* ledger.h: what a host has promised about a VM, on disk before it matters.
+ *
+ * (term, epoch) orders all states of a VM that can be legitimate; a hand-over begins a new term.  The ledger is
+ * the file that makes "at most one running copy" survive a crash of this host or of any process on it:
+ *
+ *   running      this host runs the VM under `term`
+ *   intent       this host runs it under `term`, or has allowed `peer` to start it under term + 1: only the
+ *                peer knows (session tells it which attempt is meant)
+ *   handed-over  `peer` runs it under `term`; this host must not
+ *   incoming     a received copy is being made here for `term`; it may start only on commit
+ *   refused      this host will never start the VM under a term up to `term`
+ *   stopped      it ended here under `term`; nothing runs
+ *
+ * One file of two 512-byte slots written in turn (the older one is overwritten, then synced), each with a
+ * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without a
+ * journal commit.  Only the holder of the VM's lock writes. */
+#ifndef VMM_LEDGER_H
+#define VMM_LEDGER_H
+
+#include "common/err.h"
+#include "vmm/config.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum ledger_state {
+	LEDGER_NONE = 0, /* no file, or an empty one */
+	LEDGER_RUNNING,
+	LEDGER_INTENT,
+	LEDGER_HANDED_OVER,
+	LEDGER_INCOMING,
+	LEDGER_REFUSED,
+	LEDGER_STOPPED,
+};
+
+enum { LEDGER_SESSION_LEN = 32, LEDGER_PEER_MAX = 255 };
+
+struct ledger_record {
+	enum ledger_state state;
+	char uuid[CONFIG_UUID_LEN + 1];
+	uint64_t term;
+	char session[LEDGER_SESSION_LEN + 1]; /* hex; which hand-over attempt; "" where none */
+	char peer[LEDGER_PEER_MAX + 1];       /* ssh URL of the other host; "" where unknown */
+};
+
+struct ledger {
+	int dir_fd;
+	int lock_fd; /* holds the flock */
+	int fd;
+	uint64_t sequence;
+	struct ledger_record now;
+};
+
+/* ledger_open(ledger, name, err): make the VM's folder if need be, take its lock and read the record.
+ * Fails with ERR_STATE when another process holds the lock (its VM lives), ERR_INPUT when both slots are
+ * damaged.  ledger_close drops the lock (so does the death of the process). */
+int ledger_open(struct ledger *ledger, const char *name, struct err *err);
+void ledger_close(struct ledger *ledger);
+
+/* ledger_write(ledger, record, err): durable on return.  On failure the old record still holds. */
+int ledger_write(struct ledger *ledger, const struct ledger_record *record, struct err *err);
+
+/* ledger_peek(name, record, locked, err): read without the lock (for list and status).  *locked: a VM process
+ * lives.  A VM that this host does not know gives LEDGER_NONE. */
+int ledger_peek(const char *name, struct ledger_record *record, bool *locked, struct err *err);
+
+const char *ledger_state_name(enum ledger_state state);
+
+#endif
