@@ -4,7 +4,7 @@
  * the file that makes "at most one running copy" survive a crash of this host or of any process on it:
  *
  *   running      this host runs the VM under `term`
- *   intent       this host runs it under `term`, or has allowed `peer` to start it under term + 1: only the
+ *   intent       this host runs it under `term`, or has allowed `peer` to start it under `next_term`: only the
  *                peer knows (session tells it which attempt is meant)
  *   handed-over  `peer` runs it under `term`; this host must not
  *   incoming     a received copy is being made here for `term`; it may start only on commit
@@ -38,6 +38,7 @@ struct ledger_record {
 	enum ledger_state state;
 	char uuid[CONFIG_UUID_LEN + 1];
 	uint64_t term;
+	uint64_t next_term; /* intent only, else 0 */
 	char session[LEDGER_SESSION_LEN + 1]; /* hex; which hand-over attempt; "" where none */
 	char peer[LEDGER_PEER_MAX + 1];       /* ssh URL of the other host; "" where unknown */
 };
