@@ -16,7 +16,8 @@ struct buf {
  * since buffers are small and bounded by their users. */
 void buf_free(struct buf *buf);
 void buf_clear(struct buf *buf); /* length 0, memory kept */
-/* buf_reserve(buf, len): make room for len more bytes; returns where they go (not yet counted in buf->len). */
+/* buf_reserve(buf, len): make room for len more bytes; returns where they go (not yet counted in buf->len).
+ */
 void *buf_reserve(struct buf *buf, size_t len);
 void buf_put(struct buf *buf, const void *data, size_t len);
 void buf_put_u8(struct buf *buf, uint8_t value);

@@ -25,7 +25,8 @@ struct err {
 
 /* err_set(err, kind, format, …): fill *err (which may be NULL: then nothing is kept).  Always returns -1, so
  * that `return err_set(…)` is the failure return. */
-int err_set(struct err *err, enum err_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, enum err_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* err_sys(err, format, …): as err_set with ERR_SYSTEM; appends ": " and the text of the present errno. */
 int err_sys(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -33,7 +34,8 @@ int err_sys(struct err *err, const char *format, ...) __attribute__((format(prin
 /* err_context(err, format, …): put "<formatted>: " before the text that *err has.  Returns -1. */
 int err_context(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* err_exit_status(err): the exit status of a command that ends with this error: 2 usage, 3 no KVM, 1 others. */
+/* err_exit_status(err): the exit status of a command that ends with this error: 2 usage, 3 no KVM, 1 others.
+ */
 int err_exit_status(const struct err *err);
 
 /* err_kind_name, err_kind_from_name: the word for a kind on the wire ("refused", …) and back; an unknown word

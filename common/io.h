@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only at
- * the end of the file), or -1 with errno.  Retries EINTR. */
+/* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only
+ * at the end of the file), or -1 with errno.  Retries EINTR. */
 ssize_t io_read_full(int fd, void *data, size_t len);
 /* io_write_full(fd, data, len): write all of it.  Returns 0, or -1 with errno.  Retries EINTR; a descriptor
  * that does not block is waited for. */

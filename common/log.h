@@ -1,5 +1,5 @@
-/* log.h: one line a message on stderr, "program: text"; a level from $DROVER_LOG (error, warning, info, debug;
- * warning unless set).  For the long-lived processes; commands report their errors through cli/. */
+/* log.h: one line a message on stderr, "program: text"; a level from $DROVER_LOG (error, warning, info,
+ * debug; warning unless set).  For the long-lived processes; commands report their errors through cli/. */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
@@ -11,9 +11,9 @@ void log_open(const char *program);
  * formatted are shown as '?', since parts of it may come from a guest or the wire. */
 void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
+#define log_error(...)   log_at(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_at(LOG_WARNING, __VA_ARGS__)
-#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_at(LOG_DEBUG, __VA_ARGS__)
 
 #endif

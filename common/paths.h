@@ -23,7 +23,8 @@ int paths_vm_dir(const char *name, char path[PATHS_MAX], struct err *err);
 int paths_vm_file(const char *name, const char *file, char path[PATHS_MAX], struct err *err);
 int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err);
 
-/* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else in
+/* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else
+ * in
  * ../libexec/drover from it, else in the installed libexec folder. */
 int paths_helper(const char *program, char path[PATHS_MAX], struct err *err);
 

@@ -20,8 +20,8 @@ const char *units_format_size(uint64_t bytes, char text[16]);
 /* units_format_duration(ns, text): "350 us", "12.3 ms", "4.2 s", "3 min 20 s". */
 const char *units_format_duration(uint64_t ns, char text[24]);
 
-/* units_name_valid(name): a VM's name: 1 to 63 of a-z A-Z 0-9 . _ - beginning with a letter or digit, so that it
- * is safe as a file name, in a shell and in a log. */
+/* units_name_valid(name): a VM's name: 1 to 63 of a-z A-Z 0-9 . _ - beginning with a letter or digit, so that
+ * it is safe as a file name, in a shell and in a log. */
 bool units_name_valid(const char *name);
 
 #endif

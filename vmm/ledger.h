@@ -1,19 +1,18 @@
 /* ledger.h: what a host has promised about a VM, on disk before it matters.
  *
- * (term, epoch) orders all states of a VM that can be legitimate; a hand-over begins a new term.  The ledger is
- * the file that makes "at most one running copy" survive a crash of this host or of any process on it:
+ * (term, epoch) orders all states of a VM that can be legitimate; a hand-over begins a new term.  The ledger
+ * is the file that makes "at most one running copy" survive a crash of this host or of any process on it:
  *
  *   running      this host runs the VM under `term`
- *   intent       this host runs it under `term`, or has allowed `peer` to start it under `next_term`: only the
- *                peer knows (session tells it which attempt is meant)
- *   handed-over  `peer` runs it under `term`; this host must not
- *   incoming     a received copy is being made here for `term`; it may start only on commit
+ *   intent       this host runs it under `term`, or has allowed `peer` to start it under `next_term`: only
+ * the peer knows (session tells it which attempt is meant) handed-over  `peer` runs it under `term`; this
+ * host must not incoming     a received copy is being made here for `term`; it may start only on commit
  *   refused      this host will never start the VM under a term up to `term`
  *   stopped      it ended here under `term`; nothing runs
  *
  * One file of two 512-byte slots written in turn (the older one is overwritten, then synced), each with a
- * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without a
- * journal commit.  Only the holder of the VM's lock writes. */
+ * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without
+ * a journal commit.  Only the holder of the VM's lock writes. */
 #ifndef VMM_LEDGER_H
 #define VMM_LEDGER_H
 
@@ -38,7 +37,7 @@ struct ledger_record {
 	enum ledger_state state;
 	char uuid[CONFIG_UUID_LEN + 1];
 	uint64_t term;
-	uint64_t next_term; /* intent only, else 0 */
+	uint64_t next_term;                   /* intent only, else 0 */
 	char session[LEDGER_SESSION_LEN + 1]; /* hex; which hand-over attempt; "" where none */
 	char peer[LEDGER_PEER_MAX + 1];       /* ssh URL of the other host; "" where unknown */
 };

@@ -1,0 +1,80 @@
+/* move.h: move a running VM to another host, and find out how a broken hand-over ended. */
+#ifndef MIGRATE_MOVE_H
+#define MIGRATE_MOVE_H
+
+#include "common/err.h"
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MOVE_MAX_ROUNDS = 64 };
+
+struct move_options {
+	const char *vm;
+	const char *url;            /* ssh://[user@]host[:port] */
+	const char *identity;       /* private key file, or NULL: agent and the user's defaults */
+	const char *known_hosts;    /* file, or NULL: the user's default */
+	const char *remote_command; /* NULL: "drover serve" */
+	uint64_t downtime_ns;       /* budget for the pause */
+	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
+	const volatile sig_atomic_t *cancel;
+};
+
+struct move_round {
+	uint64_t pages;    /* that were to send, zero pages included */
+	uint64_t bytes;    /* on the stream, before encryption */
+	uint64_t ns;       /* until acknowledged */
+	unsigned throttle; /* percent, while it was sent */
+};
+
+enum move_phase { MOVE_CONNECT, MOVE_PREPARE, MOVE_COPY, MOVE_SWITCH, MOVE_ASK, MOVE_DONE };
+
+/* What a terminal or a log wants to know; called at most about ten times a second and at each phase change.
+ */
+struct move_progress {
+	enum move_phase phase;
+	unsigned round;       /* from 1 */
+	uint64_t pages_left;  /* of this round */
+	uint64_t pages_total; /* of this round */
+	uint64_t bytes_sent;  /* so far */
+	uint64_t bytes_per_s; /* guest memory covered, of late */
+	uint64_t dirty_bytes_per_s;
+	unsigned throttle;
+	uint64_t eta_ns; /* to the end of the move; 0 unknown */
+};
+
+struct move_observer {
+	void *arg;
+	void (*progress)(void *arg, const struct move_progress *progress); /* or NULL */
+	void (*notice)(void *arg, const char *sentence); /* what the user should know; or NULL */
+};
+
+struct move_report {
+	uint64_t total_ns;    /* from the start of the connection until the destination said "started" */
+	uint64_t downtime_ns; /* from asking for the pause until then: an upper bound of what the guest saw */
+	uint64_t forecast_ns; /* of total_ns, made when 1/16 of the first round was through */
+	uint64_t forecast_downtime_ns;
+	unsigned rounds; /* the last one, in the pause, included */
+	struct move_round round[MOVE_MAX_ROUNDS];
+	uint64_t pages_sent;   /* each time that a page was sent counts */
+	uint64_t zero_pages;   /* of these, as a few bytes */
+	uint64_t bytes_sent;   /* on the stream, before encryption */
+	uint64_t wire_mbps;    /* megabits a second on the stream, over all rounds */
+	unsigned max_throttle; /* percent */
+	uint64_t term;         /* under which the guest runs now */
+};
+
+/* move_vm(options, observer, report, err): returns 0 when the guest runs on the other host and the VM process
+ * here has ended; -1 with *err when it runs on here (or as *err says: kind ERR_STATE with the word "pending"
+ * in the sentence when the outcome could not be learnt; `drover resolve` goes on from there).  Runs in the
+ * calling thread; SIGPIPE must be ignored. */
+int move_vm(const struct move_options *options, const struct move_observer *observer,
+	    struct move_report *report, struct err *err);
+
+/* move_resolve(options, observer, started, err): ask the peer of a pending hand-over how it ended
+ * (options->url may be NULL: the recorded peer) and tell the VM process, which ends (*started true) or
+ * resumes. */
+int move_resolve(const struct move_options *options, const struct move_observer *observer, bool *started,
+		 struct err *err);
+
+#endif
