@@ -3,6 +3,7 @@
 #include "common/fault.h"
 #include "common/io.h"
 #include "common/jobj.h"
+#include "common/units.h"
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/pages.h"
