@@ -1,0 +1,177 @@
+/* A failure at every named step of a move, on both sides.  After each one there must be exactly one copy of the
+ * guest that runs (a pending one is resolved first), its memory must be what it wrote, and the other host must have
+ * nothing left that could ever start.  Only the death of the VM process that owns the guest may take the guest
+ * down, and then it runs nowhere. */
+#include "common/fault.h"
+#include "tests/lib/host.h"
+#include "tests/lib/need.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GUEST "fill=8M dirty=20 report=20"
+
+static struct {
+	char folder[HOST_PATH];
+	struct sshd sshd;
+	struct host a, b;
+} world;
+
+static bool is_of(const char *point, const char *side)
+{
+	return !strncmp(point, side, strlen(side)) && point[strlen(side)] == '.';
+}
+
+/* Where the guest can be after the fault. */
+struct aftermath {
+	char a[16], b[16];
+};
+
+/* Until both sides have noticed, and the question of a pending hand-over is answered. */
+static struct aftermath settle(const char *vm)
+{
+	struct aftermath after;
+	char output[HOST_OUTPUT];
+
+	host_wait_state(&world.a, vm, "running pending none");
+	host_state(&world.a, vm, after.a);
+	if (!strcmp(after.a, "pending")) {
+		struct command *command = calloc(1, sizeof(*command));
+		int status;
+
+		command_start(command, &world.a, NULL, host_resolve_argv(&world.sshd, &world.b, vm));
+		status = command_wait(command);
+		if (status)
+			fail_msg("resolve: status %d: %s", status, command->output);
+		free(command);
+		host_wait_state(&world.a, vm, "running none");
+		host_state(&world.a, vm, after.a);
+	}
+	host_wait_state(&world.b, vm, "running none");
+	host_state(&world.b, vm, after.b);
+	(void)output;
+	return after;
+}
+
+static uint64_t last_seq(const struct host *host, const char *vm)
+{
+	struct guest_report reports[2048];
+	size_t n = host_reports(host, vm, reports, 2048);
+
+	return n > 0 ? reports[n - 1].seq : 0;
+}
+
+static void check_runs(const struct host *host, const char *vm, const char *what)
+{
+	uint64_t a = last_seq(&world.a, vm), b = last_seq(&world.b, vm);
+	struct guest_report report = host_wait_report(host, vm, (a > b ? a : b) + 2);
+
+	if (report.errors)
+		fail_msg("%s: the guest on %s reports errors", what, host->name);
+}
+
+static void one_fault(const char *point, const char *action)
+{
+	bool remote = is_of(point, "serve") || is_of(point, "dest"), source = is_of(point, "source");
+	char what[96], vm[32] = "g";
+	struct command *command = calloc(1, sizeof(*command));
+	struct aftermath after;
+	bool on_a, on_b;
+	int status;
+
+	snprintf(what, sizeof(what), "%s=%s", point, action);
+	host_run_guest(&world.a, vm, "32M", source ? what : NULL, GUEST);
+	command_start(command, &world.a, is_of(point, "mover") ? what : NULL,
+		      host_migrate_argv(&world.sshd, &world.b, vm, remote ? what : NULL));
+	status = command_wait(command);
+	after = settle(vm);
+	on_a = !strcmp(after.a, "running");
+	on_b = !strcmp(after.b, "running");
+	print_message("  %-28s migrate %3d, A %s, B %s\n", what, status, after.a, after.b);
+	if (on_a && on_b)
+		fail_msg("%s: two copies run; %s", what, command->output);
+	if (!on_a && !on_b && !source)
+		fail_msg("%s: no copy is left; %s", what, command->output);
+	if (on_a || on_b)
+		check_runs(on_a ? &world.a : &world.b, vm, what);
+	if (on_a && status == 0)
+		fail_msg("%s: migrate says that it moved the guest, which runs on A", what);
+	if (on_a)
+		host_must(&world.a, "stop", vm, NULL);
+	if (on_b)
+		host_must(&world.b, "stop", vm, NULL);
+	host_wait_state(&world.a, vm, "none");
+	host_wait_state(&world.b, vm, "none");
+	host_must(&world.a, "forget", "--force", vm, NULL);
+	host_drover(&world.b, command->output, "forget", "--force", vm, NULL);
+	free(command);
+}
+
+#define FAULT_NAME(id, name) name,
+static const char *const points[] = {FAULT_POINTS(FAULT_NAME)};
+enum { POINTS = sizeof(points) / sizeof(points[0]) };
+
+static void kill_at_every_step(void **state)
+{
+	(void)state;
+	need_kvm();
+	for (int i = 0; i < POINTS; i++)
+		one_fault(points[i], "kill");
+}
+
+static void cut_the_link_at_every_step(void **state)
+{
+	(void)state;
+	need_kvm();
+	for (int i = 0; i < POINTS; i++)
+		if (is_of(points[i], "mover") || is_of(points[i], "serve"))
+			one_fault(points[i], "cut");
+}
+
+static void a_step_that_the_system_refuses(void **state)
+{
+	(void)state;
+	need_kvm();
+	for (int i = 0; i < POINTS; i++)
+		if (is_of(points[i], "mover") || is_of(points[i], "serve"))
+			one_fault(points[i], "error");
+}
+
+static int build_world(void **state)
+{
+	(void)state;
+	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	assert_non_null(mkdtemp(world.folder));
+	sshd_start(world.folder, &world.sshd);
+	host_open(&world.a, world.folder, "a");
+	host_open(&world.b, world.folder, "b");
+	return 0;
+}
+
+static int end_world(void **state)
+{
+	char command[HOST_PATH + 16];
+
+	(void)state;
+	host_close(&world.a);
+	host_close(&world.b);
+	sshd_stop(&world.sshd);
+	snprintf(command, sizeof(command), "rm -rf '%s'", world.folder);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(kill_at_every_step),
+	    cmocka_unit_test(cut_the_link_at_every_step),
+	    cmocka_unit_test(a_step_that_the_system_refuses),
+	};
+
+	return cmocka_run_group_tests_name("faults", tests, build_world, end_world);
+}

@@ -1,0 +1,73 @@
+/* host.h: simulated hosts for end-to-end tests: each has its own state and run folder, and all reach each other
+ * through one real sshd (tests/lib/sshd.h).  Everything fails the running CMocka test on a surprise. */
+#ifndef TESTS_LIB_HOST_H
+#define TESTS_LIB_HOST_H
+
+#include "tests/lib/sshd.h"
+#include "vmm/ledger.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { HOST_PATH = 256, HOST_OUTPUT = 65536 };
+
+struct host {
+	char name[16];
+	char root[HOST_PATH]; /* holds state/ and run/ */
+};
+
+/* host_build(): absolute path of the build folder ($DROVER_BUILD, else build). */
+const char *host_build(void);
+
+/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: fails the test when a VM still lives
+ * there, then removes all. */
+void host_open(struct host *host, const char *folder, const char *name);
+void host_close(struct host *host);
+
+/* A drover command on a host, in a process of its own. */
+struct command {
+	pid_t pid;
+	int out; /* its stdout and stderr */
+	char output[HOST_OUTPUT];
+	size_t len;
+};
+/* command_start(command, host, fault, argv): argv[0] is "drover", NULL at its end; fault: $DROVER_FAULT or NULL.
+ * command_wait: its exit status, or 128 + signal; fails the test after 60 s (and kills it). */
+void command_start(struct command *command, const struct host *host, const char *fault, const char *const argv[]);
+int command_wait(struct command *command);
+/* host_drover(host, output, …): run `drover …` (NULL at the end), the status; output (HOST_OUTPUT) may be NULL. */
+int host_drover(const struct host *host, char *output, ...) __attribute__((sentinel));
+/* host_must: the same, and the status must be 0. */
+void host_must(const struct host *host, ...) __attribute__((sentinel));
+
+/* host_state(host, vm, state): what the VM process says it is ("running", …), or "none" when none answers. */
+void host_state(const struct host *host, const char *vm, char state[16]);
+/* host_wait_state(host, vm, list): until the state is one of the space-separated list; fails after 20 s. */
+void host_wait_state(const struct host *host, const char *vm, const char *list);
+struct ledger_record host_ledger(const struct host *host, const char *vm);
+
+/* host_run_guest(host, vm, memory, fault, parameters): start the test guest detached and wait for its first report. */
+void host_run_guest(const struct host *host, const char *vm, const char *memory, const char *fault,
+		    const char *parameters);
+
+/* A report line of the test guest. */
+struct guest_report {
+	uint64_t seq, t_ms, written, verified, gap_us, max_gap_us, errors;
+};
+/* host_reports(host, vm, reports, cap): all reports of its console log there, in order; how many (at most cap). A
+ * line about a memory error fails the test. */
+size_t host_reports(const struct host *host, const char *vm, struct guest_report *reports, size_t cap);
+/* host_wait_report(host, vm, seq): until the log there has a report with at least this seq; returns it; fails
+ * after 20 s, or when it says errors. */
+struct guest_report host_wait_report(const struct host *host, const char *vm, uint64_t seq);
+
+/* host_migrate_argv: `drover migrate vm ssh://…` from anywhere to `to`, through sshd; the returned array and its
+ * strings are valid until the next call.  remote_fault: $DROVER_FAULT of the serve there and the VM process that it
+ * starts, or NULL. */
+const char *const *host_migrate_argv(const struct sshd *sshd, const struct host *to, const char *vm,
+				     const char *remote_fault);
+const char *const *host_resolve_argv(const struct sshd *sshd, const struct host *to, const char *vm);
+
+#endif
