@@ -51,12 +51,6 @@ static int restore_environment(void **state)
 	return 0;
 }
 
-static void be_root(void)
-{
-	if (geteuid() != 0)
-		need_skip("only root sees where root's files lie");
-}
-
 /* Somebody other than root, for the rest of the test. */
 static void be_somebody(void)
 {
@@ -101,7 +95,7 @@ static void own_variables_come_first(void **state)
 static void roots_files_are_the_systems(void **state)
 {
 	(void)state;
-	be_root();
+	need_root("look where root's files lie");
 	setenv("XDG_STATE_HOME", "/xs", 1);
 	setenv("XDG_RUNTIME_DIR", "/xr", 1);
 	setenv("HOME", "/root", 1);
@@ -153,7 +147,7 @@ static void run_refused(void)
 static void a_folder_in_tmp_that_others_can_write_is_not_used(void **state)
 {
 	(void)state;
-	be_root();
+	need_root("be two users");
 	/* Somebody else made it. */
 	assert_int_equal(mkdir(STRANGER_RUN, 0700), 0);
 	run_refused();
