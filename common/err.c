@@ -17,7 +17,7 @@ enum { KINDS = sizeof(kind_names) / sizeof(kind_names[0]) };
 int err_set(struct err *err, enum err_kind kind, const char *format, ...)
 {
 	/* Formatted aside, since the arguments may be the text that err had. */
-	char text[sizeof(err->text)];
+	char text[ERR_TEXT];
 	va_list args;
 
 	if (!err)
@@ -33,7 +33,7 @@ int err_set(struct err *err, enum err_kind kind, const char *format, ...)
 int err_sys(struct err *err, const char *format, ...)
 {
 	int number = errno;
-	char text[sizeof(err->text)];
+	char text[ERR_TEXT];
 	char reason[128];
 	va_list args;
 
@@ -49,7 +49,7 @@ int err_sys(struct err *err, const char *format, ...)
 int err_context(struct err *err, const char *format, ...)
 {
 	/* The context gets at most half of the room: the text that it stands before says what went wrong. */
-	char context[sizeof(err->text) / 2];
+	char context[ERR_TEXT / 2];
 	va_list args;
 
 	if (!err)

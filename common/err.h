@@ -21,9 +21,11 @@ enum err_kind {
 	ERR_CANCELLED, /* somebody asked to stop */
 };
 
+enum { ERR_TEXT = 512 };
+
 struct err {
 	enum err_kind kind;
-	char text[512];
+	char text[ERR_TEXT];
 };
 
 /* err_set(err, kind, format, …): fill *err (which may be NULL: then nothing is kept).  Always returns -1, so

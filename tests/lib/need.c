@@ -22,6 +22,12 @@ void need_skip(const char *format, ...)
 	skip();
 }
 
+void need_root(const char *what_for)
+{
+	if (geteuid() != 0)
+		need_skip("only root can %s", what_for);
+}
+
 bool need_kvm(void)
 {
 	const char *wanted = getenv("DROVER_TEST_KVM");

@@ -9,6 +9,9 @@
  * $DROVER_TEST_KVM is "require", and skips it when not. */
 bool need_kvm(void);
 
+/* need_root(what_for): returns when the test runs as root, and skips it when not. */
+void need_root(const char *what_for);
+
 /* need_skip(format, …): print the reason and skip the test.  Does not return (CMocka jumps out of the test), so
  * call it before the test holds anything. */
 void need_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,11 +1,11 @@
 /* test_jobj.c: fields of JSON from outside are what they should be, or the error names them. */
 #include "common/jobj.h"
+#include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static json_t *parse(const char *text)
 {
@@ -235,13 +235,10 @@ static void damaged_messages_are_survived(void **state)
 {
 	static const char whole[] =
 	    "{\"s\":\"caf\xc3\xa9\\u00e9\",\"u\":12,\"b\":true,\"h\":\"0xff\",\"o\":{\"a\":[1,{}]}}";
-	const char *wanted = getenv("DROVER_TEST_SEED");
-	unsigned int seed = wanted ? (unsigned int)strtoul(wanted, NULL, 10) : (unsigned int)time(NULL);
+	uint64_t random = random_begin();
 	unsigned int taken = 0;
 
 	(void)state;
-	print_message("DROVER_TEST_SEED=%u\n", seed);
-	srandom(seed);
 	for (int round = 0; round < 20000; round++) {
 		char text[sizeof(whole)];
 		json_t *object;
@@ -250,8 +247,8 @@ static void damaged_messages_are_survived(void **state)
 		bool boolean;
 
 		memcpy(text, whole, sizeof(whole));
-		for (long i = random() % 4; i >= 0; i--)
-			text[(size_t)random() % (sizeof(whole) - 1)] = (char)random();
+		for (uint64_t changes = random_next(&random) % 4 + 1; changes; changes--)
+			text[random_next(&random) % (sizeof(whole) - 1)] = (char)random_next(&random);
 		object = jobj_parse(text, sizeof(whole) - 1, NULL);
 		if (!object)
 			continue;

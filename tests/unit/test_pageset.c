@@ -1,36 +1,14 @@
 /* test_pageset.c: the set behaves as a plain array of booleans would, whoever shares it. */
 #include "common/pageset.h"
+#include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static unsigned int seed_of_this_run(void)
-{
-	const char *wanted = getenv("DROVER_TEST_SEED");
-	unsigned int seed = wanted ? (unsigned int)strtoul(wanted, NULL, 10) : (unsigned int)time(NULL);
-
-	print_message("DROVER_TEST_SEED=%u\n", seed);
-	return seed;
-}
-
-/* A generator a thread may have for itself (xorshift). */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static void make(struct pageset *set, uint64_t pages)
 {
@@ -78,11 +56,11 @@ static void compare_take(struct pageset *set, bool *model, uint64_t cursor, size
 static void one_random_step(struct pageset *set, bool *model, uint64_t *random)
 {
 	uint64_t pages = set->pages;
-	uint64_t page = next_random(random) % (pages + 10);
+	uint64_t page = random_next(random) % (pages + 10);
 	uint64_t count =
-	    next_random(random) % 4 ? next_random(random) % 130 : next_random(random) % (2 * pages);
+	    random_next(random) % 4 ? random_next(random) % 130 : random_next(random) % (2 * pages);
 
-	switch (next_random(random) % 16) {
+	switch (random_next(random) % 16) {
 	case 0:
 		assert_int_equal(pageset_add_range(set, page, count), model_range(model, pages, page, count));
 		break;
@@ -115,7 +93,7 @@ static void one_random_step(struct pageset *set, bool *model, uint64_t *random)
 static void a_random_history_matches_a_model(void **state)
 {
 	static const uint64_t sizes[] = {1, 63, 64, 65, 4095, 4096, 4097, 8192, MODEL_MAX};
-	uint64_t random = seed_of_this_run() * 2654435761ull | 1;
+	uint64_t random = random_begin();
 	static bool model[MODEL_MAX];
 
 	(void)state;
@@ -280,158 +258,6 @@ static void bits_past_the_end_never_come_out(void **state)
 	pageset_close(&set);
 }
 
-/* ---- threads -------------------------------------------------------------------------------------------- */
-
-/* Both threads pass this together, so that each round begins and ends with nothing under way. */
-struct gate {
-	unsigned int arrived;
-};
-
-static void pass(struct gate *gate, unsigned int round)
-{
-	__atomic_fetch_add(&gate->arrived, 1, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&gate->arrived, __ATOMIC_SEQ_CST) < 2 * round)
-		sched_yield();
-}
-
-#ifdef __SANITIZE_THREAD__
-enum { ROUNDS = 20000 };
-#else
-enum { ROUNDS = 200000 };
-#endif
-enum { RACE_PAGES = 128 }; /* two words: add and take meet all the time */
-
-struct race {
-	struct pageset set;
-	struct gate begin, end;
-	uint64_t random;
-	uint64_t last_round[RACE_PAGES]; /* adds of each page in this round that said so */
-};
-
-static void *race_adder(void *arg)
-{
-	struct race *race = arg;
-
-	for (unsigned int round = 1; round <= ROUNDS; round++) {
-		unsigned int count = next_random(&race->random) % 4 + 1;
-
-		pass(&race->begin, round);
-		while (count--) {
-			uint64_t page = next_random(&race->random) % RACE_PAGES;
-
-			race->last_round[page] += pageset_add(&race->set, page);
-		}
-		pass(&race->end, round);
-	}
-	return NULL;
-}
-
-/* In each round one thread adds while the other takes, sometimes only a part.  When both are done with it, a
- * take gets all that is left: every add that was new was taken exactly once, and none stays hidden in a word
- * without its summary bit. */
-static void no_add_is_lost_while_another_thread_takes(void **state)
-{
-	static struct race race;
-	uint64_t random = seed_of_this_run() | 1;
-	uint64_t while_adding = 0;
-	pthread_t thread;
-
-	(void)state;
-	make(&race.set, RACE_PAGES);
-	race.random = random * 2654435761ull | 1;
-	assert_int_equal(pthread_create(&thread, NULL, race_adder, &race), 0);
-	for (unsigned int round = 1; round <= ROUNDS; round++) {
-		uint64_t pages[RACE_PAGES], taken[RACE_PAGES] = {0};
-		uint64_t cursor = next_random(&random) % 4 ? 0 : next_random(&random) % RACE_PAGES;
-		size_t max = next_random(&random) % 3 ? RACE_PAGES : 1;
-		size_t count;
-
-		pass(&race.begin, round);
-		count = pageset_take(&race.set, &cursor, pages, max);
-		pass(&race.end, round);
-		while_adding += count;
-		for (size_t i = 0; i < count; i++)
-			taken[pages[i]]++;
-		for (cursor = 0; (count = pageset_take(&race.set, &cursor, pages, 3)) != 0;) {
-			for (size_t i = 0; i < count; i++)
-				taken[pages[i]]++;
-		}
-		for (uint64_t page = 0; page < RACE_PAGES; page++) {
-			if (pageset_has(&race.set, page))
-				fail_msg("round %u: page %u is a member that take cannot see", round,
-					 (unsigned int)page);
-			if (taken[page] != race.last_round[page])
-				fail_msg("round %u: page %u was added %u times and taken %u times", round,
-					 (unsigned int)page, (unsigned int)race.last_round[page],
-					 (unsigned int)taken[page]);
-			race.last_round[page] = 0;
-		}
-	}
-	pthread_join(thread, NULL);
-	/* Otherwise the threads never met, and the test shows nothing. */
-	assert_true(while_adding > 0);
-	pageset_close(&race.set);
-}
-
-enum { FLOOD_PAGES = 20000, FLOOD_ADDS = 300000 };
-
-struct flood {
-	struct pageset *set;
-	uint64_t random;
-	uint32_t *new_adds;
-	unsigned int *running;
-};
-
-static void *flood_adder(void *arg)
-{
-	struct flood *flood = arg;
-
-	for (int i = 0; i < FLOOD_ADDS; i++) {
-		uint64_t page = next_random(&flood->random) % FLOOD_PAGES;
-
-		if (pageset_add(flood->set, page))
-			__atomic_fetch_add(&flood->new_adds[page], 1, __ATOMIC_RELAXED);
-	}
-	__atomic_fetch_sub(flood->running, 1, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-/* Two threads add as fast as they can over several summary words while one takes. */
-static void two_adders_and_a_taker_agree_on_every_page(void **state)
-{
-	static uint32_t new_adds[FLOOD_PAGES], taken[FLOOD_PAGES];
-	uint64_t random = seed_of_this_run() | 1;
-	unsigned int running = 2;
-	struct pageset set;
-	struct flood flood[2];
-	pthread_t threads[2];
-	bool last = false;
-
-	(void)state;
-	make(&set, FLOOD_PAGES);
-	for (int i = 0; i < 2; i++) {
-		flood[i] = (struct flood){&set, next_random(&random) | 1, new_adds, &running};
-		assert_int_equal(pthread_create(&threads[i], NULL, flood_adder, &flood[i]), 0);
-	}
-	while (!last) {
-		uint64_t pages[100], cursor = 0;
-		size_t count;
-
-		last = __atomic_load_n(&running, __ATOMIC_SEQ_CST) == 0;
-		while ((count = pageset_take(&set, &cursor, pages, 100)) != 0) {
-			for (size_t i = 0; i < count; i++)
-				taken[pages[i]]++;
-		}
-	}
-	for (int i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
-	for (uint64_t page = 0; page < FLOOD_PAGES; page++) {
-		assert_false(pageset_has(&set, page));
-		assert_int_equal(new_adds[page], taken[page]);
-	}
-	pageset_close(&set);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -442,8 +268,6 @@ int main(void)
 	    cmocka_unit_test(the_size_asked_for_is_the_size_checked),
 	    cmocka_unit_test(close_is_harmless_on_nothing),
 	    cmocka_unit_test(bits_past_the_end_never_come_out),
-	    cmocka_unit_test(no_add_is_lost_while_another_thread_takes),
-	    cmocka_unit_test(two_adders_and_a_taker_agree_on_every_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
