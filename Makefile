@@ -20,10 +20,10 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson liblz4 libxxhash
+PACKAGES := libssh jansson liblz4 libxxhash libcrypto
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
 CPPFLAGS += -I. -D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -DDROVER_LIBEXEC='"$(PREFIX)/libexec/drover"' -DXXH_INLINE_ALL
@@ -45,10 +45,10 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common vmm migrate
+LIB_DIRS := common vmm migrate imagefmt
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,migrate vmm common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,migrate vmm imagefmt common,$(B)/lib$(d).a)
 
 build: $(B)/drover $(B)/drover-vm
 

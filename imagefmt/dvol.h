@@ -1,0 +1,174 @@
+/* dvol.h: copy-on-write volumes with epochs, one per file.  The format and its arguments are in docs/dvol.md.
+ *
+ * A volume has a head, which is read and written like a disk, and closed epochs, which read for ever as the head
+ * did when they were closed.  One process may have a volume open for writing; any number may read closed epochs
+ * of it meanwhile, each through a handle of its own (also in the writer's process).
+ *
+ * Threads: all functions on a handle may be called from any thread, several at once, except dvol_close, which
+ * must be the last.  Errors: -1 or NULL with *err filled (see common/err.h): ERR_USAGE for arguments that can
+ * never be right, ERR_STATE for what the volume's present state forbids, ERR_SYSTEM for what the system refused,
+ * ERR_INPUT for a damaged file.  After a failed write or sync of metadata a handle is *failed*: it reads, but
+ * every change is refused with ERR_STATE; the file itself opens at its last flush.  Nothing here prints or exits,
+ * except that running out of memory for a few bytes of bookkeeping ends the process (common/buf.h). */
+#ifndef IMAGEFMT_DVOL_H
+#define IMAGEFMT_DVOL_H
+
+#include "common/err.h"
+#include "imagefmt/file.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct dvol;
+
+enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 63 };
+#define DVOL_SIZE_MAX (64ULL << 40)
+
+/* The name of an epoch between hosts.  Ordered by term, then number; number 0 means "none". */
+struct dvol_id {
+	uint64_t term;
+	uint64_t number;
+};
+
+enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL };
+
+struct dvol_create_options {
+	uint64_t size_bytes;     /* a multiple of 512, at least one block, at most DVOL_SIZE_MAX */
+	uint64_t journal_blocks; /* 0: 1024 (4 MiB); otherwise 16 to 65536 */
+	const uint8_t *lineage;  /* 16 bytes: what replicas of one volume share; NULL: a new one */
+	enum dvol_backing_kind backing_kind;
+	const char *backing_path;     /* kept as given; a relative one is seen from the volume's folder */
+	struct dvol_id backing_epoch; /* DVOL_BACKING_DVOL: which closed epoch */
+	const struct file_ops *files; /* NULL: the system's */
+	void *files_context;
+};
+
+/* dvol_create(path, options, err): make a new volume; path must not exist.  Durable on return; on failure nothing
+ * is left behind.  A backing is opened to see that it is there; its size need not be the volume's.  Returns 0 or -1. */
+int dvol_create(const char *path, const struct dvol_create_options *options, struct err *err);
+
+struct dvol_open_options {
+	bool writable; /* the head, for writing; excludes everybody else from the head */
+	struct dvol_id
+	    epoch; /* read-only: this closed epoch; number 0: the head (refused while it is written) */
+	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
+	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
+	const struct file_ops *files;
+	void *files_context;
+};
+
+/* dvol_open(path, options, err): options may be NULL (read-only, head).  A writable open completes what a crash
+ * cut short.  Returns the handle or NULL. */
+struct dvol *dvol_open(const char *path, const struct dvol_open_options *options, struct err *err);
+/* dvol_close(vol, err): for a writable handle flush and checkpoint first.  The handle is gone in any case; -1 says
+ * that the last changes may not be durable.  dvol_close(NULL, …) does nothing. */
+int dvol_close(struct dvol *vol, struct err *err);
+
+uint64_t dvol_size(const struct dvol *vol); /* bytes */
+
+/* dvol_read(vol, iov, count, offset_bytes, err): fill the buffers with the bytes at offset.  Never short; what was
+ * never written reads as zeroes or from the backing.  A range past the end is ERR_USAGE.  On error the buffers'
+ * content is undefined. */
+int dvol_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
+int dvol_read(struct dvol *vol, void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_write(vol, …): any offset and length within the volume; whole blocks are fastest.  Seen by every read that
+ * starts after it returned; durable after the next dvol_flush that starts after it returned.  On error each
+ * sector of the range has its old or its new content. */
+int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
+int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_flush(vol, err): every write, discard and write-zeroes that returned before is durable on return. */
+int dvol_flush(struct dvol *vol, struct err *err);
+/* dvol_write_zeroes(vol, offset, len, err): the range reads as zeroes afterwards; whole blocks give their space
+ * back at the next flush.  dvol_discard does the same for the whole blocks in the range and leaves the rest. */
+int dvol_write_zeroes(struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
+int dvol_discard(struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
+/* dvol_resize(vol, size_bytes, err): grow the head; what is added reads as zeroes.  Smaller is ERR_USAGE.  Closed
+ * epochs keep their size.  Durable on return. */
+int dvol_resize(struct dvol *vol, uint64_t size_bytes, struct err *err);
+
+struct dvol_epoch {
+	struct dvol_id id, parent;
+	uint64_t time_ns; /* CLOCK_REALTIME at the close */
+	uint64_t size_bytes;
+	bool has_root;
+	uint8_t root[DVOL_ROOT];
+};
+
+/* dvol_epoch_close(vol, &id, &made, err): what the head holds now becomes a closed epoch, durable on return; writers
+ * are held up only while writes in flight complete.  id NULL, or with number 0: the next number in the newest
+ * epoch's term (term 1 for the first).  Otherwise it must be above the newest epoch's.  made may be NULL. */
+int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
+/* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
+ * a closed epoch those that it knew.  The caller frees list. */
+int dvol_epochs(struct dvol *vol, struct dvol_epoch **list, size_t *count, struct err *err);
+/* dvol_epoch_delete(vol, id, err): gone, and exactly the space that only it used is free, durably, on return.
+ * ERR_STATE while anybody reads it or a pin holds it. */
+int dvol_epoch_delete(struct dvol *vol, struct dvol_id id, struct err *err);
+/* dvol_rollback(vol, id, err): the head reads as the closed epoch id again.  ERR_STATE unless it is the newest (delete
+ * the later ones first, or export them).  O(changed since). */
+int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
+/* dvol_pin(vol, id, name, err): the epoch cannot be deleted until dvol_unpin with the same name.  Pins are durable.
+ * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
+int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+
+struct dvol_extent {
+	uint64_t offset, len; /* bytes, whole blocks, except at the end of the volume */
+};
+
+/* dvol_changed(vol, from, to, &list, &count, err): the blocks that may differ between the closed epochs from and to (to
+ * with number 0: the head of this handle), rising, neighbours joined.  from with number 0: from nothing: all that is
+ * mapped.  Every block that differs is in it; one that was written with the bytes it had is in it too. */
+int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struct dvol_extent **list,
+		 size_t *count, struct err *err);
+
+/* dvol_digest(vol, id, root, err): the root digest of a closed epoch; vol writable.  Computed for it and every epoch before
+ * it that has none, in O(changed), and kept; writers go on meanwhile. */
+int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], struct err *err);
+
+struct dvol_bad_block {
+	uint64_t offset; /* bytes in the volume */
+	struct dvol_id epoch;
+};
+/* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch: read every block of it that has a digest and
+ * compare.  heal (NULL: none) is another handle whose content should be the same; a bad block is replaced by its
+ * block if that one has the right digest (vol's file is opened for writing for that).  bad: those still bad, the
+ * caller frees.  Returns 0 also when there are bad ones. */
+int dvol_verify(struct dvol *vol, struct dvol *heal, struct dvol_bad_block **bad, size_t *nbad,
+		uint64_t *healed, struct err *err);
+/* dvol_compare(a, b, &list, &count, err): the blocks in which two handles' contents differ; where the sizes differ, the
+ * shorter one counts as continued with zeroes.  Reads both. */
+int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size_t *count, struct err *err);
+
+struct dvol_info {
+	uint64_t size_bytes;
+	uint64_t used_bytes;     /* in the file, all kinds */
+	uint64_t data_bytes;     /* blocks of the head and of closed epochs; only from dvol_check */
+	uint64_t metadata_bytes; /* the rest of used_bytes; only from dvol_check */
+	uint64_t file_bytes;     /* the file's length; holes count */
+	uint64_t generation;
+	uint64_t epochs;
+	uint64_t undo_entries;
+	uint64_t errors; /* of dvol_check */
+	uint8_t uuid[16], lineage[16];
+	enum dvol_backing_kind backing_kind;
+	char backing_path[1024];
+	struct dvol_id backing_epoch;
+};
+int dvol_info(struct dvol *vol, struct dvol_info *info, struct err *err);
+/* dvol_check(vol, info, report, context, err): the whole metadata against itself.  report (may be NULL) gets a sentence for
+ * each of the first 100 errors; info->errors is their number.  A writable handle is checkpointed first and holds up
+ * writers; a read-only one must be on the head.  Returns 0 when the check could be made, whatever it found. */
+int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *context, const char *text),
+	       void *context, struct err *err);
+
+/* dvol_export(vol, from, path, err): write a new file with what turns the closed epoch from (number 0: an empty volume)
+ * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the
+ * delta's from (content proven by digest where both know one) and of the same lineage; makes the delta's epoch of
+ * it.  All or nothing: on failure, or a crash, the head reads as the epoch from.  Changes made to the head since
+ * that epoch are refused with ERR_STATE. */
+int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
+int dvol_apply(struct dvol *vol, const char *path, struct err *err);
+
+#endif

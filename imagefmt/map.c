@@ -1,0 +1,160 @@
+/* map.c: where a block is, for the head and for closed epochs; and data I/O there. */
+#include "imagefmt/vol.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { REFRESHES = 8 };
+
+int view_refresh(struct dvol *vol, struct err *err)
+{
+	/* The writer may be in the middle of a checkpoint: what is read then fails a checksum, or is whole. */
+	for (int i = 0; i < REFRESHES; i++) {
+		if (state_load(vol, err) == 0) {
+			if (catalog_index(&vol->catalog, vol->view) != NULL)
+				return 0;
+			err_set(err, ERR_INPUT, "%s: the epoch being read is gone", vol->path);
+			break;
+		}
+		if (err != NULL && err->kind != ERR_INPUT)
+			break;
+	}
+	/* Nothing must be read by half a state. */
+	vol->failed = true;
+	return -1;
+}
+
+static int word_within(const struct dvol *vol, uint64_t word, struct err *err)
+{
+	uint64_t pbn = word_pbn(word);
+	if (pbn != 0 && (pbn < vol->alloc.first || pbn >= vol->alloc.end))
+		return err_set(err, ERR_INPUT,
+			       "%s: the map points outside of the file; restore the volume from a replica",
+			       vol->path);
+	return 0;
+}
+
+int head_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
+{
+	return table_get(vol, TABLE_MAP, block, word, err) < 0 ? -1 : word_within(vol, *word, err);
+}
+
+static int epoch_find(struct dvol *vol, uint32_t index, uint64_t block, uint64_t *word, bool *found,
+		      struct err *err)
+{
+	*found = true;
+	if (table_get(vol, TABLE_MAP, block, word, err) < 0)
+		return -1;
+	if (word_birth(*word) <= index)
+		return 0;
+	return undo_find(vol, index, block, word, found, err);
+}
+
+int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
+{
+	uint32_t index = vol->view != 0 ? vol->view : vol->catalog.rolling;
+	if (vol->writable || (index == 0 && !vol->failed))
+		return head_find(vol, block, word, err);
+	for (int i = 0; i < REFRESHES; i++) {
+		struct err why = {0};
+		bool found;
+		if (vol->failed)
+			return err_set(err, ERR_INPUT, "%s could not be read again after it changed",
+				       vol->path);
+		int result = epoch_find(vol, index, block, word, &found, &why);
+		if (result == 0 && found)
+			return word_within(vol, *word, err);
+		if (result == 0)
+			err_set(&why, ERR_INPUT, "%s: the history has no entry for block %llu", vol->path,
+				(unsigned long long)block);
+		if (vol->view == 0 || why.kind != ERR_INPUT || i + 1 == REFRESHES) {
+			if (err != NULL)
+				*err = why;
+			return -1;
+		}
+		if (view_refresh(vol, err) < 0)
+			return -1;
+	}
+	return -1;
+}
+
+int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
+{
+	uint64_t old;
+	uint32_t newest = catalog_newest(&vol->catalog);
+	if (head_find(vol, block, &old, err) < 0)
+		return -1;
+	if (newest != 0 && word_birth(old) <= newest) {
+		undo_add(&vol->undos, newest, block, old);
+		items_add(&vol->journal.pending.undos, item_key(ITEM_UNDO, 0, 0, block), old);
+	} else if (word_pbn(old) != 0 &&
+		   alloc_release(vol, (struct extent){.pbn = word_pbn(old), .count = 1}, err) < 0) {
+		return -1;
+	}
+	return table_set(vol, TABLE_MAP, block, word, err);
+}
+
+int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err)
+{
+	uint64_t size = dvol_size(vol);
+	if (offset > size || len > size - offset)
+		return err_set(err, ERR_USAGE, "%s: bytes %llu to %llu are not within its %llu bytes",
+			       vol->path, (unsigned long long)offset, (unsigned long long)(offset + len),
+			       (unsigned long long)size);
+	return 0;
+}
+
+static const struct file *file_for(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at)
+{
+	if (vol->direct.ops == NULL || at % BLOCK != 0)
+		return &vol->file;
+	for (int i = 0; i < count; i++)
+		if ((uintptr_t)iov[i].iov_base % BLOCK != 0 || iov[i].iov_len % BLOCK != 0)
+			return &vol->file;
+	return &vol->direct;
+}
+
+int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err)
+{
+	if (file_readv(file_for(vol, iov, count, at), iov, count, at) < 0)
+		return err_sys(err, "%s: reading data at byte %llu of the file", vol->path,
+			       (unsigned long long)at);
+	return 0;
+}
+
+int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err)
+{
+	int result = file_writev(file_for(vol, iov, count, at), iov, count, at);
+	int saved = errno;
+	__atomic_store_n(&vol->unsynced, true, __ATOMIC_RELEASE);
+	errno = saved;
+	if (result < 0)
+		return err_sys(err, "%s: writing data at byte %llu of the file", vol->path,
+			       (unsigned long long)at);
+	return 0;
+}
+
+void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last)
+{
+	range->first = first;
+	range->last = last;
+	for (struct range *other = vol->ranges; other != NULL;) {
+		if (other->first <= last && first <= other->last) {
+			pthread_cond_wait(&vol->range_free, &vol->meta);
+			other = vol->ranges;
+		} else {
+			other = other->next;
+		}
+	}
+	range->next = vol->ranges;
+	vol->ranges = range;
+}
+
+void range_unlock(struct dvol *vol, struct range *range)
+{
+	struct range **link = &vol->ranges;
+	while (*link != range)
+		link = &(*link)->next;
+	*link = range->next;
+	pthread_cond_broadcast(&vol->range_free);
+}

@@ -1,0 +1,80 @@
+/* read.c: reading. */
+#include "imagefmt/vol.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 256 };
+
+/* kind_of: how a block is read: from the file, as zeroes, from the backing. */
+enum kind { KIND_DATA, KIND_ZERO, KIND_BACKING };
+
+static enum kind kind_of(const struct dvol *vol, uint64_t word)
+{
+	if (word_pbn(word) != 0)
+		return KIND_DATA;
+	return word == 0 && vol->catalog.backing_kind != DVOL_BACKING_NONE ? KIND_BACKING : KIND_ZERO;
+}
+
+static void zero_iov(const struct iovec *iov, int count)
+{
+	for (int i = 0; i < count; i++)
+		memset(iov[i].iov_base, 0, iov[i].iov_len);
+}
+
+/* read_chunk: [offset, offset + len), at most CHUNK blocks, to the buffers from skip on; part has room for them. */
+static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size_t skip, uint64_t offset,
+		      size_t len, struct iovec *part, struct err *err)
+{
+	uint64_t words[CHUNK + 1];
+	uint64_t first = offset / BLOCK, blocks = (offset + len - 1) / BLOCK - first + 1;
+	int result = 0;
+	pthread_mutex_lock(&vol->meta);
+	for (uint64_t i = 0; i < blocks && result == 0; i++)
+		result = map_find(vol, first + i, &words[i], err);
+	tables_trim(vol);
+	pthread_mutex_unlock(&vol->meta);
+	for (uint64_t i = 0, n; i < blocks && result == 0; i += n) {
+		enum kind kind = kind_of(vol, words[i]);
+		for (n = 1; i + n < blocks && kind_of(vol, words[i + n]) == kind; n++)
+			if (kind == KIND_DATA && word_pbn(words[i + n]) != word_pbn(words[i]) + n)
+				break;
+		uint64_t from = (first + i) * BLOCK > offset ? (first + i) * BLOCK : offset;
+		uint64_t to = (first + i + n) * BLOCK < offset + len ? (first + i + n) * BLOCK : offset + len;
+		int used = iov_slice(iov, count, skip + (from - offset), to - from, part);
+		if (kind == KIND_DATA)
+			result = data_readv(vol, part, used, word_pbn(words[i]) * BLOCK + from % BLOCK, err);
+		else if (kind == KIND_BACKING)
+			result = backing_read(vol, part, used, from, err);
+		else
+			zero_iov(part, used);
+	}
+	return result;
+}
+
+int dvol_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err)
+{
+	size_t len = iov_bytes(iov, count);
+	if (len == 0)
+		return 0;
+	struct iovec few[16], *part = count <= 16 ? few : must_alloc((size_t)count, sizeof(*part));
+	pthread_rwlock_rdlock(&vol->gate);
+	int result = check_range(vol, offset, len, err);
+	for (size_t done = 0; done < len && result == 0;) {
+		uint64_t at = offset + done;
+		uint64_t some = CHUNK * BLOCK - at % BLOCK;
+		some = some < len - done ? some : len - done;
+		result = read_chunk(vol, iov, count, done, at, some, part, err);
+		done += some;
+	}
+	pthread_rwlock_unlock(&vol->gate);
+	if (part != few)
+		free(part);
+	return result;
+}
+
+int dvol_read(struct dvol *vol, void *data, size_t len, uint64_t offset, struct err *err)
+{
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	return dvol_readv(vol, &iov, 1, offset, err);
+}

@@ -1,0 +1,406 @@
+/* table.c: sparse arrays of words in pages that are written in place, and the cache of those pages.
+ *
+ * A page that was changed stays in memory until a checkpoint has written it: what a changed word was in the file
+ * does not matter, since the journal has its new value.  The rest are kept in the order of their last load, and the
+ * oldest that nobody used since the last look are forgotten first. */
+#include "imagefmt/vol.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A journal changes fewer pages than this (see commit.c). */
+enum { REPLAY_PAGES = 1 << 17 };
+
+static const char *const table_names[TABLES] = {"map",      "allocation", "block digest", "digest 1",
+						"digest 2", "digest 3",   "digest 4",     "digest 5"};
+
+static size_t bucket_of(const struct tables *tables, unsigned table, unsigned level, uint64_t number)
+{
+	uint64_t key = (number << 8 | table << 4 | level) * 0x9e3779b97f4a7c15ULL;
+	return (key >> 32) & (tables->nbuckets - 1);
+}
+
+int tables_init(struct dvol *vol, size_t limit)
+{
+	struct tables *tables = &vol->tables;
+	tables->limit = limit;
+	tables->nbuckets = 64;
+	tables->buckets = must_alloc(tables->nbuckets, sizeof(struct page *));
+	return 0;
+}
+
+void tables_clear(struct dvol *vol)
+{
+	struct tables *tables = &vol->tables;
+	for (struct page *page = tables->first, *newer; page != NULL; page = newer) {
+		newer = page->newer;
+		free(page);
+	}
+	tables->first = tables->last = NULL;
+	tables->npages = tables->ndirty = 0;
+	memset(tables->buckets, 0, tables->nbuckets * sizeof(struct page *));
+}
+
+void tables_free(struct dvol *vol)
+{
+	if (vol->tables.buckets == NULL)
+		return;
+	tables_clear(vol);
+	free(vol->tables.buckets);
+	vol->tables.buckets = NULL;
+}
+
+static void grow_buckets(struct tables *tables)
+{
+	free(tables->buckets);
+	tables->nbuckets *= 2;
+	tables->buckets = must_alloc(tables->nbuckets, sizeof(struct page *));
+	for (struct page *page = tables->first; page != NULL; page = page->newer) {
+		struct page **bucket =
+		    &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
+		page->next = *bucket;
+		*bucket = page;
+	}
+}
+
+static struct page *cached(const struct tables *tables, unsigned table, unsigned level, uint64_t number)
+{
+	struct page *page = tables->buckets[bucket_of(tables, table, level, number)];
+	while (page != NULL && !(page->number == number && page->table == table && page->level == level))
+		page = page->next;
+	return page;
+}
+
+static void list_push(struct tables *tables, struct page *page)
+{
+	page->newer = NULL;
+	page->older = tables->last;
+	*(tables->last != NULL ? &tables->last->newer : &tables->first) = page;
+	tables->last = page;
+}
+
+static void list_remove(struct tables *tables, struct page *page)
+{
+	*(page->older != NULL ? &page->older->newer : &tables->first) = page->newer;
+	*(page->newer != NULL ? &page->newer->older : &tables->last) = page->older;
+}
+
+static void insert(struct tables *tables, struct page *page)
+{
+	list_push(tables, page);
+	if (++tables->npages > tables->nbuckets) {
+		grow_buckets(tables);
+		return;
+	}
+	struct page **bucket = &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
+	page->next = *bucket;
+	*bucket = page;
+}
+
+static void forget(struct tables *tables, struct page *page)
+{
+	struct page **link = &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
+	while (*link != page)
+		link = &(*link)->next;
+	*link = page->next;
+	list_remove(tables, page);
+	tables->npages--;
+	free(page);
+}
+
+void tables_trim(struct dvol *vol)
+{
+	struct tables *tables = &vol->tables;
+	if (tables->npages <= tables->limit + tables->ndirty)
+		return;
+	/* Each page is looked at once at most, so that a cache full of changed pages does not loop. */
+	size_t looks = tables->npages;
+	for (struct page *page = tables->first; page != NULL && looks-- > 0;) {
+		struct page *newer = page->newer;
+		if (page->dirty || page->writing || page->used) {
+			page->used = false;
+			list_remove(tables, page);
+			list_push(tables, page);
+		} else {
+			forget(tables, page);
+		}
+		if (tables->npages <= tables->limit * 3 / 4 + tables->ndirty)
+			return;
+		page = newer != NULL ? newer : tables->first;
+	}
+}
+
+static uint64_t sector_seed(const struct dvol *vol, unsigned table, unsigned level, uint64_t sector)
+{
+	return vol_seed(vol) ^ ((uint64_t)table << 60 | (uint64_t)level << 56 | sector);
+}
+
+void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK])
+{
+	for (unsigned s = 0; s < PAGE_SECTORS; s++) {
+		uint8_t *sector = out + s * SECTOR;
+		memcpy(sector + 8, page->words + s * SECTOR_WORDS, SECTOR_WORDS * 8);
+		uint64_t sum =
+		    hash64(sector + 8, SECTOR_WORDS * 8,
+			   sector_seed(vol, page->table, page->level, page->number * PAGE_SECTORS + s));
+		memcpy(sector, &sum, 8);
+	}
+}
+
+static int page_read(struct dvol *vol, struct page *page, struct err *err)
+{
+	uint8_t data[BLOCK];
+	if (file_read(&vol->file, data, BLOCK, page->pbn * BLOCK) < 0)
+		return err_sys(err, "%s: reading metadata at byte %llu", vol->path,
+			       (unsigned long long)page->pbn * BLOCK);
+	for (unsigned s = 0; s < PAGE_SECTORS; s++) {
+		const uint8_t *sector = data + s * SECTOR;
+		uint64_t sum;
+		memcpy(&sum, sector, 8);
+		if (sum !=
+		    hash64(sector + 8, SECTOR_WORDS * 8,
+			   sector_seed(vol, page->table, page->level, page->number * PAGE_SECTORS + s)))
+			return err_set(
+			    err, ERR_INPUT,
+			    "%s: the %s table is damaged at byte %llu (wrong checksum); restore the "
+			    "volume from a replica",
+			    vol->path, table_names[page->table],
+			    (unsigned long long)page->pbn * BLOCK + s * SECTOR);
+		memcpy(page->words + s * SECTOR_WORDS, sector + 8, SECTOR_WORDS * 8);
+	}
+	return 0;
+}
+
+static struct page *page_make(unsigned table, unsigned level, uint64_t number, uint64_t pbn)
+{
+	struct page *page = must_alloc(1, sizeof(*page));
+	page->table = (uint8_t)table;
+	page->level = (uint8_t)level;
+	page->number = number;
+	page->pbn = pbn;
+	return page;
+}
+
+static void make_dirty(struct tables *tables, struct page *page)
+{
+	if (!page->dirty) {
+		page->dirty = true;
+		tables->ndirty++;
+	}
+}
+
+static bool journaled(unsigned table)
+{
+	return table <= TABLE_ALLOC;
+}
+
+static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,
+		    struct page **out, struct err *err);
+
+/* link_page: put a new page under its parent, which exists. */
+static void link_page(struct dvol *vol, struct page *parent, struct page *page)
+{
+	if (parent != NULL) {
+		parent->words[page->number % PAGE_WORDS] = page->pbn;
+		make_dirty(&vol->tables, parent);
+	} else {
+		vol->tables.roots[page->table] = page->pbn;
+	}
+	make_dirty(&vol->tables, page);
+}
+
+static int page_create(struct dvol *vol, unsigned table, unsigned level, uint64_t number, struct page *parent,
+		       struct page **out, struct err *err)
+{
+	struct extent at;
+	if (alloc_reserve(vol, 1, true, &at, err) < 0)
+		return -1;
+	/* Looking for space may have made this very page, where it is one of the allocation table. */
+	struct page *page = cached(&vol->tables, table, level, number);
+	if (page != NULL) {
+		alloc_unreserve(vol, at);
+		*out = page;
+		return 0;
+	}
+	page = page_make(table, level, number, at.pbn);
+	insert(&vol->tables, page);
+	link_page(vol, parent, page);
+	items_add(&vol->journal.pending.pages, item_key(ITEM_PAGE, table, level, number), at.pbn);
+	*out = page;
+	/* The page must be there first: its own block's bit may be in it. */
+	return alloc_use(vol, at, err) < 0 ? vol_fail(vol, err) : 0;
+}
+
+static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,
+		    struct page **out, struct err *err)
+{
+	struct page *page = cached(&vol->tables, table, level, number);
+	if (page != NULL) {
+		page->used = true;
+		*out = page;
+		return 0;
+	}
+	*out = NULL;
+	struct page *parent = NULL;
+	uint64_t pbn;
+	if (level == LEVELS - 1) {
+		if (number != 0)
+			return err_set(err, ERR_INPUT, "%s: a block number is out of range", vol->path);
+		pbn = vol->tables.roots[table];
+	} else {
+		if (page_get(vol, table, level + 1, number / PAGE_WORDS, create, &parent, err) < 0)
+			return -1;
+		if (parent == NULL)
+			return 0;
+		pbn = parent->words[number % PAGE_WORDS];
+		/* Making the parent may have made this page too, where it is one of the allocation table. */
+		if ((*out = cached(&vol->tables, table, level, number)) != NULL)
+			return 0;
+	}
+	if (pbn == 0)
+		return create ? page_create(vol, table, level, number, parent, out, err) : 0;
+	if (pbn < vol->alloc.first || pbn >= vol->alloc.end)
+		return err_set(err, ERR_INPUT, "%s: the %s table points outside of the file", vol->path,
+			       table_names[table]);
+	page = page_make(table, level, number, pbn);
+	if (page_read(vol, page, err) < 0) {
+		free(page);
+		return -1;
+	}
+	insert(&vol->tables, page);
+	*out = page;
+	return 0;
+}
+
+int table_page_new(struct dvol *vol, unsigned table, unsigned level, uint64_t number, uint64_t pbn,
+		   struct err *err)
+{
+	struct page *parent = NULL;
+	if (level + 1 < LEVELS) {
+		if (page_get(vol, table, level + 1, number / PAGE_WORDS, false, &parent, err) < 0)
+			return -1;
+		if (parent == NULL)
+			return err_set(err, ERR_INPUT, "%s: the journal makes a page without a parent",
+				       vol->path);
+	} else if (number != 0) {
+		return err_set(err, ERR_INPUT, "%s: the journal makes a second root", vol->path);
+	}
+	struct page *page = cached(&vol->tables, table, level, number);
+	if (page == NULL) {
+		if (vol->tables.ndirty >= vol->alloc.end || vol->tables.ndirty >= REPLAY_PAGES)
+			return err_set(err, ERR_INPUT, "%s: the journal makes more pages than can be",
+				       vol->path);
+		page = page_make(table, level, number, pbn);
+		insert(&vol->tables, page);
+	}
+	page->pbn = pbn;
+	memset(page->words, 0, sizeof(page->words));
+	link_page(vol, parent, page);
+	return 0;
+}
+
+int table_get(struct dvol *vol, enum table table, uint64_t number, uint64_t *word, struct err *err)
+{
+	struct page *page;
+	if (page_get(vol, table, 0, number / PAGE_WORDS, false, &page, err) < 0)
+		return -1;
+	*word = page != NULL ? page->words[number % PAGE_WORDS] : 0;
+	return 0;
+}
+
+int table_set(struct dvol *vol, enum table table, uint64_t number, uint64_t word, struct err *err)
+{
+	struct page *page;
+	if (page_get(vol, table, 0, number / PAGE_WORDS, true, &page, err) < 0)
+		return -1;
+	unsigned at = number % PAGE_WORDS;
+	page->words[at] = word;
+	make_dirty(&vol->tables, page);
+	if (journaled(table) && !(page->queued[at / 64] >> (at % 64) & 1)) {
+		page->queued[at / 64] |= 1ULL << (at % 64);
+		items_add(&vol->journal.pending.sets, item_key(ITEM_SET, table, 0, number), 0);
+	}
+	return 0;
+}
+
+int table_dequeue(struct dvol *vol, enum table table, uint64_t number, uint64_t *word, struct err *err)
+{
+	struct page *page;
+	if (page_get(vol, table, 0, number / PAGE_WORDS, false, &page, err) < 0)
+		return -1;
+	unsigned at = number % PAGE_WORDS; /* a page with a queued word is dirty, so it is there */
+	page->queued[at / 64] &= ~(1ULL << (at % 64));
+	*word = page->words[at];
+	return 0;
+}
+
+int table_replay(struct dvol *vol, unsigned table, uint64_t number, uint64_t word, struct err *err)
+{
+	struct page *page;
+	if (page_get(vol, table, 0, number / PAGE_WORDS, false, &page, err) < 0)
+		return -1;
+	if (page == NULL)
+		return err_set(err, ERR_INPUT, "%s: the journal changes a page that is not there", vol->path);
+	page->words[number % PAGE_WORDS] = word;
+	make_dirty(&vol->tables, page);
+	return 0;
+}
+
+int table_prepare(struct dvol *vol, enum table table, uint64_t first, uint64_t count, struct err *err)
+{
+	for (uint64_t number = first / PAGE_WORDS; number <= (first + count - 1) / PAGE_WORDS; number++) {
+		struct page *page;
+		if (page_get(vol, table, 0, number, true, &page, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *found, struct err *err)
+{
+	uint64_t span = (uint64_t)PAGE_WORDS * PAGE_WORDS * PAGE_WORDS * PAGE_WORDS;
+	while (number < span) {
+		/* Down from the root as far as there are pages; then past what the missing one would cover. */
+		uint64_t covers = span / PAGE_WORDS; /* by a word of the root */
+		unsigned level = LEVELS - 1;
+		for (;; level--, covers /= PAGE_WORDS) {
+			struct page *page;
+			if (page_get(vol, table, level, number / (covers * PAGE_WORDS), false, &page, err) <
+			    0)
+				return -1;
+			if (page == NULL)
+				break;
+			if (level == 0) {
+				*found = number;
+				return 0;
+			}
+		}
+		number = (number / (covers * PAGE_WORDS) + 1) * (covers * PAGE_WORDS);
+	}
+	*found = UINT64_MAX;
+	return 0;
+}
+
+int table_walk(struct dvol *vol, enum table table, void (*visit)(void *context, uint64_t pbn), void *context,
+	       struct err *err)
+{
+	uint64_t covers = 1;
+	for (unsigned level = 0; level < LEVELS; level++, covers *= PAGE_WORDS) {
+		uint64_t number = 0;
+		for (;;) {
+			if (table_seek(vol, table, number, &number, err) < 0)
+				return -1;
+			if (number == UINT64_MAX)
+				break;
+			struct page *page;
+			uint64_t of = number / (covers * PAGE_WORDS);
+			if (page_get(vol, table, level, of, false, &page, err) < 0)
+				return -1;
+			visit(context, page->pbn);
+			tables_trim(vol);
+			number = (of + 1) * covers * PAGE_WORDS;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,333 @@
+/* vol.h: the state of an open volume, shared by the files of this library only.
+ *
+ * Locks, in the order in which they are taken:
+ *   commit  one commit, checkpoint or other change of the journal at a time
+ *   gate    shared: data I/O by map words that were looked up; exclusive: nothing of that is in flight, so that
+ *           blocks may be freed and an epoch may be closed
+ *   meta    everything in memory: tables, allocation, catalog, undo entries, what is pending
+ * Functions here say which they want held ("meta" when nothing is said).
+ *
+ * What changes is made in memory first and queued as pending; journal_cut turns that into a record. */
+#ifndef IMAGEFMT_VOL_H
+#define IMAGEFMT_VOL_H
+
+#include "common/buf.h"
+#include "imagefmt/dvol.h"
+#include "imagefmt/format.h"
+#include <pthread.h>
+
+/* ---- tables (table.c) ---- */
+struct page {
+	struct page *next;  /* in its hash chain */
+	struct page *older; /* in the list of all pages */
+	struct page *newer;
+	uint64_t number, pbn;
+	uint8_t table, level;
+	bool dirty, writing, used;
+	uint64_t queued[8]; /* words with a pending item */
+	uint64_t words[PAGE_WORDS];
+};
+
+struct tables {
+	uint64_t roots[TABLES];
+	struct page **buckets;
+	size_t nbuckets, npages, ndirty, limit;
+	struct page *first; /* oldest */
+	struct page *last;
+};
+
+int tables_init(struct dvol *vol, size_t limit);
+void tables_clear(struct dvol *vol); /* forget every page, clean or not */
+void tables_free(struct dvol *vol);
+void tables_trim(struct dvol *vol); /* forget clean pages above the limit; no page pointer may be held */
+/* table_get, table_set: a word; set queues an item (PDIG and HASH: none).  -1 with err. */
+int table_get(struct dvol *vol, enum table table, uint64_t number, uint64_t *word, struct err *err);
+int table_set(struct dvol *vol, enum table table, uint64_t number, uint64_t word, struct err *err);
+/* table_dequeue: the word of a queued item, which is not queued any longer. */
+int table_dequeue(struct dvol *vol, enum table table, uint64_t number, uint64_t *word, struct err *err);
+/* table_seek: the first word at or after number whose page exists, or UINT64_MAX. */
+int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *found, struct err *err);
+/* table_prepare: make the pages of [first, first + count), so that table_set there cannot fail. */
+int table_prepare(struct dvol *vol, enum table table, uint64_t first, uint64_t count, struct err *err);
+/* For the replay.  table_replay: set a word of a page that exists, queueing nothing.  table_page_new: a page that is all zeroes, linked into its parent. */
+int table_replay(struct dvol *vol, unsigned table, uint64_t number, uint64_t word, struct err *err);
+int table_page_new(struct dvol *vol, unsigned table, unsigned level, uint64_t number, uint64_t pbn,
+		   struct err *err);
+/* page_encode: as it is in the file. */
+void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK]);
+/* table_walk: visit(context, pbn) for every page of the table. */
+int table_walk(struct dvol *vol, enum table table, void (*visit)(void *context, uint64_t pbn), void *context,
+	       struct err *err);
+
+/* ---- allocation (alloc.c) ---- */
+struct extent {
+	uint64_t pbn, count;
+};
+
+struct extents {
+	struct extent *list;
+	size_t count, cap;
+};
+
+struct busy { /* blocks that must not be allocated although their bit is clear: word -> mask */
+	uint64_t *keys, *masks;
+	size_t cap, filled;
+};
+
+struct alloc {
+	uint64_t end, used, cursor, first; /* blocks; first: the first one behind the journal */
+	struct busy busy;
+	struct extents freed; /* since the last cut; busy until that is durable */
+	uint8_t *full;        /* a bit per segment of SEGMENT blocks known to be full */
+	size_t nfull;
+};
+
+enum { SEGMENT = 16384 };
+
+void alloc_free_state(struct alloc *alloc);
+/* alloc_reserve: up to want consecutive free blocks, at least one, or exactly want where `exact`; they are busy until
+ * alloc_use (sets their bits) or alloc_unreserve.  Grows the file where needed. */
+int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *got, struct err *err);
+int alloc_use(struct dvol *vol, struct extent extent, struct err *err);
+void alloc_unreserve(struct dvol *vol, struct extent extent);
+/* alloc_release: clear the bits; the blocks are busy until the next cut is durable. */
+int alloc_release(struct dvol *vol, struct extent extent, struct err *err);
+/* alloc_forget: extents that were freed in a cut which is durable now may be allocated again. */
+void alloc_forget(struct dvol *vol, const struct extents *freed);
+void alloc_busy(struct dvol *vol, struct extent extent, bool busy);
+void extents_add(struct extents *extents, struct extent extent);
+void extents_join(struct extents *extents); /* sort, join neighbours */
+
+/* ---- catalog (catalog.c) ---- */
+struct epoch {
+	uint32_t index, flags;
+	struct dvol_id id, parent;
+	uint64_t time_ns, size_bytes;
+	uint8_t root[DVOL_ROOT];
+};
+
+struct pin {
+	uint32_t index;
+	char name[DVOL_NAME_MAX + 1];
+};
+
+struct run {
+	uint32_t id, owner, count;
+	uint64_t pbn;
+	uint64_t *fences; /* first block of each page; NULL until wanted */
+};
+
+struct catalog {
+	uint64_t size_bytes;
+	uint32_t open_index, rolling, digested, hash_floor, next_run;
+	uint8_t backing_kind;
+	struct dvol_id backing_epoch;
+	uint8_t backing_lineage[16];
+	uint64_t backing_size;
+	char backing_path[1024];
+	struct epoch *epochs;
+	size_t nepochs;
+	struct pin *pins;
+	size_t npins;
+	struct run *runs;
+	size_t nruns;
+};
+
+void catalog_free(struct catalog *catalog);
+void catalog_encode(const struct catalog *catalog, struct buf *out);
+int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct err *err);
+/* catalog_apply: do the operations in ops; the same code for what happens now and for the replay.  Sets *spill when one
+ * of them is SPILL. */
+int catalog_apply(struct catalog *catalog, const void *ops, size_t len, bool *spill, struct err *err);
+/* catalog_newest: index of the newest epoch that is not condemned, or 0; catalog_below: of the newest below index, or 0. */
+uint32_t catalog_newest(const struct catalog *catalog);
+uint32_t catalog_below(const struct catalog *catalog, uint32_t index);
+struct epoch *catalog_index(const struct catalog *catalog, uint32_t index);
+struct epoch *catalog_id(const struct catalog *catalog, struct dvol_id id); /* not the condemned */
+int id_compare(struct dvol_id a, struct dvol_id b);
+static inline uint64_t run_pages(uint32_t count)
+{
+	return (count + RUN_PAGE_ENTRIES - 1) / RUN_PAGE_ENTRIES;
+}
+
+/* ---- undo (undo.c) ---- */
+struct undo {
+	uint64_t block, word;
+};
+
+struct memrun { /* undo entries that are in no run yet */
+	uint32_t owner;
+	struct undo *list;
+	size_t count, cap;
+	bool sorted;
+};
+
+struct undos {
+	struct memrun *runs; /* by rising owner */
+	size_t count;
+};
+
+void undo_add(struct undos *undos, uint32_t owner, uint64_t block, uint64_t word);
+void undo_clear(struct undos *undos);
+void undo_sort(struct memrun *run);
+/* run_encode: the pages of a run; out has room for them.  run_load: all entries of a run, checked; the caller frees. */
+void run_encode(const struct dvol *vol, uint32_t id, const struct undo *list, uint32_t count, uint8_t *out);
+struct undo *run_load(struct dvol *vol, const struct run *run, struct err *err);
+/* undo_find: the word of block in the closed epoch `index`, from the undo entries; *found tells whether there is one. */
+int undo_find(struct dvol *vol, uint32_t index, uint64_t block, uint64_t *word, bool *found, struct err *err);
+void windows_clear(struct dvol *vol);
+
+struct window {
+	uint64_t number; /* of WINDOW blocks; UINT64_MAX: empty */
+	uint64_t stamp;
+	uint64_t *words;
+	uint64_t *known; /* a bit each */
+};
+
+enum { WINDOW = 8192, WINDOWS = 32 };
+
+/* ---- journal (journal.c), commit (commit.c) ---- */
+struct item {
+	uint64_t key, value;
+};
+
+struct items {
+	struct item *list;
+	size_t count, cap;
+};
+
+struct pending {
+	struct items pages, sets, undos; /* sets: the value is read at the cut */
+	struct buf ops;
+	bool any; /* of these, or the allocator's state */
+};
+
+struct journal {
+	uint64_t used; /* bytes */
+	uint64_t chain;
+	uint64_t started, done; /* syncs, for flushes that wait for one another */
+	struct pending pending;
+};
+
+void items_add(struct items *items, uint64_t key, uint64_t value);
+uint64_t journal_pending_bytes(const struct dvol *vol);
+/* journal_cut: the pending changes as a record (without the chain), which are pending no longer. */
+int journal_cut(struct dvol *vol, struct buf *record, struct err *err);
+/* journal_append (commit, not meta): chain and write it; not synced. */
+int journal_append(struct dvol *vol, struct buf *record, struct err *err);
+int journal_replay(struct dvol *vol, struct err *err);
+/* op_do: do the operations in ops (made with buf_put_…) now, and queue them; empties ops. */
+int op_do(struct dvol *vol, struct buf *ops, struct err *err);
+
+/* commit_run (commit held): make all that is pending durable; with `checkpoint` also empty the journal.
+ * commit_record (commit held, neither gate nor meta): the part after a cut; frees record and freed. */
+int commit_run(struct dvol *vol, bool checkpoint, struct err *err);
+int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
+/* commit_room (commit held): see to it that a record of `more` bytes than what is pending fits into the journal.
+ * commit_cut (commit and meta held): journal_cut, with the blocks freed by it.
+ * commit_op (commit held): do operations at a moment when no I/O is in flight, and make them durable; for those that
+ * change which epoch is the newest, as an UNDO item is understood by that.  Frees ops. */
+int commit_room(struct dvol *vol, uint64_t more, struct err *err);
+int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
+int commit_op(struct dvol *vol, struct buf *ops, struct err *err);
+/* commit_pressure (nothing held): commit or checkpoint when too much is pending. */
+int commit_pressure(struct dvol *vol, struct err *err);
+int vol_fail(struct dvol *vol, struct err *err); /* mark failed; returns -1 */
+/* vol_may_change: -1 with err unless writable and not failed. */
+int vol_may_change(const struct dvol *vol, struct err *err);
+
+/* ---- superblock and state (state.c) ---- */
+struct super {
+	uint8_t uuid[16], lineage[16];
+	uint64_t generation, journal_start, journal_blocks;
+	uint64_t catalog_pbn, catalog_bytes;
+	uint64_t checksum;
+};
+
+struct super_state { /* the rest of a superblock */
+	uint64_t generation, catalog_pbn, catalog_bytes, catalog_sum;
+	uint64_t end, used, cursor;
+	uint64_t roots[TABLES];
+};
+/* state_write_super: into the slot of its generation, not synced; vol->super follows.  state_load: superblock, catalog, journal, into
+ * a vol that has only its file; again to refresh. */
+int state_write_super(struct dvol *vol, const struct super_state *state, struct err *err);
+int state_load(struct dvol *vol, struct err *err);
+
+/* ---- the rest ---- */
+struct range {
+	struct range *next;
+	uint64_t first, last;
+};
+
+struct dvol {
+	struct file file;   /* buffered: metadata, and data that is not aligned */
+	struct file direct; /* data with O_DIRECT, or ops NULL */
+	void *files_context;
+	char *path;
+	bool writable, failed;
+	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
+	uint64_t view_size;
+
+	pthread_mutex_t commit, meta;
+	struct extent catalog_at;
+	pthread_rwlock_t gate;
+	pthread_cond_t range_free;
+	struct range *ranges; /* blocks that somebody is giving a new place (meta) */
+
+	struct super super;
+	struct tables tables;
+	struct alloc alloc;
+	struct catalog catalog;
+	struct undos undos;
+	struct journal journal;
+	bool unsynced; /* data was written since the last sync began (atomic) */
+
+	struct window windows[WINDOWS];
+	uint64_t window_clock;
+
+	struct dvol *backing;
+	struct file backing_file;
+	uint64_t backing_size;
+	unsigned depth; /* how many volumes this one is the backing of */
+	const struct file_ops *ops;
+};
+
+uint64_t hash64(const void *data, size_t len, uint64_t seed);
+uint64_t vol_seed(const struct dvol *vol);
+/* map_find: the map word of block as this handle sees it, after a refresh where that is needed. */
+int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err);
+/* head_find: the head's word, for the writer. */
+int head_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err);
+/* head_set: give a head block a new word (pages prepared), with an undo entry for the old one where a closed epoch sees
+ * it; otherwise the old block is released (gate exclusive then). */
+int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err);
+
+/* view_refresh: take the state from the file again (a handle on a closed epoch). */
+int view_refresh(struct dvol *vol, struct err *err);
+/* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
+int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
+int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
+/* check_range: -1 with err unless [offset, offset + len) is within the volume. */
+int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
+/* range_lock (meta; waits), range_unlock (meta): see dvol.ranges. */
+void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last);
+void range_unlock(struct dvol *vol, struct range *range);
+/* backing_open, backing_close; backing_read: zeroes past its end. */
+int backing_open(struct dvol *vol, struct err *err);
+void backing_close(struct dvol *vol);
+int backing_read(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
+struct dvol *vol_open(const char *path, const struct dvol_open_options *options, unsigned depth,
+		      struct err *err);
+
+/* epoch_finish (writable, alone): complete deletes and a rollback that a crash cut short. */
+int epoch_finish(struct dvol *vol, struct err *err);
+/* digest_leave (commit held): see to it that the digest tree does not stand at the epoch `index`. */
+int digest_leave(struct dvol *vol, uint32_t index, struct err *err);
+/* changed_blocks: rising blocks of undo entries with from <= owner < to.  The caller frees. */
+int changed_blocks(struct dvol *vol, uint32_t from, uint32_t to, uint64_t **list, size_t *count,
+		   struct err *err);
+void *must_alloc(size_t count, size_t size); /* zeroed; aborts without memory, as buf.h does */
+void *must_grow(void *list, size_t count, size_t *cap, size_t size); /* room for one more */
+
+#endif
