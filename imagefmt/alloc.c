@@ -227,6 +227,8 @@ int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *go
 {
 	struct alloc *alloc = &vol->alloc;
 	uint64_t wrapped = 0;
+	if (vol->compact)
+		alloc->cursor = alloc->first;
 	for (;;) {
 		uint64_t from = alloc->cursor > alloc->first ? alloc->cursor : alloc->first;
 		if (scan(vol, from, alloc->end, want, got, err) < 0)

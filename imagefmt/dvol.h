@@ -53,6 +53,7 @@ struct dvol_open_options {
 	struct dvol_id
 	    epoch; /* read-only: this closed epoch; number 0: the head (refused while it is written) */
 	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
+	bool compact;       /* take the first free space of the file: keeps it short, costs speed */
 	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
 	const struct file_ops *files;
 	void *files_context;

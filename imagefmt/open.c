@@ -241,6 +241,7 @@ struct dvol *vol_open(const char *path, const struct dvol_open_options *options,
 	const struct dvol_open_options *o = options != NULL ? options : &plain;
 	struct dvol *vol = vol_make(path, o->files, o->files_context, o->cache_pages);
 	vol->depth = depth;
+	vol->compact = o->compact;
 	if (open_all(vol, o, err) < 0) {
 		vol_free(vol);
 		return NULL;

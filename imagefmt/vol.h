@@ -265,7 +265,7 @@ struct dvol {
 	struct file direct; /* data with O_DIRECT, or ops NULL */
 	void *files_context;
 	char *path;
-	bool writable, failed;
+	bool writable, failed, compact;
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 

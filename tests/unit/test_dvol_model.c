@@ -56,8 +56,11 @@ static void report(void *context, const char *text)
 static void open_volume(struct model *m)
 {
 	struct err err = {0};
-	struct dvol_open_options options = {
-	    .writable = true, .cache_pages = 4, .files = &memdisk_ops, .files_context = &m->disk};
+	struct dvol_open_options options = {.writable = true,
+					    .compact = pick(m, 2),
+					    .cache_pages = 4,
+					    .files = &memdisk_ops,
+					    .files_context = &m->disk};
 	m->vol = dvol_open(PATH, &options, &err);
 	if (m->vol == NULL)
 		fail_step(m, "open", &err);

@@ -61,6 +61,7 @@ static struct dvol *open_on(struct memdisk *disk, bool writable, struct dvol_id 
 {
 	struct dvol_open_options options = {.writable = writable,
 					    .epoch = epoch,
+					    .compact = disk->operations % 2 == 0,
 					    .cache_pages = 8,
 					    .files = &memdisk_ops,
 					    .files_context = disk};
