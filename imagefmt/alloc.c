@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROW_MIN = 256, GROW_MAX = 1 << 18 };
+enum { GROW_MIN = 256, GROW_MAX = 1 << 18, AHEAD = 1024 };
 
 /* ---- extents ---- */
 void extents_add(struct extents *extents, struct extent extent)
@@ -216,11 +216,29 @@ static int grow(struct dvol *vol, uint64_t least, struct err *err)
 			       (unsigned long long)(PBN_LIMIT * BLOCK >> 40));
 	if (vol->file.ops->truncate(vol->file.file, end * BLOCK) < 0)
 		return err_sys(err, "%s: growing the file", vol->path);
+	if (alloc->ahead == 0)
+		alloc->ahead = alloc->end; /* what was there at the open is left as it is */
 	alloc->end = end;
 	/* The new length must be durable before a record that relies on it. */
 	__atomic_store_n(&vol->unsynced, true, __ATOMIC_RELEASE);
 	vol->journal.pending.any = true;
 	return 0;
+}
+
+/* write_ahead: with direct I/O a write to a hole of the file costs a transaction of the file system at the next sync, and
+ * one to written space costs none.  So the space at the end is filled some megabytes ahead, in one large write. */
+static void write_ahead(struct dvol *vol, uint64_t end)
+{
+	struct alloc *alloc = &vol->alloc;
+	if (vol->direct.ops == NULL || alloc->ahead == 0 || end <= alloc->ahead)
+		return;
+	static const uint8_t zeroes[AHEAD * BLOCK] __attribute__((aligned(4096)));
+	while (alloc->ahead < end) {
+		uint64_t some = alloc->end - alloc->ahead < AHEAD ? alloc->end - alloc->ahead : AHEAD;
+		/* A failure here is none: the write that wants the space will see it. */
+		(void)file_write(&vol->direct, zeroes, some * BLOCK, alloc->ahead * BLOCK);
+		alloc->ahead += some;
+	}
 }
 
 int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *got, struct err *err)
@@ -254,6 +272,8 @@ int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *go
 	}
 	alloc->cursor = got->pbn + got->count;
 	alloc_busy(vol, *got, true);
+	if (!exact)
+		write_ahead(vol, got->pbn + got->count);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 	vol->path = strdup(path);
 	if (vol->path == NULL)
 		abort();
+	pthread_mutex_init(&vol->digesting, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
 	pthread_mutex_init(&vol->meta, NULL);
 	pthread_cond_init(&vol->range_free, NULL);
@@ -52,6 +53,7 @@ static void vol_free(struct dvol *vol)
 	free(vol->journal.pending.sets.list);
 	free(vol->journal.pending.undos.list);
 	buf_free(&vol->journal.pending.ops);
+	pthread_mutex_destroy(&vol->digesting);
 	pthread_mutex_destroy(&vol->commit);
 	pthread_mutex_destroy(&vol->meta);
 	pthread_cond_destroy(&vol->range_free);

@@ -1,6 +1,8 @@
 /* vol.h: the state of an open volume, shared by the files of this library only.
  *
  * Locks, in the order in which they are taken:
+ *   digesting  one digest pass at a time (one that a delete makes under commit meets no other: the tree counts as gone
+ *           during a pass)
  *   commit  one commit, checkpoint or other change of the journal at a time
  *   gate    shared: data I/O by map words that were looked up; exclusive: nothing of that is in flight, so that
  *           blocks may be freed and an epoch may be closed
@@ -76,6 +78,7 @@ struct busy { /* blocks that must not be allocated although their bit is clear: 
 
 struct alloc {
 	uint64_t end, used, cursor, first; /* blocks; first: the first one behind the journal */
+	uint64_t ahead; /* space of this handle's growth is written up to here; 0: it did not grow */
 	struct busy busy;
 	struct extents freed; /* since the last cut; busy until that is durable */
 	uint8_t *full;        /* a bit per segment of SEGMENT blocks known to be full */
@@ -269,7 +272,7 @@ struct dvol {
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 
-	pthread_mutex_t commit, meta;
+	pthread_mutex_t digesting, commit, meta;
 	struct extent catalog_at;
 	pthread_rwlock_t gate;
 	pthread_cond_t range_free;
