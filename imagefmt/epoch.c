@@ -15,6 +15,8 @@ static int close_locked(struct dvol *vol, const struct dvol_id *id, struct dvol_
 {
 	/* The catalog changes only under the commit lock, which is held. */
 	const struct catalog *catalog = &vol->catalog;
+	if (catalog->rolling != 0)
+		return err_set(err, ERR_STATE, "%s: a delta is being applied; wait for its end", vol->path);
 	struct dvol_id newest = {.term = 1};
 	if (catalog->nepochs > 0)
 		newest = catalog->epochs[catalog->nepochs - 1].id;

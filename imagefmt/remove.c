@@ -151,6 +151,9 @@ static int delete_locked(struct dvol *vol, struct dvol_id id, struct err *err)
 		return err_set(err, ERR_STATE, "%s has no epoch %llu.%llu", vol->path,
 			       (unsigned long long)id.term, (unsigned long long)id.number);
 	uint32_t index = epoch->index;
+	if (vol->catalog.rolling == index)
+		return err_set(err, ERR_STATE, "%s: a delta is being applied to this epoch; wait for its end",
+			       vol->path);
 	for (size_t i = 0; i < vol->catalog.npins; i++)
 		if (vol->catalog.pins[i].index == index)
 			return err_set(err, ERR_STATE, "%s: epoch %llu.%llu is pinned by \"%s\"", vol->path,
