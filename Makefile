@@ -81,11 +81,22 @@ BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
 $(UNIT_TESTS) $(E2E_TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
 	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
 
+# Fuzzers are built whole and by clang, with checksums that let changed bytes pass.
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SOURCES := $(wildcard imagefmt/*.c) $(addprefix common/,buf.c err.c io.c text.c units.c) tests/lib/memdisk.c
+FUZZ_SECONDS ?= 60
+$(FUZZERS): build/fuzz/%: tests/fuzz/%.c $(FUZZ_SOURCES) $(wildcard imagefmt/*.h common/*.h tests/fuzz/*.h)
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=gnu17 -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -O1 -g \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_SOURCES) \
+		$(shell pkg-config --libs libcrypto) -lpthread
+
 GUEST := $(B)/guest/testguest.elf $(B)/guest/testguest.bzImage
 
 check: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
 	@B=$(B) tests/run $(UNIT_TESTS) $(E2E_TESTS)
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=5
 
 unit: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS)
@@ -99,6 +110,16 @@ bench: deps
 	@tools/deps.sh bench
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
+
+# A finding is kept as build/fuzz/NAME-…; run the fuzzer on that file to see it again.
+fuzz: deps
+	@$(MAKE) --no-print-directory $(FUZZERS)
+	@for fuzzer in $(FUZZERS); do \
+		mkdir -p $$fuzzer.corpus; \
+		echo "fuzz $$fuzzer: $(FUZZ_SECONDS) s"; \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=400 \
+			-artifact_prefix=$$fuzzer- $$fuzzer.corpus >$$fuzzer.log 2>&1 || { tail -n 40 $$fuzzer.log; exit 1; }; \
+	done
 
 demo: deps
 	@$(MAKE) --no-print-directory build $(GUEST)
@@ -136,6 +157,7 @@ help:
 	@echo 'make demo       move a running guest from one host to another over SSH'
 	@echo 'make check      all tests (DROVER_TEST_KVM=require: fail rather than skip without KVM)'
 	@echo 'make unit|e2e   a part of them'
+	@echo 'make fuzz       the fuzzers, FUZZ_SECONDS=60 each'
 	@echo 'make bench      drover beside QEMU, medians and ratios, JSON under build/bench/'
 	@echo 'make deps       install missing Debian packages (what the above do first)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='

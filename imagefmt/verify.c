@@ -98,11 +98,13 @@ int dvol_verify(struct dvol *vol, struct dvol *from, struct dvol_bad_block **bad
 	verify.sha = sha_make();
 	int result = 0;
 	uint64_t end = (dvol_size(vol) + BLOCK - 1) / BLOCK;
-	for (uint64_t block = 0; block < end && result == 0; block++) {
+	for (uint64_t block = 0; result == 0; block++) {
 		pthread_mutex_lock(&vol->meta);
 		result = table_seek(vol, TABLE_MAP, block, &block, err);
 		pthread_mutex_unlock(&vol->meta);
-		if (result == 0 && block < end)
+		if (block >= end)
+			break;
+		if (result == 0)
 			result = verify_block(&verify, block, err);
 	}
 	if (verify.repair.file != NULL)
