@@ -272,8 +272,8 @@ int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *go
 	}
 	alloc->cursor = got->pbn + got->count;
 	alloc_busy(vol, *got, true);
-	if (!exact)
-		write_ahead(vol, got->pbn + got->count);
+	/* For every kind of block, so that nothing that is in use is ever behind what is still to be filled. */
+	write_ahead(vol, got->pbn + got->count);
 	return 0;
 }
 

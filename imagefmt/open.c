@@ -175,6 +175,9 @@ static int open_view(struct dvol *vol, struct dvol_id id, struct err *err)
 		if (epoch == NULL)
 			return err_set(err, ERR_STATE, "%s has no epoch %llu.%llu", vol->path,
 				       (unsigned long long)id.term, (unsigned long long)id.number);
+		if (i > 0 && vol->view != epoch->index)
+			return err_set(err, ERR_STATE, "%s: this epoch was replaced just now; try again",
+				       vol->path);
 		vol->view = epoch->index;
 		vol->view_size = epoch->size_bytes;
 		if (i == 0 &&

@@ -166,7 +166,7 @@ static const char *const names[LOADS] = {"thin 4K random write, flush/64", "thin
 
 static void measure(bool raw, double results[LOADS])
 {
-	double values[LOADS][REPEATS_MAX];
+	double values[LOADS][REPEATS_MAX] = {0};
 	struct load all = fill;
 	all.operations = (uint32_t)(size_bytes / all.bytes);
 	for (unsigned i = 0; i < repeats; i++) {
@@ -218,7 +218,7 @@ static void after_close(double steady)
 	run(&target, &all);
 	unsigned have = 0;
 	for (unsigned k = 0; k < 3; k++) {
-		double values[REPEATS_MAX], worst = 0, space = 0;
+		double values[REPEATS_MAX] = {0}, worst = 0, space = 0;
 		for (; have < kept[k]; have++) {
 			run(&target, &some);
 			close_epochs(target.vol, 1, &worst);

@@ -37,7 +37,7 @@ static void build(void)
 					     .files = &memdisk_ops,
 					     .files_context = &base};
 	uint8_t data[30000], root[DVOL_ROOT];
-	struct dvol_id id[2];
+	struct dvol_id id[2], from = {0};
 	need(dvol_create("primary", &create, &err));
 	need(dvol_create("replica", &create, &err));
 	struct dvol *vol = open_it(&base, "primary", true, (struct dvol_id){0});
@@ -48,8 +48,8 @@ static void build(void)
 		need(dvol_epoch_close(vol, NULL, &id[e], &err));
 		need(dvol_digest(vol, id[e], root, &err));
 		struct dvol *epoch = open_it(&base, "primary", false, id[e]);
-		need(dvol_export(epoch, e == 0 ? (struct dvol_id){0} : id[0], e == 0 ? "seed" : "delta",
-				 &err));
+		need(dvol_export(epoch, from, e == 0 ? "seed" : "delta", &err));
+		from = id[e];
 		dvol_close(epoch, NULL);
 	}
 	need(dvol_close(vol, &err));

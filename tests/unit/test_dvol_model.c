@@ -29,10 +29,12 @@ struct model {
 	size_t nepochs;
 };
 
-static void fail_step(const struct model *m, const char *what, const struct err *err)
+static void __attribute__((noreturn))
+fail_step(const struct model *m, const char *what, const struct err *err)
 {
 	fail_msg("step %llu: %s%s%s", (unsigned long long)m->step, what, err != NULL ? ": " : "",
 		 err != NULL ? err->text : "");
+	abort(); /* fail_msg jumps out of the test */
 }
 
 static uint64_t pick(struct model *m, uint64_t below)
@@ -58,6 +60,7 @@ static void open_volume(struct model *m)
 	struct err err = {0};
 	struct dvol_open_options options = {.writable = true,
 					    .compact = pick(m, 2),
+					    .direct = pick(m, 2),
 					    .cache_pages = 4,
 					    .files = &memdisk_ops,
 					    .files_context = &m->disk};

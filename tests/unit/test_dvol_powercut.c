@@ -62,6 +62,7 @@ static struct dvol *open_on(struct memdisk *disk, bool writable, struct dvol_id 
 	struct dvol_open_options options = {.writable = writable,
 					    .epoch = epoch,
 					    .compact = disk->operations % 2 == 0,
+					    .direct = writable && disk->operations % 3 == 0,
 					    .cache_pages = 8,
 					    .files = &memdisk_ops,
 					    .files_context = disk};
@@ -249,7 +250,8 @@ static int do_close(struct sim *s, struct err *err)
 {
 	static uint64_t number;
 	struct epoch *epoch = &s->epochs[s->nepochs++];
-	epoch->id = (struct dvol_id){.term = 7, .number = ++number};
+	number++;
+	epoch->id = (struct dvol_id){.term = 7, .number = number};
 	memcpy(epoch->tags, s->now, sizeof(s->now));
 	s->closing = epoch;
 	return dvol_epoch_close(s->vol, &epoch->id, NULL, err);
