@@ -125,7 +125,8 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 		 size_t *count, struct err *err);
 
 /* dvol_digest(vol, id, root, err): the root digest of a closed epoch; vol writable.  Computed for it and every epoch before
- * it that has none, in O(changed), and kept; writers go on meanwhile. */
+ * it that has none, in O(changed), and kept; writers go on meanwhile.  Only epochs that were never digested cost
+ * anything; an interrupted pass makes the next one O(mapped). */
 int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], struct err *err);
 
 struct dvol_bad_block {
@@ -135,7 +136,8 @@ struct dvol_bad_block {
 /* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch: read every block of it that has a digest and
  * compare.  heal (NULL: none) is another handle whose content should be the same; a bad block is replaced by its
  * block if that one has the right digest (vol's file is opened for writing for that).  bad: those still bad, the
- * caller frees.  Returns 0 also when there are bad ones. */
+ * caller frees.  Returns 0 also when there are bad ones; ERR_STATE when there are no digests, or none while a pass
+ * computes them (a handle knows those that were there when it was opened). */
 int dvol_verify(struct dvol *vol, struct dvol *heal, struct dvol_bad_block **bad, size_t *nbad,
 		uint64_t *healed, struct err *err);
 /* dvol_compare(a, b, &list, &count, err): the blocks in which two handles' contents differ; where the sizes differ, the
@@ -168,7 +170,7 @@ int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *co
  * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the
  * delta's from (content proven by digest where both know one) and of the same lineage; makes the delta's epoch of
  * it.  All or nothing: on failure, or a crash, the head reads as the epoch from.  Changes made to the head since
- * that epoch are refused with ERR_STATE. */
+ * that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and replaces its head. */
 int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
 int dvol_apply(struct dvol *vol, const char *path, struct err *err);
 
