@@ -105,7 +105,7 @@ int ssh_url_parse(const char *url, struct ssh_target *target, struct err *err)
 		if (memchr(at, ':', (size_t)(host - at)))
 			return bad_url(url, "a password cannot be given; use a key", err);
 		if (take(at, (size_t)(host - at), target->user, sizeof(target->user)) < 0 ||
-		    !name_valid(target->user, "._-+\\$"))
+		    !name_valid(target->user, "._-+"))
 			return bad_url(
 			    url, "the user's name is empty, too long or has characters that no name has",
 			    err);
