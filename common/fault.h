@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 /* X(identifier, "name", process that passes it) */
+/* clang-format off */
 #define FAULT_POINTS(X)                                                                                       \
 	X(MOVER_CONNECTED, "mover.connected")             /* SSH is up, nothing was said */                       \
 	X(MOVER_HELLO_SENT, "mover.hello-sent")           /* the destination may be preparing */                  \
@@ -48,6 +49,7 @@
 	X(DEST_STATE_LOADED, "dest.state-loaded")         /* before it says "prepared" */                         \
 	X(DEST_COMMIT, "dest.commit")                     /* commit is read, the guest not yet started */         \
 	X(DEST_RUNNING, "dest.running")                   /* the guest runs, serve not told */
+/* clang-format on */
 
 enum fault_point_id {
 #define FAULT_ID(id, name) FAULT_##id,
@@ -56,11 +58,17 @@ enum fault_point_id {
 	    FAULT_COUNT
 };
 
-/* fault_open(): read $DROVER_FAULT (main threads, once, early).  An unknown point or action ends the process
- * with status 2: a test that injects nothing must not pass. */
+/* fault_open(): read $DROVER_FAULT (main threads, once, early).  An unknown point or action, or a point named
+ * twice, ends the process with status 2 and a line on stderr: a test that injects nothing must not pass. */
 void fault_open(void);
-/* fault_point(id): see above; false unless an `error` or `cut` is due here and now. */
-bool fault_point(enum fault_point_id id);
+/* fault_point(id): see above; false unless an `error` or `cut` is due here and now.  Any thread; of several
+ * that pass at once one takes the action. */
+extern bool fault_armed; /* for fault_point alone: $DROVER_FAULT names something */
+bool fault_due(enum fault_point_id id);
+static inline bool fault_point(enum fault_point_id id)
+{
+	return __builtin_expect(fault_armed, false) && fault_due(id);
+}
 /* fault_is_cut(): the last fault that fired in this process was a cut. */
 bool fault_is_cut(void);
 const char *fault_name(enum fault_point_id id);

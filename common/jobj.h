@@ -15,9 +15,9 @@
 json_t *jobj_parse(const char *text, size_t len, struct err *err);
 /* The string stays owned by the object; at most max_len bytes, no NUL inside. */
 int jobj_string(const json_t *object, const char *key, bool required, size_t max_len, const char **value,
-		    struct err *err);
-int jobj_u64(const json_t *object, const char *key, bool required, uint64_t min, uint64_t max, uint64_t *value,
-		 struct err *err);
+		struct err *err);
+int jobj_u64(const json_t *object, const char *key, bool required, uint64_t min, uint64_t max,
+	     uint64_t *value, struct err *err);
 int jobj_bool(const json_t *object, const char *key, bool required, bool *value, struct err *err);
 /* jobj_hex64: 64-bit values that JSON numbers cannot hold, as "0x…" strings. */
 int jobj_hex64(const json_t *object, const char *key, bool required, uint64_t *value, struct err *err);
