@@ -37,7 +37,7 @@ uint8_t reader_u8(struct reader *reader);
 uint16_t reader_u16(struct reader *reader);
 uint32_t reader_u32(struct reader *reader);
 uint64_t reader_u64(struct reader *reader);
-const void *reader_bytes(struct reader *reader, size_t len); /* NULL when fewer are left */
+const void *reader_bytes(struct reader *reader, size_t len); /* NULL only when fewer are left */
 
 /* get/put of one little-endian integer at any address */
 uint16_t le16_get(const void *at);

@@ -2,7 +2,10 @@
  *
  * A function that can fail returns -1 (or NULL) and fills the caller's struct err with one sentence for the
  * person who reads it: what failed, where, and what to do.  It is filled once, where the failure is first
- * detected; callers may put context before it.  Libraries never print and never exit. */
+ * detected; callers may put context before it.  Libraries never print and never exit.
+ *
+ * The text is always valid UTF-8 without control characters ('?' stands for them), whatever the arguments held;
+ * what does not fit is cut and ends with "...". */
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
 
@@ -28,10 +31,12 @@ struct err {
 int err_set(struct err *err, enum err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* err_sys(err, format, …): as err_set with ERR_SYSTEM; appends ": " and the text of the present errno. */
+/* err_sys(err, format, …): as err_set with ERR_SYSTEM; appends ": " and the text of the present errno,
+ * which is kept when the rest has to be cut. */
 int err_sys(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* err_context(err, format, …): put "<formatted>: " before the text that *err has.  Returns -1. */
+/* err_context(err, format, …): put "<formatted>: " before the text that *err has; of a very long context only
+ * the beginning.  Returns -1. */
 int err_context(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* err_exit_status(err): the exit status of a command that ends with this error: 2 usage, 3 no KVM, 1 others.

@@ -1,16 +1,18 @@
 /* fault.h: failures on demand, at named points.
  *
- * $DROVER_FAULT holds "point=action[,point=action…]"; the first time that a process passes the point the
- * action is taken, once.  Without the variable a point costs one load and a branch that is never taken. kill
- * the process ends itself with SIGKILL, as the OOM killer would end it stop     it stops itself (SIGSTOP), as
- * a hung host would look error    fault_point returns true: the caller fails this step as if the system had
- * refused it cut      fault_point returns true, and fault_is_cut() too: the caller drops its connection Every
- * point there is stands in the list below: tests walk it. */
+ * $DROVER_FAULT holds "point=action[,point=action…]"; the first time that a process passes the point the action
+ * is taken, once.  Without the variable a point costs one load and a branch that is never taken.
+ *   kill     the process ends itself with SIGKILL, as the OOM killer would end it
+ *   stop     it stops itself (SIGSTOP), as a hung host would look
+ *   error    fault_point returns true: the caller fails this step as if the system had refused it
+ *   cut      fault_point returns true, and fault_is_cut() too: the caller drops its connection
+ * Every point there is stands in the list below: tests walk it. */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H
 
 #include <stdbool.h>
 
+/* clang-format off: one line a point */
 /* X(identifier, "name", process that passes it) */
 #define FAULT_POINTS(X)                                                                                      \
 	X(MOVER_CONNECTED, "mover.connected")           /* SSH is up, nothing was said */                    \
@@ -47,6 +49,7 @@
 	X(DEST_STATE_LOADED, "dest.state-loaded")   /* before it says "prepared" */                          \
 	X(DEST_COMMIT, "dest.commit")               /* commit is read, the guest not yet started */          \
 	X(DEST_RUNNING, "dest.running")             /* the guest runs, serve not told */
+/* clang-format on */
 
 enum fault_point_id {
 #define FAULT_ID(id, name) FAULT_##id,
@@ -55,11 +58,17 @@ enum fault_point_id {
 	    FAULT_COUNT
 };
 
-/* fault_open(): read $DROVER_FAULT (main threads, once, early).  An unknown point or action ends the process
- * with status 2: a test that injects nothing must not pass. */
+/* fault_open(): read $DROVER_FAULT (main threads, once, early).  An unknown point or action, or a point named
+ * twice, ends the process with status 2 and a line on stderr: a test that injects nothing must not pass. */
 void fault_open(void);
-/* fault_point(id): see above; false unless an `error` or `cut` is due here and now. */
-bool fault_point(enum fault_point_id id);
+/* fault_point(id): see above; false unless an `error` or `cut` is due here and now.  Any thread; of several
+ * that pass at once one takes the action. */
+extern bool fault_armed; /* for fault_point alone: $DROVER_FAULT names something */
+bool fault_due(enum fault_point_id id);
+static inline bool fault_point(enum fault_point_id id)
+{
+	return __builtin_expect(fault_armed, false) && fault_due(id);
+}
 /* fault_is_cut(): the last fault that fired in this process was a cut. */
 bool fault_is_cut(void);
 const char *fault_name(enum fault_point_id id);

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only
- * at the end of the file), or -1 with errno.  Retries EINTR. */
+/* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only at
+ * the end of the file), or -1 with errno.  Retries EINTR; a descriptor that does not block is waited for. */
 ssize_t io_read_full(int fd, void *data, size_t len);
 /* io_write_full(fd, data, len): write all of it.  Returns 0, or -1 with errno.  Retries EINTR; a descriptor
  * that does not block is waited for. */
@@ -15,23 +15,29 @@ int io_write_full(int fd, const void *data, size_t len);
 
 enum { IO_MAX_FDS = 8 };
 /* io_send(socket, data, len, fds, nfds): one message with descriptors on a UNIX socket (SOCK_SEQPACKET).
- * Returns 0, or -1 with errno (EPIPE rather than SIGPIPE).  The descriptors stay the caller's. */
+ * Returns 0, or -1 with errno (EPIPE rather than SIGPIPE; EAGAIN when the socket does not block and is full;
+ * EINVAL for no bytes at all, which would look like the end of the connection, or too many descriptors).  The
+ * descriptors stay the caller's. */
 int io_send(int socket, const void *data, size_t len, const int *fds, size_t nfds);
-/* io_receive(socket, data, cap, fds, &nfds): one message; *nfds is how many fit fds[] (IO_MAX_FDS) on return.
- * Returns its length, 0 at the end of the connection, or -1 with errno (EMSGSIZE: larger than cap; its
- * descriptors were closed).  The descriptors, close-on-exec, become the caller's. */
+/* io_receive(socket, data, cap, fds, &nfds): one message; *nfds is how many descriptors came with it.
+ * Returns its length, 0 at the end of the connection (an empty message counts as that), or -1 with errno.
+ * EMSGSIZE: larger than cap; EPROTO: more descriptors than IO_MAX_FDS, or than this process may open; in both
+ * cases the message is gone and its descriptors were closed.  The descriptors, close-on-exec, become the
+ * caller's; *nfds is 0 unless a message is returned. */
 ssize_t io_receive(int socket, void *data, size_t cap, int fds[IO_MAX_FDS], size_t *nfds);
 
 /* io_replace_file(path, data, len): the file has the new content or, whatever happens, the old one; durable
- * (file and folder synced) on return.  Returns 0 or -1 with errno. */
+ * (file and folder synced) on return.  Mode 0600.  A link of that name is replaced, not followed.  Returns 0,
+ * or -1 with errno; then, if it was the folder's sync that failed, the new content is there but may not be
+ * durable. */
 int io_replace_file(const char *path, const void *data, size_t len);
 /* io_read_file(path, cap, &data, &len): a whole regular file of at most cap bytes, NUL after its end; the
- * caller frees data.  Returns 0 or -1 with errno (EFBIG: larger). */
+ * caller frees data.  Returns 0 or -1 with errno (EFBIG: larger; EISDIR, EINVAL: not a regular file). */
 int io_read_file(const char *path, size_t cap, void **data, size_t *len);
 /* io_mkdirs(path, mode): the folder and those above it.  Returns 0 or -1 with errno. */
 int io_mkdirs(const char *path, mode_t mode);
 
-/* io_close(&fd): close it unless it is -1, and set it to -1. */
+/* io_close(&fd): close it unless it is -1, and set it to -1.  Leaves errno alone. */
 void io_close(int *fd);
 
 uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */

@@ -8,7 +8,8 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* log_open(program): name put before each line (kept, not copied); reads $DROVER_LOG.  Call once, early. */
 void log_open(const char *program);
 /* log_at(level, format, …): any thread; a line is written by one write(2).  Control characters in what was
- * formatted are shown as '?', since parts of it may come from a guest or the wire. */
+ * formatted are shown as '?', since parts of it may come from a guest or the wire; a line
+ * over 2 KiB is cut and ends with "...".  Leaves errno alone. */
 void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...)   log_at(LOG_ERROR, __VA_ARGS__)

@@ -20,8 +20,9 @@ struct pageset {
 	int fd; /* the memfd; owned */
 };
 
-/* pageset_create(set, pages, err): an empty set in a new memfd.  pageset_map(set, fd, pages, err): the set
- * that another process made; checks that the file is large enough for `pages`, takes fd over on success only.
+/* pageset_create(set, pages, err): an empty set in a new memfd.  pageset_map(set, fd, pages, err): the set that
+ * another process made; checks that the file is large enough for `pages` and sealed against shrinking,
+ * takes fd over on success only.
  * Both return 0 or -1 with *err.  pageset_close frees; harmless on a zeroed struct. */
 int pageset_create(struct pageset *set, uint64_t pages, struct err *err);
 int pageset_map(struct pageset *set, int fd, uint64_t pages, struct err *err);
@@ -33,10 +34,11 @@ bool pageset_add(struct pageset *set, uint64_t page);
 uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
 bool pageset_has(const struct pageset *set, uint64_t page);
 /* pageset_take(set, &cursor, pages, max): remove up to max members at or above *cursor, lowest first, and put
- * their numbers into pages[].  Advances *cursor past them.  Returns how many; 0: none at or above the cursor.
- */
+ * their numbers into pages[].  Advances *cursor past the last of them.  Returns how many; fewer than max: no more
+ * were there at or above the cursor; 0: none.  One thread at a time.  What a taker that dies had taken is gone
+ * from the set: whoever goes on after it has to begin with all pages. */
 size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size_t max);
-/* pageset_count(set): members now (walks the summary). */
+/* pageset_count(set): members now (walks the summary); of no single moment while others add. */
 uint64_t pageset_count(const struct pageset *set);
 void pageset_clear(struct pageset *set);
 

@@ -16,7 +16,8 @@
 enum { PATHS_MAX = 4096 };
 
 /* Each fills path[PATHS_MAX] and returns 0, or -1 with *err (no home folder, too long; for the socket: longer
- * than a UNIX socket address holds, with the remedy).  They create nothing. */
+ * than a UNIX socket address holds, with the remedy; not a valid VM name; $DROVER_STATE or $DROVER_RUN relative;
+ * /tmp/drover-UID made by somebody else).  They create nothing. */
 int paths_state(char path[PATHS_MAX], struct err *err);
 int paths_run(char path[PATHS_MAX], struct err *err);
 int paths_vm_dir(const char *name, char path[PATHS_MAX], struct err *err);

@@ -34,6 +34,11 @@ int control_call(struct control *control, json_t *request, int timeout_ms, json_
 /* control_call_fd: the same with one descriptor sent along (borrowed). */
 int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
 		    struct err *err);
+/* The two halves of control_call, for work that overlaps the answer: control_start sends (fd -1: none) and gives
+ * the id that control_finish then waits for.  Answers must be finished in the order of the requests. */
+int control_start(struct control *control, json_t *request, int fd, uint64_t *id, struct err *err);
+int control_finish(struct control *control, uint64_t id, int timeout_ms, json_t **reply, int *fds,
+		   size_t *nfds, struct err *err);
 /* control_event(control, timeout_ms, err): the next event, a new reference; NULL with ERR_NONE on timeout, or
  * with ERR_LINK when the VM process ended. */
 json_t *control_event(struct control *control, int timeout_ms, struct err *err);

@@ -5,14 +5,18 @@
 #include "common/err.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+enum { SPAWN_FD = 3 }; /* the descriptor on which drover-vm finds its socket */
 
 /* What an incoming VM is started with, besides its configuration. */
 struct spawn_incoming {
 	uint64_t term;       /* the term that it will run under */
 	const char *session; /* hand-over attempt */
 	const char *peer;    /* where it comes from, for status; may be "" */
+	bool paused;         /* by the user: stays so when it starts here */
 	int ram_fd;          /* memfd that serve fills; borrowed */
 };
 

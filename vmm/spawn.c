@@ -1,0 +1,102 @@
+#include "vmm/spawn.h"
+
+#include "common/io.h"
+#include "common/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Making the machine is a matter of milliseconds; a host that swaps may need longer. */
+enum { START_TIMEOUT_MS = 60000 };
+
+static _Noreturn void become_vm(const char *program, int socket, int log_fd)
+{
+	char *const argv[] = {(char *)"drover-vm", NULL};
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR);
+
+	/* Nothing of the starter's is kept: not its terminal, its signal mask nor its descriptors (an SSH channel
+	 * stays open as long as anybody holds its pipes). */
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log_fd, 2) < 0 ||
+	    dup2(socket, SPAWN_FD) < 0)
+		_exit(126);
+	close_range(SPAWN_FD + 1, ~0u, 0);
+	execv(program, argv);
+	_exit(127);
+}
+
+static int open_log(const char *name, struct err *err)
+{
+	char path[PATHS_MAX];
+	int fd;
+
+	if (paths_vm_dir(name, path, err))
+		return -1;
+	if (io_mkdirs(path, 0700))
+		return err_sys(err, "cannot make the folder %s", path);
+	if (paths_vm_file(name, "vm.log", path, err))
+		return -1;
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd >= 0 ? fd : err_sys(err, "cannot open %s", path);
+}
+
+static json_t *start_request(const struct vm_config *config, const struct spawn_incoming *incoming)
+{
+	json_t *request = json_pack("{s:s, s:o}", "cmd", "start", "config", config_to_json(config));
+
+	if (incoming)
+		json_object_set_new(request, "incoming",
+				    json_pack("{s:I, s:s, s:s, s:b}", "term", (json_int_t)incoming->term,
+					      "session", incoming->session, "peer", incoming->peer, "paused",
+					      incoming->paused));
+	return request;
+}
+
+int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
+	     pid_t *pid_out, struct err *err)
+{
+	char program[PATHS_MAX];
+	int pair[2], log_fd;
+	pid_t pid;
+
+	if (paths_helper("drover-vm", program, err))
+		return -1;
+	log_fd = open_log(config->name, err);
+	if (log_fd < 0)
+		return -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		close(log_fd);
+		return err_sys(err, "cannot make a socket pair");
+	}
+	pid = fork();
+	if (pid == 0)
+		become_vm(program, pair[1], log_fd);
+	close(log_fd);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return err_sys(err, "cannot start the VM process");
+	}
+	control_adopt(control, pair[0]);
+	if (control_call_fd(control, start_request(config, incoming), incoming ? incoming->ram_fd : -1,
+			    START_TIMEOUT_MS, NULL, err)) {
+		if (err && err->kind == ERR_LINK)
+			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
+				    config->name);
+		control_close(control);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return -1;
+	}
+	if (pid_out)
+		*pid_out = pid;
+	return 0;
+}

@@ -1,0 +1,477 @@
+#include "vmm/vmproc.h"
+
+#include "common/fault.h"
+#include "common/jobj.h"
+#include "common/log.h"
+#include "common/paths.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* ---- clients ------------------------------------------------------------------------------------------------ */
+
+static struct client *add_client(struct vmproc *vm, int fd)
+{
+	for (size_t i = 0; i < VMPROC_CLIENTS; i++) {
+		if (vm->client[i].fd >= 0)
+			continue;
+		vm->client[i] = (struct client){.fd = fd, .serial = ++vm->next_serial};
+		return &vm->client[i];
+	}
+	close(fd);
+	return NULL;
+}
+
+/* One packet to a client.  A client that does not read its answers is not waited for: it is let go. */
+static void tell(struct client *client, const json_t *message, const int *fds, size_t nfds)
+{
+	char *text = json_dumps(message, JSON_COMPACT);
+
+	if (text && io_send(client->fd, text, strlen(text), fds, nfds) && errno != EPIPE &&
+	    errno != ECONNRESET) {
+		log_warning("a client of the control socket was dropped: %s", strerror(errno));
+		shutdown(client->fd, SHUT_RDWR);
+	}
+	free(text);
+}
+
+static void tell_subscribers(struct vmproc *vm, json_t *event)
+{
+	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
+		if (vm->client[i].fd >= 0 && vm->client[i].subscribed)
+			tell(&vm->client[i], event, NULL, 0);
+	json_decref(event);
+}
+
+/* The answer to request `id`: the "ok" object (reference taken over; NULL: empty), or the error. */
+static void answer_request(struct client *client, json_int_t id, json_t *ok, const struct err *err,
+			   const int *fds, size_t nfds)
+{
+	json_t *message;
+
+	if (err)
+		message = json_pack("{s:I, s:{s:s, s:s}}", "id", id, "error", "kind",
+				    err_kind_name(err->kind), "message", err->text);
+	else
+		message = json_pack("{s:I, s:o}", "id", id, "ok", ok ? ok : json_object());
+	tell(client, message, fds, nfds);
+	json_decref(message);
+}
+
+static void drop_client(struct vmproc *vm, struct client *client)
+{
+	bool was_mover = client->is_mover, was_parent = client->is_parent;
+	struct err err;
+
+	close(client->fd);
+	client->fd = -1;
+	if (was_mover)
+		handover_mover_gone(&vm->handover);
+	if (was_parent &&
+	    (vm->handover.phase == HANDOVER_INCOMING || vm->handover.phase == HANDOVER_PREPARED)) {
+		if (handover_give_up(&vm->handover, &err))
+			log_error("%s", err.text);
+		vmproc_quit(vm, "abandoned", "the sender went away before it committed the hand-over", 1);
+	}
+}
+
+static void serve_client(struct vmproc *vm, struct client *client)
+{
+	struct answer answer = {0};
+	char text[CONTROL_MAX + 1];
+	int fds[IO_MAX_FDS];
+	size_t nfds = IO_MAX_FDS;
+	struct err err = {0};
+	json_t *request;
+	json_int_t id;
+	ssize_t len;
+	int status;
+
+	len = io_receive(client->fd, text, sizeof(text) - 1, fds, &nfds);
+	if (len < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (len <= 0) {
+		drop_client(vm, client);
+		return;
+	}
+	request = jobj_parse(text, (size_t)len, &err);
+	id = json_integer_value(json_object_get(request, "id"));
+	status = request ? requests_handle(vm, client, request, nfds > 0 ? fds[0] : -1, &answer, &err) : -1;
+	if (!answer.later)
+		answer_request(client, id, answer.ok, status ? &err : NULL, answer.fds, answer.nfds);
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]);
+	for (size_t i = 0; answer.close_fds && i < answer.nfds; i++)
+		close(answer.fds[i]);
+	json_decref(request);
+	handover_settle(&vm->handover);
+}
+
+static void accept_client(struct vmproc *vm)
+{
+	int fd = accept4(vm->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    (peer.uid != 0 && peer.uid != geteuid())) {
+		close(fd);
+		return;
+	}
+	add_client(vm, fd);
+}
+
+/* ---- the machine's side --------------------------------------------------------------------------------------- */
+
+static void on_console(void *arg, const uint8_t *data, size_t len)
+{
+	struct vmproc *vm = arg;
+
+	console_put(&vm->console, data, len);
+}
+
+static void on_ended(void *arg, enum machine_end why, const char *detail)
+{
+	struct vmproc *vm = arg;
+
+	vm->end_why = why;
+	snprintf(vm->end_detail, sizeof(vm->end_detail), "%s", detail);
+	(void)eventfd_write(vm->end_fd, 1);
+}
+
+void vmproc_quit(struct vmproc *vm, const char *why, const char *detail, int status)
+{
+	vm->quit = true;
+	vm->quit_why = why;
+	snprintf(vm->quit_detail, sizeof(vm->quit_detail), "%s", detail);
+	vm->exit_status = status;
+}
+
+void vmproc_end_rate(struct vmproc *vm)
+{
+	struct rate_sample *rate = &vm->rate;
+	struct client *client = &vm->client[rate->client];
+	uint64_t ns = clock_mono_ns() - rate->started, pages;
+	struct err err;
+	int status = machine_dirty_harvest(vm->machine, &err);
+
+	machine_dirty_stop(vm->machine);
+	rate->active = false;
+	pages = pageset_count(&rate->pages);
+	if (client->fd >= 0 && client->serial == rate->client_serial)
+		answer_request(client, (json_int_t)rate->request_id,
+			       json_pack("{s:I, s:I, s:I}", "pages", (json_int_t)pages, "bytes_per_s",
+					 (json_int_t)((double)pages * 4096 * 1e9 / (double)ns), "interval_ms",
+					 (json_int_t)(ns / 1000000)),
+			       status ? &err : NULL, NULL, 0);
+	pageset_close(&rate->pages);
+}
+
+enum { INPUT_RETRY_NS = 10000000 };
+
+/* What a watcher types goes to the guest as far as its receive queue takes it; the rest stays in the socket. */
+static void console_input(struct vmproc *vm, size_t i)
+{
+	char typed[256];
+	ssize_t len = recv(vm->console.stream[i], typed, sizeof(typed), MSG_PEEK | MSG_DONTWAIT);
+	size_t taken;
+
+	if (len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR)) {
+		console_detach(&vm->console, i);
+		return;
+	}
+	if (len < 0)
+		return;
+	taken = machine_console_input(vm->machine, typed, (size_t)len);
+	if (taken > 0)
+		(void)recv(vm->console.stream[i], typed, taken, MSG_DONTWAIT);
+	else
+		vm->input_retry_ns = clock_mono_ns() + INPUT_RETRY_NS;
+}
+
+/* ---- making it -------------------------------------------------------------------------------------------- */
+
+static int open_socket(struct vmproc *vm, struct err *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char path[PATHS_MAX], folder[PATHS_MAX];
+
+	if (paths_vm_socket(vm->config.name, path, err))
+		return -1;
+	snprintf(folder, sizeof(folder), "%s", path);
+	*strrchr(folder, '/') = 0;
+	if (io_mkdirs(folder, 0700))
+		return err_sys(err, "cannot make the folder %s", folder);
+	memcpy(address.sun_path, path, strlen(path) + 1); /* paths_vm_socket sees to it that it fits */
+	/* The lock says that nobody else answers on this path: what stands there was left by a killed process. */
+	unlink(path);
+	vm->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (vm->listen_fd < 0 || bind(vm->listen_fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(vm->listen_fd, 16))
+		return err_sys(err, "cannot open the control socket %s", path);
+	return 0;
+}
+
+static int check_incoming(struct vmproc *vm, const json_t *incoming, struct ledger_record *record,
+			  struct err *err)
+{
+	const char *session, *peer = "";
+
+	if (jobj_u64(incoming, "term", true, 1, INT64_MAX, &record->term, err) ||
+	    jobj_string(incoming, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+	    jobj_string(incoming, "peer", false, LEDGER_PEER_MAX, &peer, err) ||
+	    jobj_bool(incoming, "paused", false, &vm->handover.user_paused, err))
+		return -1;
+	strcpy(record->session, session);
+	strcpy(record->peer, peer);
+	return ledger_may_receive(&vm->ledger.now, vm->config.name, vm->config.uuid, record->term, err);
+}
+
+/* A new VM must not take the name of one that this host has given, or may have given, to another. */
+static int check_new(const struct vmproc *vm, struct err *err)
+{
+	const struct ledger_record *now = &vm->ledger.now;
+
+	if (now->state == LEDGER_HANDED_OVER)
+		return err_set(
+		    err, ERR_STATE,
+		    "VM '%s' was moved to %s and must not start here; take another name, or 'drover forget "
+		    "%s' if that VM is over",
+		    vm->config.name, now->peer, vm->config.name);
+	if (now->state == LEDGER_INTENT)
+		return err_set(
+		    err, ERR_STATE,
+		    "VM '%s' may be running on %s: its process here died in the hand-over; look there, then "
+		    "'drover forget --force %s'",
+		    vm->config.name, now->peer, vm->config.name);
+	return 0;
+}
+
+int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err)
+{
+	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console};
+	struct ledger_record record = {.state = LEDGER_RUNNING};
+	const json_t *incoming = json_object_get(start, "incoming");
+	bool paused;
+	int fd;
+
+	if (config_from_json(json_object_get(start, "config"), &vm->config, err) ||
+	    ledger_open(&vm->ledger, vm->config.name, err))
+		return -1;
+	strcpy(record.uuid, vm->config.uuid);
+	if (!strcmp(vm->ledger.now.uuid, vm->config.uuid))
+		record.ran_term = vm->ledger.now.ran_term;
+	if (incoming) {
+		record.state = LEDGER_INCOMING;
+		if (ram_fd < 0)
+			return err_set(err, ERR_INPUT, "an incoming VM comes without its RAM");
+		if (check_incoming(vm, incoming, &record, err))
+			return -1;
+	} else {
+		record.term = record.ran_term = 1;
+		if (check_new(vm, err))
+			return -1;
+	}
+	if (ledger_write(&vm->ledger, &record, err))
+		return -1;
+	vm->ledger_mine = true;
+	if (incoming)
+		fault_point(FAULT_DEST_PROMISED);
+	if (console_open(&vm->console, vm->ledger.dir_fd, err))
+		return -1;
+	fd = incoming ? dup(ram_fd) : -1;
+	vm->machine = machine_create(&vm->config, fd, &owner, err);
+	if (!vm->machine)
+		return -1;
+	if (incoming)
+		fault_point(FAULT_DEST_MACHINE);
+	paused = vm->handover.user_paused;
+	handover_init(&vm->handover, vm->machine, vm->config.memory_bytes / 4096, &vm->console, &vm->ledger,
+		      incoming ? HANDOVER_INCOMING : HANDOVER_NONE, record.term);
+	vm->handover.user_paused = paused;
+	if (!incoming && machine_boot(vm->machine, &vm->config, err))
+		return -1;
+	if (open_socket(vm, err))
+		return -1;
+	if (!incoming)
+		machine_resume(vm->machine);
+	return 0;
+}
+
+/* The first packet on the inherited socket: what to be.  Answered with the process id, or why not. */
+static int take_start(struct vmproc *vm, int fd)
+{
+	struct client *parent = add_client(vm, fd);
+	char text[CONTROL_MAX + 1];
+	int fds[IO_MAX_FDS], status;
+	size_t nfds = IO_MAX_FDS;
+	struct err err = {0};
+	json_t *start;
+	ssize_t len;
+
+	parent->is_parent = true;
+	len = io_receive(fd, text, sizeof(text) - 1, fds, &nfds);
+	if (len <= 0)
+		return -1;
+	start = jobj_parse(text, (size_t)len, &err);
+	status = start ? vmproc_make(vm, start, nfds > 0 ? fds[0] : -1, &err) : -1;
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]);
+	answer_request(parent, json_integer_value(json_object_get(start, "id")),
+		       json_pack("{s:i}", "pid", (int)getpid()), status ? &err : NULL, NULL, 0);
+	json_decref(start);
+	return status;
+}
+
+/* A start that failed after the promise was written takes it back: the sender hears the refusal and goes on, and
+ * this host keeps no debt for a VM that it never had. */
+static void end(struct vmproc *vm)
+{
+	struct ledger_record record = vm->ledger.now;
+	char path[PATHS_MAX];
+	struct err err;
+
+	machine_destroy(vm->machine);
+	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
+		unlink(path);
+	if (vm->ledger_mine && (record.state == LEDGER_RUNNING || record.state == LEDGER_INCOMING)) {
+		record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
+		if (ledger_write(&vm->ledger, &record, &err))
+			log_error("%s", err.text);
+	}
+	console_close(&vm->console);
+	ledger_close(&vm->ledger);
+	config_free(&vm->config);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------- */
+
+static void tell_state(struct vmproc *vm)
+{
+	const char *state = handover_state_name(&vm->handover);
+
+	if (!strcmp(state, vm->state_told))
+		return;
+	snprintf(vm->state_told, sizeof(vm->state_told), "%s", state);
+	tell_subscribers(vm, json_pack("{s:s, s:s}", "event", "state", "state", state));
+}
+
+static int wait_ms(const struct vmproc *vm)
+{
+	uint64_t now = clock_mono_ns(), next = UINT64_MAX;
+
+	if (vm->handover.phase == HANDOVER_SWITCHING)
+		next = vm->handover.lease_end;
+	if (vm->rate.active && vm->rate.ends < next)
+		next = vm->rate.ends;
+	if (vm->input_retry_ns && vm->input_retry_ns < next)
+		next = vm->input_retry_ns;
+	if (next == UINT64_MAX)
+		return -1;
+	return next <= now ? 0 : (int)((next - now + 999999) / 1000000);
+}
+
+static void take_signal(struct vmproc *vm)
+{
+	struct signalfd_siginfo info;
+
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* A hand-over whose outcome is open keeps its ledger entry: stopping the process must not decide it. */
+	vmproc_quit(vm, "stopped", "stopped by a signal", 0);
+}
+
+static void machine_ended(struct vmproc *vm)
+{
+	bool crash = vm->end_why == MACHINE_END_CRASH;
+
+	if (vm->handover.phase == HANDOVER_ATTACHED || vm->handover.phase == HANDOVER_SWITCHING)
+		handover_mover_gone(&vm->handover);
+	vmproc_quit(vm, crash ? "crash" : "reset", vm->end_detail, crash ? 1 : 0);
+}
+
+enum { SLOT_END, SLOT_CONSOLE, SLOT_LISTEN, SLOT_SIGNAL, SLOT_CLIENT };
+enum { SLOT_STREAM = SLOT_CLIENT + VMPROC_CLIENTS, SLOTS = SLOT_STREAM + CONSOLE_STREAMS };
+
+static void turn(struct vmproc *vm)
+{
+	struct pollfd fds[SLOTS];
+
+	fds[SLOT_END] = (struct pollfd){.fd = vm->end_fd, .events = POLLIN};
+	fds[SLOT_CONSOLE] = (struct pollfd){.fd = vm->console.wake_fd, .events = POLLIN};
+	fds[SLOT_LISTEN] = (struct pollfd){.fd = vm->listen_fd, .events = POLLIN};
+	fds[SLOT_SIGNAL] = (struct pollfd){.fd = vm->signal_fd, .events = POLLIN};
+	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
+		fds[SLOT_CLIENT + i] = (struct pollfd){.fd = vm->client[i].fd, .events = POLLIN};
+	if (vm->input_retry_ns && clock_mono_ns() >= vm->input_retry_ns)
+		vm->input_retry_ns = 0;
+	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
+		fds[SLOT_STREAM + i] =
+		    (struct pollfd){.fd = vm->input_retry_ns ? -1 : vm->console.stream[i], .events = POLLIN};
+	if (poll(fds, SLOTS, wait_ms(vm)) < 0)
+		return;
+	if (fds[SLOT_CONSOLE].revents)
+		console_flush(&vm->console);
+	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++)
+		if (fds[SLOT_CLIENT + i].revents && vm->client[i].fd == fds[SLOT_CLIENT + i].fd)
+			serve_client(vm, &vm->client[i]);
+	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
+		if (fds[SLOT_STREAM + i].revents && vm->console.stream[i] == fds[SLOT_STREAM + i].fd)
+			console_input(vm, i);
+	if (fds[SLOT_LISTEN].revents)
+		accept_client(vm);
+	if (fds[SLOT_SIGNAL].revents)
+		take_signal(vm);
+	if (fds[SLOT_END].revents)
+		machine_ended(vm);
+	if (vm->rate.active && clock_mono_ns() >= vm->rate.ends)
+		vmproc_end_rate(vm);
+	handover_tick(&vm->handover, clock_mono_ns());
+	tell_state(vm);
+}
+
+int vmproc_run(int fd)
+{
+	struct vmproc vm = {.listen_fd = -1, .ledger = {.fd = -1, .lock_fd = -1, .dir_fd = -1}};
+	sigset_t signals;
+
+	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
+		vm.client[i].fd = -1;
+	vm.console.log_fd = vm.console.wake_fd = -1;
+	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
+		vm.console.stream[i] = -1;
+	vm.started_ns = clock_mono_ns();
+	vm.end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* Blocked before any vCPU thread is made: they inherit the mask, and signals come here only. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	vm.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (take_start(&vm, fd)) {
+		end(&vm);
+		return 1;
+	}
+	while (!vm.quit)
+		turn(&vm);
+	machine_pause(vm.machine);
+	console_flush(&vm.console);
+	tell_subscribers(&vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm.quit_why, "detail",
+					vm.quit_detail));
+	end(&vm);
+	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
+		io_close(&vm.client[i].fd);
+	return vm.exit_status;
+}

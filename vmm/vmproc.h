@@ -1,0 +1,93 @@
+/* vmproc.h: the VM process: one event loop around one machine.
+ *
+ * The main thread does everything but running vCPUs: it answers the control socket (requests.c), keeps the
+ * hand-over (handover.c) and moves console bytes.  vCPU threads reach it through two eventfds only. */
+#ifndef VMM_VMPROC_H
+#define VMM_VMPROC_H
+
+#include "common/io.h"
+#include "vmm/config.h"
+#include "vmm/console.h"
+#include "vmm/control.h"
+#include "vmm/handover.h"
+#include "vmm/ledger.h"
+#include "vmm/machine.h"
+#include "vmm/spawn.h"
+#include <jansson.h>
+#include <stdatomic.h>
+
+enum { VMPROC_CLIENTS = 32 };
+
+struct client {
+	int fd;          /* -1: free slot */
+	uint64_t serial; /* tells two clients of one slot apart */
+	bool subscribed;
+	bool is_mover;
+	bool is_parent; /* the socket pair that this process was started with */
+};
+
+/* A dirty-rate measurement that runs: answered when it is over. */
+struct rate_sample {
+	bool active;
+	size_t client;
+	uint64_t client_serial;
+	uint64_t request_id;
+	uint64_t started, ends; /* CLOCK_MONOTONIC ns */
+	struct pageset pages;
+};
+
+struct vmproc {
+	struct vm_config config;
+	struct machine *machine;
+	struct ledger ledger;
+	struct console console;
+	struct handover handover;
+	struct rate_sample rate;
+	struct client client[VMPROC_CLIENTS];
+	uint64_t next_serial;
+	int listen_fd;
+	int signal_fd;
+	uint64_t started_ns;
+	uint64_t
+	    input_retry_ns; /* typed bytes found the guest's queue full: not before this time again; 0 none */
+	bool ledger_mine;   /* the ledger's record is about this process */
+	char state_told[16]; /* the last state that subscribers heard of */
+
+	/* Set by a vCPU thread, read by the main thread after end_fd was written. */
+	int end_fd;
+	enum machine_end end_why;
+	char end_detail[256];
+
+	bool quit; /* leave the loop once the answers are sent */
+	const char *quit_why;
+	char quit_detail[256];
+	int exit_status;
+};
+
+/* vmproc_run(fd): the whole life of a VM process that was started with the socket pair end fd: the `start`
+ * request, the loop, the end.  Returns the exit status. */
+int vmproc_run(int fd);
+
+/* For requests.c: */
+
+/* What an answer carries back besides JSON. */
+struct answer {
+	json_t *ok;               /* NULL: an empty object */
+	int fds[CONTROL_MAX_FDS]; /* sent along */
+	size_t nfds;
+	bool close_fds; /* they were made for this answer */
+	bool later;     /* no answer now: somebody kept the request id */
+};
+
+/* requests_handle(vm, client, request, fd, answer, err): do what request asks; fd is what came with it or -1
+ * (borrowed).  Returns 0 with *answer, or -1 with *err. */
+int requests_handle(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+		    struct answer *answer, struct err *err);
+
+/* vmproc_make(vm, start, ram_fd, err): the `start` request: ledger, machine, control socket. */
+int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err);
+/* vmproc_quit(vm, why, detail, status): end the process once the present answer is out. */
+void vmproc_quit(struct vmproc *vm, const char *why, const char *detail, int status);
+void vmproc_end_rate(struct vmproc *vm); /* stop the sample, answer it */
+
+#endif
