@@ -75,8 +75,9 @@ static int store(const struct command *command, const struct option_spec *spec, 
 		return 0;
 	case OPTION_NAME:
 		if (!units_name_valid(text))
-			return usage(command, err, "--%s: '%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
-						   "beginning with a letter or digit)",
+			return usage(command, err,
+				     "--%s: '%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
+				     "beginning with a letter or digit)",
 				     spec->name, text);
 		break;
 	case OPTION_TEXT:
@@ -132,8 +133,9 @@ static int take_operands(const struct command *command, int argc, char **argv, s
 		}
 		args->operand[n] = argv[optind++];
 		if (spec->is_name && !units_name_valid(args->operand[n]))
-			return usage(command, err, "'%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
-						   "beginning with a letter or digit)",
+			return usage(command, err,
+				     "'%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
+				     "beginning with a letter or digit)",
 				     args->operand[n]);
 	}
 	if (optind < argc)

@@ -64,7 +64,7 @@ struct operand_spec {
 
 struct command {
 	const char *name;
-	const char *summary; /* one line */
+	const char *summary;  /* one line */
 	const char *synopsis; /* what follows the command's name */
 	const char *details;  /* paragraphs for its help, lines of at most 78 columns */
 	/* run(args, err): the exit status, or -1 with *err. */

@@ -5,6 +5,7 @@
 #include "common/err.h"
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* output_error(err, json): "drover: <sentence>" as one line on stderr; with json also the object
  * {"error": {"kind", "message"}} on stdout. */
@@ -18,14 +19,10 @@ void output_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* output_json(object): one line on stdout, keys in the order they were set; drops the reference. */
 void output_json(json_t *object);
 
-/* output_string(text): a JSON string of bytes that may not be valid UTF-8: then those past ASCII become '?'. */
+/* output_string(text): a JSON string of bytes that may be anything (made printable).  output_ms(ns):
+ * milliseconds as a JSON number, to the microsecond.  New references. */
 json_t *output_string(const char *text);
-
-/* output_ms(ns): milliseconds as a JSON number, to the microsecond. */
-json_t *output_ms(unsigned long long ns);
-
-/* output_plain(text): replaces control characters in place; returns text. */
-char *output_plain(char *text);
+json_t *output_ms(uint64_t ns);
 
 /* output_flush(err): what was printed has left the process; -1 with *err when it could not (a full disk, a
  * closed pipe).  Once, at the end. */

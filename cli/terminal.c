@@ -56,20 +56,6 @@ void terminal_release(void)
 		sigaction(caught_signals[i], &saved_actions[i], NULL);
 }
 
-/* set_attributes: a process in the background would be stopped by SIGTTOU instead of restoring the terminal. */
-static bool set_attributes(int fd, const struct termios *attributes)
-{
-	sigset_t block, old;
-	bool done;
-
-	sigemptyset(&block);
-	sigaddset(&block, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &block, &old);
-	done = tcsetattr(fd, TCSANOW, attributes) == 0;
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return done;
-}
-
 bool terminal_raw(int fd)
 {
 	struct termios raw;
@@ -79,7 +65,7 @@ bool terminal_raw(int fd)
 	raw = saved_termios;
 	cfmakeraw(&raw);
 	raw.c_oflag = saved_termios.c_oflag;
-	if (!set_attributes(fd, &raw))
+	if (tcsetattr(fd, TCSANOW, &raw))
 		return false;
 	raw_fd = fd;
 	return true;
@@ -87,7 +73,15 @@ bool terminal_raw(int fd)
 
 void terminal_restore(void)
 {
-	if (raw_fd >= 0)
-		set_attributes(raw_fd, &saved_termios);
+	sigset_t block, old;
+
+	if (raw_fd < 0)
+		return;
+	/* A process that went into the background would be stopped by SIGTTOU instead of restoring. */
+	sigemptyset(&block);
+	sigaddset(&block, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &block, &old);
+	tcsetattr(raw_fd, TCSANOW, &saved_termios);
+	sigprocmask(SIG_SETMASK, &old, NULL);
 	raw_fd = -1;
 }

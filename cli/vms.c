@@ -2,6 +2,7 @@
 #include "cli/output.h"
 #include "common/jobj.h"
 #include "common/paths.h"
+#include "common/text.h"
 #include "common/units.h"
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +39,6 @@ static void read_status(const json_t *status, struct vm_view *view)
 	view->answered = true;
 }
 
-/* ask_process: true when the VM process answered; *refused: there is none to ask. */
 static bool ask_process(const char *name, struct vm_view *view)
 {
 	struct control control;
@@ -46,8 +46,8 @@ static bool ask_process(const char *name, struct vm_view *view)
 
 	if (control_connect(&control, name, NULL))
 		return false;
-	if (!control_call(&control, json_pack("{ss}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL, NULL,
-			  NULL)) {
+	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
+			  NULL, NULL)) {
 		read_status(status, view);
 		json_decref(status);
 	}
@@ -112,13 +112,13 @@ const char *vms_state_text(const struct vm_view *view, char *text, size_t size)
 	static const struct {
 		const char *state, *alone, *before_peer;
 	} words[] = {
-		{"migrating", "migrating", "migrating to"},
-		{"switching", "switching over", "switching over to"},
-		{"pending", "pending", "pending, only the peer knows:"},
-		{"incoming", "incoming", "incoming from"},
-		{"prepared", "prepared", "prepared, from"},
-		{"handed-over", "handed over", "handed over to"},
-		{"not-answering", "not answering", NULL},
+	    {"migrating", "migrating", "migrating to"},
+	    {"switching", "switching over", "switching over to"},
+	    {"pending", "pending", "pending, only the peer knows:"},
+	    {"incoming", "incoming", "incoming from"},
+	    {"prepared", "prepared", "prepared, from"},
+	    {"handed-over", "handed over", "handed over to"},
+	    {"not-answering", "not answering", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -128,10 +128,12 @@ const char *vms_state_text(const struct vm_view *view, char *text, size_t size)
 			snprintf(text, size, "%s %s", words[i].before_peer, view->peer);
 		else
 			snprintf(text, size, "%s", words[i].alone);
-		return output_plain(text);
+		text_make_printable(text);
+		return text;
 	}
 	snprintf(text, size, "%s", view->state);
-	return output_plain(text);
+	text_make_printable(text);
+	return text;
 }
 
 static json_t *text_or_null(const char *text)
@@ -146,10 +148,10 @@ static json_t *number_or_null(uint64_t value)
 
 json_t *vms_json(const struct vm_view *view)
 {
-	return json_pack("{ssso so so so so so so so so so so}", "name", view->name, "state",
-			 text_or_null(view->state), "uuid", text_or_null(view->uuid), "pid",
-			 number_or_null(view->pid), "memory_bytes", number_or_null(view->memory_bytes), "cpus",
-			 number_or_null(view->cpus), "term", number_or_null(view->term), "next_term",
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", view->name,
+			 "state", text_or_null(view->state), "uuid", text_or_null(view->uuid), "pid",
+			 number_or_null(view->pid), "memory_bytes", number_or_null(view->memory_bytes),
+			 "cpus", number_or_null(view->cpus), "term", number_or_null(view->term), "next_term",
 			 number_or_null(view->next_term), "peer", text_or_null(view->peer), "phase",
 			 text_or_null(view->phase), "dirty_mode", text_or_null(view->dirty_mode), "uptime_ms",
 			 view->answered ? json_integer((json_int_t)view->uptime_ms) : json_null());
@@ -241,20 +243,24 @@ static int no_process(const struct vm_view *view, struct err *err)
 	const char *name = view->name;
 
 	if (!view->known)
-		return err_set(err, ERR_STATE, "this host has no VM named '%s'; 'drover list' shows those it has", name);
+		return err_set(err, ERR_STATE,
+			       "this host has no VM named '%s'; 'drover list' shows those it has", name);
 	if (view->locked)
-		return err_set(err, ERR_STATE, "the process of VM '%s' lives but does not accept connections; see "
-					       "whether it is stopped (its log and 'drover list' tell more)",
+		return err_set(err, ERR_STATE,
+			       "the process of VM '%s' lives but does not accept connections; see "
+			       "whether it is stopped (its log and 'drover list' tell more)",
 			       name);
 	if (!strcmp(view->state, "handed-over"))
 		return err_set(err, ERR_STATE, "VM '%s' was handed over to %s and runs there", name,
 			       view->peer[0] ? view->peer : "another host");
 	if (!strcmp(view->state, "pending"))
-		return err_set(err, ERR_STATE, "VM '%s' does not run here: only %s knows how its hand-over ended; "
-					       "ask with 'drover resolve %s'",
+		return err_set(err, ERR_STATE,
+			       "VM '%s' does not run here: only %s knows how its hand-over ended; "
+			       "ask with 'drover resolve %s'",
 			       name, view->peer[0] ? view->peer : "the other host", name);
-	return err_set(err, ERR_STATE, "VM '%s' does not run here (%s); 'drover run' boots a VM, 'drover forget %s' "
-				       "removes its record",
+	return err_set(err, ERR_STATE,
+		       "VM '%s' does not run here (%s); 'drover run' boots a VM, 'drover forget %s' "
+		       "removes its record",
 		       name, view->state, name);
 }
 

@@ -28,7 +28,8 @@ struct vm_view {
 	char peer[LEDGER_PEER_MAX + 1]; /* the other host of a hand-over; "" where none */
 	char phase[32];                 /* of a hand-over, as the VM process names it; "" where none */
 	char dirty_mode[16];
-	uint64_t term, next_term, pid, memory_bytes, cpus, uptime_ms; /* 0 unknown; next_term: of a hand-over */
+	uint64_t term, next_term, pid, memory_bytes, cpus,
+	    uptime_ms; /* 0 unknown; next_term: of a hand-over */
 };
 
 /* vms_view(name, view): never fails: what cannot be learnt shows as such in view->state.  Waits at most
