@@ -12,43 +12,43 @@
 
 #include <stdbool.h>
 
-/* clang-format off: one line a point */
 /* X(identifier, "name", process that passes it) */
-#define FAULT_POINTS(X)                                                                                      \
-	X(MOVER_CONNECTED, "mover.connected")           /* SSH is up, nothing was said */                    \
-	X(MOVER_HELLO_SENT, "mover.hello-sent")         /* the destination may be preparing */               \
-	X(MOVER_ACCEPTED, "mover.accepted")             /* it accepted; the guest is not tracked yet */      \
-	X(MOVER_ATTACHED, "mover.attached")             /* dirty tracking is on */                           \
-	X(MOVER_ROUND_MIDDLE, "mover.round-middle")     /* some pages of the first round are sent */         \
-	X(MOVER_ROUND_ACKED, "mover.round-acked")       /* the first round is acknowledged */                \
-	X(MOVER_PAUSED, "mover.paused")                 /* the guest is paused for the last epoch */         \
-	X(MOVER_FINAL_PAGES, "mover.final-pages")       /* its last pages are sent */                        \
-	X(MOVER_STATE_SENT, "mover.state-sent")         /* machine state and commit record are sent */       \
-	X(MOVER_PREPARED, "mover.prepared")             /* the destination said "prepared" */                \
-	X(MOVER_COMMIT_ALLOWED, "mover.commit-allowed") /* the source may not resume on its own from here */ \
-	X(MOVER_COMMIT_SENT, "mover.commit-sent")       /* commit is on its way */                           \
-	X(MOVER_STARTED, "mover.started")               /* the destination said "started" */                 \
-	X(MOVER_OUTCOME_TOLD, "mover.outcome-told")     /* the source VM process knows */                    \
-	X(SOURCE_ATTACHED, "source.attached")           /* source VM process: a mover is attached */         \
-	X(SOURCE_PAUSED, "source.paused")               /* guest paused, intent recorded */                  \
-	X(SOURCE_STATE_SAVED, "source.state-saved")     /* machine state handed to the mover */              \
-	X(SOURCE_COMMIT_ALLOWED, "source.commit-allowed") /* before it answers "you may commit" */           \
-	X(SOURCE_RELEASED, "source.released")             /* it learnt "started", before it ends */          \
-	X(SERVE_HELLO, "serve.hello")                     /* hello is read, nothing was made */              \
-	X(SERVE_VM_SPAWNED, "serve.vm-spawned")     /* destination VM process runs, not yet accepted */      \
-	X(SERVE_ACCEPTED, "serve.accepted")         /* accept is sent */                                     \
-	X(SERVE_ROUND_MIDDLE, "serve.round-middle") /* some pages of the first round are applied */          \
-	X(SERVE_ROUND_ACK, "serve.round-ack")       /* before the first acknowledgement */                   \
-	X(SERVE_STATE, "serve.state")               /* machine state is received, not yet loaded */          \
-	X(SERVE_PREPARED, "serve.prepared")         /* destination VM is prepared, the source not told */    \
-	X(SERVE_COMMIT, "serve.commit")             /* commit is read, the VM process not told */            \
-	X(SERVE_STARTED, "serve.started")           /* the guest runs, the source not told */                \
-	X(SERVE_STARTED_SENT, "serve.started-sent") /* the source is being told */                           \
-	X(DEST_PROMISED, "dest.promised")           /* destination VM process: the term is on disk */        \
-	X(DEST_MACHINE, "dest.machine")             /* the machine is made around the received RAM */        \
-	X(DEST_STATE_LOADED, "dest.state-loaded")   /* before it says "prepared" */                          \
-	X(DEST_COMMIT, "dest.commit")               /* commit is read, the guest not yet started */          \
-	X(DEST_RUNNING, "dest.running")             /* the guest runs, serve not told */
+/* clang-format off */
+#define FAULT_POINTS(X)                                                                                       \
+	X(MOVER_CONNECTED, "mover.connected")             /* SSH is up, nothing was said */                       \
+	X(MOVER_HELLO_SENT, "mover.hello-sent")           /* the destination may be preparing */                  \
+	X(MOVER_ACCEPTED, "mover.accepted")               /* it accepted; the guest is not tracked yet */         \
+	X(MOVER_ATTACHED, "mover.attached")               /* dirty tracking is on */                              \
+	X(MOVER_ROUND_MIDDLE, "mover.round-middle")       /* some pages of the first round are sent */            \
+	X(MOVER_ROUND_ACKED, "mover.round-acked")         /* the first round is acknowledged */                   \
+	X(MOVER_PAUSED, "mover.paused")                   /* the guest is paused for the last epoch */            \
+	X(MOVER_FINAL_PAGES, "mover.final-pages")         /* its last pages are sent */                           \
+	X(MOVER_STATE_SENT, "mover.state-sent")           /* machine state and commit record are sent */          \
+	X(MOVER_PREPARED, "mover.prepared")               /* the destination said "prepared" */                   \
+	X(MOVER_COMMIT_ALLOWED, "mover.commit-allowed")   /* the source may not resume on its own from here */    \
+	X(MOVER_COMMIT_SENT, "mover.commit-sent")         /* commit is on its way */                              \
+	X(MOVER_STARTED, "mover.started")                 /* the destination said "started" */                    \
+	X(MOVER_OUTCOME_TOLD, "mover.outcome-told")       /* the source VM process knows */                       \
+	X(SOURCE_ATTACHED, "source.attached")             /* source VM process: a mover is attached */            \
+	X(SOURCE_PAUSED, "source.paused")                 /* guest paused, intent recorded */                     \
+	X(SOURCE_STATE_SAVED, "source.state-saved")       /* machine state handed to the mover */                 \
+	X(SOURCE_COMMIT_ALLOWED, "source.commit-allowed") /* before it answers "you may commit" */                \
+	X(SOURCE_RELEASED, "source.released")             /* it learnt "started", before it ends */               \
+	X(SERVE_HELLO, "serve.hello")                     /* hello is read, nothing was made */                   \
+	X(SERVE_VM_SPAWNED, "serve.vm-spawned")           /* destination VM process runs, not yet accepted */     \
+	X(SERVE_ACCEPTED, "serve.accepted")               /* accept is sent */                                    \
+	X(SERVE_ROUND_MIDDLE, "serve.round-middle")       /* some pages of the first round are applied */         \
+	X(SERVE_ROUND_ACK, "serve.round-ack")             /* before the first acknowledgement */                  \
+	X(SERVE_STATE, "serve.state")                     /* machine state is received, not yet loaded */         \
+	X(SERVE_PREPARED, "serve.prepared")               /* destination VM is prepared, the source not told */   \
+	X(SERVE_COMMIT, "serve.commit")                   /* commit is read, the VM process not told */           \
+	X(SERVE_STARTED, "serve.started")                 /* the guest runs, the source not told */               \
+	X(SERVE_STARTED_SENT, "serve.started-sent")       /* the source is being told */                          \
+	X(DEST_PROMISED, "dest.promised")                 /* destination VM process: the term is on disk */       \
+	X(DEST_MACHINE, "dest.machine")                   /* the machine is made around the received RAM */       \
+	X(DEST_STATE_LOADED, "dest.state-loaded")         /* before it says "prepared" */                         \
+	X(DEST_COMMIT, "dest.commit")                     /* commit is read, the guest not yet started */         \
+	X(DEST_RUNNING, "dest.running")                   /* the guest runs, serve not told */
 /* clang-format on */
 
 enum fault_point_id {

@@ -29,7 +29,7 @@ ssize_t io_receive(int socket, void *data, size_t cap, int fds[IO_MAX_FDS], size
 /* io_replace_file(path, data, len): the file has the new content or, whatever happens, the old one; durable
  * (file and folder synced) on return.  Mode 0600.  A link of that name is replaced, not followed.  Returns 0,
  * or -1 with errno; then, if it was the folder's sync that failed, the new content is there but may not be
- * durable. */
+ * durable.  A process killed in it may leave a file .new-XXXXXX in the folder, which nobody reads. */
 int io_replace_file(const char *path, const void *data, size_t len);
 /* io_read_file(path, cap, &data, &len): a whole regular file of at most cap bytes, NUL after its end; the
  * caller frees data.  Returns 0 or -1 with errno (EFBIG: larger; EISDIR, EINVAL: not a regular file). */

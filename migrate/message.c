@@ -1,0 +1,191 @@
+#include "migrate/message.h"
+
+#include "common/io.h"
+#include "common/jobj.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[MESSAGE_TYPES] = {
+    [MESSAGE_HELLO] = "HELLO",     [MESSAGE_WELCOME] = "WELCOME",   [MESSAGE_REFUSE] = "REFUSE",
+    [MESSAGE_BEGIN] = "BEGIN",     [MESSAGE_READY] = "READY",       [MESSAGE_EPOCH] = "EPOCH",
+    [MESSAGE_PAGES] = "PAGES",     [MESSAGE_STATE] = "STATE",       [MESSAGE_SEAL] = "SEAL",
+    [MESSAGE_ACK] = "ACK",         [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
+    [MESSAGE_STARTED] = "STARTED", [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
+};
+
+const char *message_name(unsigned type)
+{
+	return type < MESSAGE_TYPES && names[type] ? names[type] : "an unknown message";
+}
+
+int message_send_json(struct link *link, enum message_type type, json_t *payload, struct err *err)
+{
+	char *text = json_dumps(payload, JSON_COMPACT);
+
+	json_decref(payload);
+	if (!text)
+		return err_set(err, ERR_SYSTEM, "out of memory for a %s message", message_name(type));
+	buf_put(link_begin(link), text, strlen(text));
+	free(text);
+	return link_send(link, type, 0, err);
+}
+
+int message_send_number(struct link *link, enum message_type type, uint64_t number, struct err *err)
+{
+	buf_put_u64(link_begin(link), number);
+	return link_send(link, type, 0, err);
+}
+
+int message_send_epoch(struct link *link, const struct message_epoch *epoch, struct err *err)
+{
+	struct buf *out = link_begin(link);
+
+	buf_put_u64(out, epoch->term);
+	buf_put_u64(out, epoch->epoch);
+	buf_put_u64(out, epoch->parent);
+	buf_put_u32(out, epoch->flags);
+	buf_put_u32(out, 0);
+	return link_send(link, MESSAGE_EPOCH, 0, err);
+}
+
+int message_send_seal(struct link *link, const struct message_seal *seal, struct err *err)
+{
+	struct buf *out = link_begin(link);
+
+	buf_put_u64(out, seal->epoch);
+	buf_put_u64(out, seal->frames);
+	buf_put_u64(out, seal->pages);
+	return link_send(link, MESSAGE_SEAL, 0, err);
+}
+
+int message_send_commit(struct link *link, const struct message_commit *commit, struct err *err)
+{
+	struct buf *out = link_begin(link);
+
+	buf_put_u64(out, commit->term);
+	buf_put(out, commit->session, LEDGER_SESSION_LEN);
+	return link_send(link, MESSAGE_COMMIT, 0, err);
+}
+
+void message_send_error(struct link *link, enum message_type type, const struct err *why)
+{
+	json_t *payload = json_pack("{s:s, s:s}", "kind", err_kind_name(why->kind), "message", why->text);
+	struct err ignored;
+
+	/* Text that came from elsewhere may not be UTF-8; the kind still is. */
+	if (!payload)
+		payload = json_pack("{s:s, s:s}", "kind", err_kind_name(why->kind), "message",
+				    "an error without text");
+	if (!message_send_json(link, type, payload, &ignored))
+		(void)link_flush(link, &ignored);
+}
+
+static int bad(const struct frame *frame, struct err *err)
+{
+	return err_set(err, ERR_INPUT, "a %s message of the stream has a malformed payload",
+		       message_name(frame->type));
+}
+
+json_t *message_json(const struct frame *frame, struct err *err)
+{
+	json_t *json = jobj_parse((const char *)frame->payload, frame->len, err);
+
+	if (!json)
+		err_context(err, "%s message of the stream", message_name(frame->type));
+	return json;
+}
+
+int message_number(const struct frame *frame, uint64_t *number, struct err *err)
+{
+	if (frame->len != 8)
+		return bad(frame, err);
+	*number = le64_get(frame->payload);
+	return 0;
+}
+
+int message_epoch(const struct frame *frame, struct message_epoch *epoch, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+	uint32_t reserved;
+
+	epoch->term = reader_u64(&reader);
+	epoch->epoch = reader_u64(&reader);
+	epoch->parent = reader_u64(&reader);
+	epoch->flags = reader_u32(&reader);
+	reserved = reader_u32(&reader);
+	if (reader.bad || reader.left || reserved || (epoch->flags & ~(uint32_t)EPOCH_CONSISTENT))
+		return bad(frame, err);
+	return 0;
+}
+
+int message_seal(const struct frame *frame, struct message_seal *seal, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+
+	seal->epoch = reader_u64(&reader);
+	seal->frames = reader_u64(&reader);
+	seal->pages = reader_u64(&reader);
+	return reader.bad || reader.left ? bad(frame, err) : 0;
+}
+
+int message_commit(const struct frame *frame, struct message_commit *commit, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+	const void *session;
+
+	commit->term = reader_u64(&reader);
+	session = reader_bytes(&reader, LEDGER_SESSION_LEN);
+	if (reader.bad || reader.left)
+		return bad(frame, err);
+	memcpy(commit->session, session, LEDGER_SESSION_LEN);
+	commit->session[LEDGER_SESSION_LEN] = 0;
+	return 0;
+}
+
+/* The sentence that the other side sent, made fit for a terminal. */
+static int their_error(struct link *link, const struct frame *frame, struct err *err)
+{
+	const char *kind = "", *text = "";
+	json_t *json = message_json(frame, err);
+	char clean[400];
+	size_t len = 0;
+
+	if (!json)
+		return -1;
+	if (jobj_string(json, "kind", true, 32, &kind, err) ||
+	    jobj_string(json, "message", true, 1024, &text, err)) {
+		json_decref(json);
+		return -1;
+	}
+	for (; text[len] && len < sizeof(clean) - 1; len++)
+		clean[len] = (unsigned char)text[len] < 0x20 || text[len] == 0x7f ? '?' : text[len];
+	clean[len] = 0;
+	if (frame->type == MESSAGE_REFUSE)
+		err_set(err, ERR_REFUSED, "%s refused: %s", link_peer(link), clean);
+	else
+		err_set(err, err_kind_from_name(kind), "%s gave up: %s", link_peer(link), clean);
+	json_decref(json);
+	return -1;
+}
+
+int message_unexpected(struct link *link, const struct frame *frame, struct err *err)
+{
+	if (frame->type == MESSAGE_ABORT || frame->type == MESSAGE_REFUSE)
+		return their_error(link, frame, err);
+	return err_set(err, ERR_INPUT, "%s sent %s where the protocol has no place for it", link_peer(link),
+		       message_name(frame->type));
+}
+
+int message_await(struct link *link, enum message_type type, int timeout_ms, struct frame *frame,
+		  struct err *err)
+{
+	int got = link_receive(link, clock_mono_ns() + (uint64_t)timeout_ms * 1000000, frame, err);
+
+	if (got < 0)
+		return -1;
+	if (got == 0)
+		return err_set(err, ERR_LINK, "%s did not answer within %d s", link_peer(link),
+			       timeout_ms / 1000);
+	return frame->type == type ? 0 : message_unexpected(link, frame, err);
+}

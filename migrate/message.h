@@ -1,0 +1,77 @@
+/* message.h: the messages of the epoch stream (docs/stream.md): their numbers and their payloads. */
+#ifndef MIGRATE_MESSAGE_H
+#define MIGRATE_MESSAGE_H
+
+#include "common/err.h"
+#include "migrate/frame.h"
+#include "migrate/link.h"
+#include "vmm/ledger.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { STREAM_PROTOCOL = 1, STREAM_PROTOCOL_MIN = 1, STREAM_STATE_MAX = 16 << 20 };
+
+enum message_type {
+	MESSAGE_HELLO = 1,
+	MESSAGE_WELCOME,
+	MESSAGE_REFUSE,
+	MESSAGE_BEGIN,
+	MESSAGE_READY,
+	MESSAGE_EPOCH,
+	MESSAGE_PAGES,
+	MESSAGE_STATE,
+	MESSAGE_SEAL,
+	MESSAGE_ACK,
+	MESSAGE_PREPARED,
+	MESSAGE_COMMIT,
+	MESSAGE_STARTED,
+	MESSAGE_ABORT,
+	MESSAGE_OUTCOME,
+	MESSAGE_TYPES,
+};
+
+/* message_name(type): "HELLO", …; "an unknown message" for others. */
+const char *message_name(unsigned type);
+
+enum { EPOCH_CONSISTENT = 1 };
+
+struct message_epoch {
+	uint64_t term, epoch, parent;
+	uint32_t flags;
+};
+struct message_seal {
+	uint64_t epoch;
+	uint64_t frames; /* PAGES and STATE since EPOCH */
+	uint64_t pages;  /* in those, zero pages included */
+};
+struct message_commit {
+	uint64_t term;
+	char session[LEDGER_SESSION_LEN + 1];
+};
+
+/* Sending: each puts one frame into the link (link_send's errors). */
+int message_send_json(struct link *link, enum message_type type, json_t *payload /* reference taken */,
+		      struct err *err);
+int message_send_number(struct link *link, enum message_type type, uint64_t number, struct err *err);
+int message_send_epoch(struct link *link, const struct message_epoch *epoch, struct err *err);
+int message_send_seal(struct link *link, const struct message_seal *seal, struct err *err);
+int message_send_commit(struct link *link, const struct message_commit *commit, struct err *err);
+/* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
+void message_send_error(struct link *link, enum message_type type, const struct err *why);
+
+/* Reading payloads: 0, or -1 with ERR_INPUT.  message_json gives a new reference. */
+json_t *message_json(const struct frame *frame, struct err *err);
+int message_number(const struct frame *frame, uint64_t *number, struct err *err);
+int message_epoch(const struct frame *frame, struct message_epoch *epoch, struct err *err);
+int message_seal(const struct frame *frame, struct message_seal *seal, struct err *err);
+int message_commit(const struct frame *frame, struct message_commit *commit, struct err *err);
+
+/* message_await(link, type, timeout_ms, frame, err): the next frame, which must be of this type; ABORT and REFUSE
+ * become the error that they carry, with the peer's name before it. */
+int message_await(struct link *link, enum message_type type, int timeout_ms, struct frame *frame,
+		  struct err *err);
+/* message_unexpected(link, frame, err): the error for a frame that is not what was due; always -1. */
+int message_unexpected(struct link *link, const struct frame *frame, struct err *err);
+
+#endif

@@ -1,0 +1,153 @@
+#include "common/io.h"
+#include "common/jobj.h"
+#include "migrate/mover.h"
+#include "vmm/machine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Who the VM is, before anything is disturbed: a wrong name must fail before a connection is made. */
+static int learn_vm(struct mover *mover, struct err *err)
+{
+	const char *name, *uuid;
+	json_t *status;
+	int failed;
+
+	if (control_connect(&mover->vm, mover->options->vm, err) ||
+	    control_call(&mover->vm, json_pack("{s:s}", "cmd", "status"), MOVER_VM_MS, &status, NULL, NULL,
+			 err))
+		return -1;
+	failed = jobj_string(status, "name", true, CONFIG_NAME_MAX, &name, err) ||
+		 jobj_string(status, "uuid", true, CONFIG_UUID_LEN, &uuid, err);
+	if (!failed) {
+		strcpy(mover->config.name, name);
+		strcpy(mover->config.uuid, uuid);
+	}
+	json_decref(status);
+	return failed ? -1 : 0;
+}
+
+/* HELLO and WELCOME: versions, CPU, and which terms the other host has promised away. */
+static int greet(struct mover *mover, uint64_t *promised, struct err *err)
+{
+	json_t *hello = mover_hello(mover, "move", err), *cpu, *welcome;
+	uint64_t protocol = 0, sent = clock_mono_ns();
+	struct frame frame;
+	int failed;
+
+	if (!hello)
+		return -1;
+	cpu = machine_cpu_json(err);
+	if (!cpu) {
+		json_decref(hello);
+		return -1;
+	}
+	json_object_set_new(hello, "cpu", cpu);
+	if (message_send_json(mover->link, MESSAGE_HELLO, hello, err) ||
+	    mover_fault(mover, FAULT_MOVER_HELLO_SENT, err) ||
+	    message_await(mover->link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
+		return -1;
+	mover->ack_ns = clock_mono_ns() - sent;
+	welcome = message_json(&frame, err);
+	if (!welcome)
+		return -1;
+	failed = jobj_u64(welcome, "protocol", true, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, &protocol, err) ||
+		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err);
+	json_decref(welcome);
+	return failed ? err_context(err, "the greeting of %s", link_peer(mover->link)) : 0;
+}
+
+/* Become the VM's mover: from here on this process's death is noticed by the VM process. */
+static int attach(struct mover *mover, struct err *err)
+{
+	int fds[CONTROL_MAX_FDS];
+	struct stat st;
+	json_t *reply;
+	size_t nfds;
+	int failed;
+
+	if (control_call(&mover->vm, json_pack("{s:s}", "cmd", "migrate"), MOVER_VM_MS, &reply, fds, &nfds,
+			 err))
+		return -1;
+	config_free(&mover->config);
+	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
+		 jobj_u64(reply, "term", true, 1, INT64_MAX - 1, &mover->term, err) ||
+		 jobj_bool(reply, "paused", true, &mover->paused, err);
+	json_decref(reply);
+	if (!failed && nfds != 2)
+		failed = err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 2", nfds);
+	if (!failed) {
+		mover->ram_fd = fds[0];
+		if (pageset_map(&mover->dirty, fds[1], mover->config.memory_bytes / PAGES_SIZE, err)) {
+			close(fds[1]);
+			return -1;
+		}
+		if (fstat(mover->ram_fd, &st))
+			return err_sys(err, "cannot look at the guest's RAM");
+		mover->touched = (uint64_t)st.st_blocks * 512 / PAGES_SIZE;
+		return 0;
+	}
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]);
+	return -1;
+}
+
+static int prepare(struct mover *mover, uint64_t promised, struct err *err)
+{
+	char host[256] = "unknown";
+	struct frame frame;
+	json_t *begin;
+
+	mover->term = (promised > mover->term ? promised : mover->term) + 1;
+	(void)gethostname(host, sizeof(host) - 1);
+	begin = json_pack("{s:I, s:o, s:I, s:b, s:s}", "term", (json_int_t)mover->term, "config",
+			  config_to_json(&mover->config), "touched_bytes",
+			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host);
+	if (!begin)
+		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
+	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
+	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
+		return -1;
+	return mover_fault(mover, FAULT_MOVER_ACCEPTED, err);
+}
+
+static int run(struct mover *mover, struct err *err)
+{
+	uint64_t promised;
+
+	if (learn_vm(mover, err))
+		return -1;
+	mover_tell(mover, MOVE_CONNECT);
+	if (mover_connect(mover, err))
+		return -1;
+	mover_watch(mover, true);
+	if (mover_fault(mover, FAULT_MOVER_CONNECTED, err))
+		return -1;
+	mover_tell(mover, MOVE_PREPARE);
+	if (greet(mover, &promised, err) || attach(mover, err) || prepare(mover, promised, err) ||
+	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
+	    mover_fault(mover, FAULT_MOVER_ATTACHED, err))
+		return -1;
+	mover_tell(mover, MOVE_COPY);
+	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;
+}
+
+int move_vm(const struct move_options *options, const struct move_observer *observer,
+	    struct move_report *report, struct err *err)
+{
+	struct mover mover;
+	int status;
+
+	memset(report, 0, sizeof(*report));
+	status = mover_open(&mover, options, observer, report, err);
+	if (!status)
+		status = run(&mover, err);
+	if (!status) {
+		report->term = mover.term;
+		mover_tell(&mover, MOVE_DONE);
+	}
+	mover_close(&mover);
+	return status;
+}

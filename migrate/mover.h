@@ -1,0 +1,89 @@
+/* mover.h: the sender's side of a move, shared by its phases: greeting (move.c), pre-copy (precopy.c), switch-over
+ * (switchover.c) and the question how it ended (resolve.c).  Internal to migrate/. */
+#ifndef MIGRATE_MOVER_H
+#define MIGRATE_MOVER_H
+
+#include "common/fault.h"
+#include "common/pageset.h"
+#include "migrate/link.h"
+#include "migrate/message.h"
+#include "migrate/move.h"
+#include "migrate/pages.h"
+#include "vmm/config.h"
+#include "vmm/control.h"
+
+enum {
+	MOVER_ANSWER_MS = 20000, /* for the other host's answer to what needs no disk and no work */
+	MOVER_VM_MS = 10000,     /* for the VM process's answer */
+	MOVER_SWITCH_MS = 4000,  /* for PREPARED while the guest is paused: less than HANDOVER_LEASE_NS */
+	MOVER_STARTED_MS = 5000, /* for STARTED, before it is asked for over a new connection */
+};
+
+struct mover {
+	const struct move_options *options;
+	const struct move_observer *observer;
+	struct move_report *report;
+	struct ssh_target target;
+	char peer[LEDGER_PEER_MAX + 1]; /* the ssh URL, as recorded and shown */
+	struct control vm;
+	struct link *link;
+	int timer_fd; /* wakes the link's waits, to look at the cancel flag and to show progress */
+
+	struct vm_config config;
+	uint64_t term; /* of the VM here; then the one it will have there */
+	bool paused;   /* by the user */
+	char session[LEDGER_SESSION_LEN + 1];
+
+	int ram_fd;
+	struct pageset dirty;
+	struct pages_encoder *encoder;
+	uint64_t epoch;   /* the last one begun */
+	uint64_t frames;  /* PAGES and STATE in it */
+	uint64_t pages;   /* in those */
+	uint64_t ack_ns;  /* round trip of a small message, measured */
+	uint64_t touched; /* pages of RAM that were allocated at the start */
+	uint64_t started_ns;
+	bool fault_cut; /* an injected cut has happened */
+
+	struct move_progress progress;
+	uint64_t progress_told_ns;
+};
+
+/* mover_open(mover, options, observer, report, err): checks the options, makes what needs no connection.
+ * mover_close: closes all; the VM process then does what its phase asks for.  Harmless after a failed open. */
+int mover_open(struct mover *mover, const struct move_options *options, const struct move_observer *observer,
+	       struct move_report *report, struct err *err);
+void mover_close(struct mover *mover);
+
+/* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
+int mover_connect(struct mover *mover, struct err *err);
+/* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
+ * (not while an answer of the VM process is outstanding). */
+void mover_watch(struct mover *mover, bool vm);
+/* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */
+json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err);
+
+/* mover_fault(mover, id, err): pass a fault point: -1 when it is to fail here; a cut drops the link. */
+int mover_fault(struct mover *mover, enum fault_point_id id, struct err *err);
+void mover_tell(struct mover *mover, enum move_phase phase); /* progress, rate-limited within a phase */
+void mover_notice(struct mover *mover, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* mover_call(mover, request, err): a request to the VM process that has an empty answer. */
+int mover_call(struct mover *mover, json_t *request, struct err *err);
+
+/* An epoch, in pieces: begin, then pages from the dirty set or a range, then seal. */
+int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);
+int mover_send_range(struct mover *mover, uint64_t first, uint64_t count, struct err *err);
+int mover_send_dirty(struct mover *mover, struct err *err); /* takes the set empty */
+int mover_epoch_seal(struct mover *mover, struct err *err);
+
+/* precopy_run(mover, err): rounds until it is time to switch over. */
+int precopy_run(struct mover *mover, struct err *err);
+/* switchover_run(mover, err): the last epoch and the hand-over.  0: the guest runs there. */
+int switchover_run(struct mover *mover, struct err *err);
+/* resolve_ask(mover, &started, err): ask over new connections until there is an answer, the user cancels or a minute
+ * is over (then -1). */
+int resolve_ask(struct mover *mover, bool *started, struct err *err);
+/* resolve_tell(mover, started, err): tell the VM process the outcome. */
+int resolve_tell(struct mover *mover, bool started, struct err *err);
+
+#endif

@@ -1,0 +1,151 @@
+/* precopy.c: send RAM while the guest runs: all that was ever touched first, then what was written meanwhile, until
+ * the rest fits the downtime budget. */
+#include "common/io.h"
+#include "migrate/mover.h"
+#include "migrate/plan.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* What a switch-over costs besides its pages: state out, in, and the vCPUs' stop and start; measured on the build
+ * machines, and small beside a usual budget. */
+enum { SWITCH_FIXED_NS = 3000000 };
+
+static uint64_t fixed_ns(const struct mover *mover)
+{
+	return SWITCH_FIXED_NS + 2 * mover->ack_ns;
+}
+
+static int report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
+{
+	struct move_report *report = mover->report;
+	struct move_round *round = &report->round[report->rounds++];
+
+	round->pages = mover->pages;
+	round->bytes = link_bytes_sent(mover->link) - bytes_before;
+	round->ns = clock_mono_ns() - started;
+	round->throttle = throttle;
+	mover->progress.bytes_per_s =
+	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
+	return 0;
+}
+
+static int await_ack(struct mover *mover, struct err *err)
+{
+	struct frame frame;
+	uint64_t epoch;
+
+	if (message_await(mover->link, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
+	    message_number(&frame, &epoch, err))
+		return -1;
+	if (epoch != mover->epoch)
+		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
+			       link_peer(mover->link), (unsigned long long)epoch,
+			       (unsigned long long)mover->epoch);
+	return 0;
+}
+
+/* Once 1/16 of the first round is through, the link, the content and the guest have shown their rates. */
+static int forecast(struct mover *mover, uint64_t started, struct err *err)
+{
+	struct move_report *report = mover->report;
+	uint64_t ns = clock_mono_ns() - started, before = started - mover->started_ns;
+	double page_ns = (double)ns / (double)mover->pages, dirty_per_s;
+
+	if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
+		return -1;
+	dirty_per_s = (double)pageset_count(&mover->dirty) * 1e9 / (double)ns;
+	mover->progress.dirty_bytes_per_s = (uint64_t)(dirty_per_s * PAGES_SIZE);
+	report->forecast_ns =
+	    before + plan_forecast_total((uint64_t)(page_ns * (double)mover->touched), dirty_per_s,
+					 mover->touched, page_ns, fixed_ns(mover),
+					 mover->options->downtime_ns, &report->forecast_downtime_ns);
+	return 0;
+}
+
+/* Every page of RAM that has memory behind it; the others are zero on both sides. */
+static int send_touched(struct mover *mover, uint64_t started, struct err *err)
+{
+	uint64_t slice = mover->touched / 16 + 1;
+	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
+
+	while (data < size && (data = lseek(mover->ram_fd, data, SEEK_DATA)) >= 0) {
+		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			break;
+		while (data < hole) {
+			uint64_t count = (uint64_t)(hole - data) / PAGES_SIZE;
+
+			if (mover->report->forecast_ns == 0 && count > slice)
+				count = slice;
+			if (mover_send_range(mover, (uint64_t)data / PAGES_SIZE, count, err))
+				return -1;
+			data += (off_t)(count * PAGES_SIZE);
+			if (mover->report->forecast_ns == 0 && mover->pages >= slice &&
+			    forecast(mover, started, err))
+				return -1;
+		}
+	}
+	if (data < 0 && errno != ENXIO)
+		return err_sys(err, "cannot read the guest's RAM");
+	return 0;
+}
+
+static int one_round(struct mover *mover, unsigned throttle, struct err *err)
+{
+	uint64_t started = clock_mono_ns(), bytes = link_bytes_sent(mover->link);
+	bool first = mover->epoch == 0;
+
+	mover->progress.round = mover->report->rounds + 1;
+	mover->progress.pages_total = mover->progress.pages_left =
+	    first ? mover->touched : pageset_count(&mover->dirty);
+	mover->progress.throttle = throttle;
+	if (mover_epoch_begin(mover, 0, err) ||
+	    (first ? send_touched(mover, started, err) : mover_send_dirty(mover, err)) ||
+	    mover_epoch_seal(mover, err) || await_ack(mover, err))
+		return -1;
+	report_round(mover, started, bytes, throttle);
+	return first ? mover_fault(mover, FAULT_MOVER_ROUND_ACKED, err) : 0;
+}
+
+static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
+{
+	if (percent > mover->report->max_throttle)
+		mover->report->max_throttle = percent;
+	return mover_call(mover, json_pack("{s:s, s:i}", "cmd", "throttle", "percent", (int)percent), err);
+}
+
+int precopy_run(struct mover *mover, struct err *err)
+{
+	struct plan_input input = {.budget_ns = mover->options->downtime_ns,
+				   .round = mover->report->round,
+				   .fixed_ns = fixed_ns(mover)};
+
+	for (;;) {
+		struct plan_decision next;
+		const struct move_round *last;
+
+		if (one_round(mover, input.throttle, err) ||
+		    mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
+			return -1;
+		input.rounds = mover->report->rounds;
+		input.remaining = pageset_count(&mover->dirty);
+		last = &mover->report->round[input.rounds - 1];
+		if (last->ns > 0)
+			mover->progress.dirty_bytes_per_s =
+			    (uint64_t)((double)input.remaining * PAGES_SIZE * 1e9 / (double)last->ns);
+		next = plan_next(&input);
+		if (next.action == PLAN_SWITCH)
+			return 0;
+		if (next.action == PLAN_FAIL)
+			return err_set(
+			    err, ERR_STATE,
+			    "the guest dirties memory faster than the link to %s carries it, even slowed to "
+			    "%u %%: the pause would take %llu ms; allow it with --downtime",
+			    link_peer(mover->link), 100 - input.throttle,
+			    (unsigned long long)(next.downtime_ns / 1000000));
+		if (next.throttle != input.throttle && set_throttle(mover, next.throttle, err))
+			return -1;
+		input.throttle = next.throttle;
+	}
+}

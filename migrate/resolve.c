@@ -1,0 +1,108 @@
+/* resolve.c: a hand-over whose end is not known here: ask the destination, tell the VM process. */
+#include "common/io.h"
+#include "common/jobj.h"
+#include "migrate/mover.h"
+
+#include <poll.h>
+#include <string.h>
+
+enum { RETRY_MS = 500 };
+#define ASK_FOR_NS 60000000000ull
+
+static int ask_once(struct mover *mover, bool *started, struct err *err)
+{
+	const char *outcome = "", *detail = "";
+	json_t *hello, *answer;
+	struct frame frame;
+	int failed;
+
+	if (mover_connect(mover, err))
+		return -1;
+	mover_watch(mover, false);
+	hello = mover_hello(mover, "outcome", err);
+	if (!hello)
+		return -1;
+	json_object_set_new(hello, "term", json_integer((json_int_t)mover->term));
+	if (message_send_json(mover->link, MESSAGE_HELLO, hello, err) ||
+	    message_await(mover->link, MESSAGE_OUTCOME, MOVER_ANSWER_MS, &frame, err))
+		return -1;
+	answer = message_json(&frame, err);
+	if (!answer)
+		return -1;
+	failed = jobj_string(answer, "outcome", true, 16, &outcome, err) ||
+		 jobj_string(answer, "detail", false, 300, &detail, err);
+	*started = !strcmp(outcome, "started");
+	if (!failed && !*started && strcmp(outcome, "never"))
+		failed = err_set(err, ERR_INPUT, "%s gave an outcome that is neither 'started' nor 'never'",
+				 mover->peer);
+	json_decref(answer);
+	return failed ? -1 : 0;
+}
+
+int resolve_ask(struct mover *mover, bool *started, struct err *err)
+{
+	uint64_t until = clock_mono_ns() + ASK_FOR_NS;
+
+	mover_tell(mover, MOVE_ASK);
+	for (;;) {
+		struct pollfd tick = {.fd = -1};
+
+		if (!ask_once(mover, started, err))
+			return 0;
+		/* A refusal is an answer about this question, not about the link; asking again may mend it, too. */
+		if (err->kind == ERR_CANCELLED || (mover->options->cancel && *mover->options->cancel) ||
+		    clock_mono_ns() >= until)
+			return -1;
+		poll(&tick, 1, RETRY_MS);
+	}
+}
+
+int resolve_tell(struct mover *mover, bool started, struct err *err)
+{
+	return mover_call(
+	    mover,
+	    json_pack("{s:s, s:s}", "cmd", "handover-outcome", "outcome", started ? "started" : "never"),
+	    err);
+}
+
+/* Take the pending hand-over on; the peer, term and session are the VM process's. */
+static int adopt(struct mover *mover, struct err *err)
+{
+	const char *peer, *session;
+	json_t *reply;
+	int failed;
+
+	if (control_connect(&mover->vm, mover->options->vm, err) ||
+	    control_call(&mover->vm, json_pack("{s:s}", "cmd", "pending"), MOVER_VM_MS, &reply, NULL, NULL,
+			 err))
+		return -1;
+	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
+		 jobj_string(reply, "peer", true, LEDGER_PEER_MAX, &peer, err) ||
+		 jobj_u64(reply, "term", true, 1, INT64_MAX, &mover->term, err) ||
+		 jobj_string(reply, "session", true, LEDGER_SESSION_LEN, &session, err);
+	if (!failed) {
+		strcpy(mover->session, session);
+		if (!*mover->peer) {
+			strcpy(mover->peer, peer);
+			failed = ssh_url_parse(peer, &mover->target, err);
+		}
+	}
+	json_decref(reply);
+	return failed ? -1 : 0;
+}
+
+int move_resolve(const struct move_options *options, const struct move_observer *observer, bool *started,
+		 struct err *err)
+{
+	struct mover mover;
+	int status = mover_open(&mover, options, observer, NULL, err);
+
+	if (!status)
+		status = adopt(&mover, err);
+	if (!status)
+		status = resolve_ask(&mover, started, err);
+	if (!status)
+		status = resolve_tell(&mover, *started, err);
+	mover_close(&mover);
+	return status;
+}

@@ -1,0 +1,74 @@
+#include "migrate/serve_outcome.h"
+
+#include "common/jobj.h"
+#include "vmm/control.h"
+#include "vmm/ledger.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A VM process that is just starting or ending holds its lock for a moment without answering. */
+enum { TRIES = 100, TRY_MS = 50, VM_MS = 5000 };
+
+static int ask_process(const char *name, const char *uuid, uint64_t term, const char *session, bool *started,
+		       struct err *err)
+{
+	const char *outcome = "";
+	struct control vm;
+	json_t *reply;
+	int failed;
+
+	if (control_connect(&vm, name, err))
+		return -1;
+	failed = control_call(&vm,
+			      json_pack("{s:s, s:s, s:I, s:s}", "cmd", "outcome", "uuid", uuid, "term",
+					(json_int_t)term, "session", session),
+			      VM_MS, &reply, NULL, NULL, err);
+	control_close(&vm);
+	if (failed)
+		return -1;
+	failed = jobj_string(reply, "outcome", true, 16, &outcome, err);
+	*started = !strcmp(outcome, "started");
+	json_decref(reply);
+	return failed;
+}
+
+static int decide(struct ledger *ledger, const char *uuid, uint64_t term, const char *session, bool *started,
+		  char *detail, size_t cap, struct err *err)
+{
+	bool ran = !strcmp(ledger->now.uuid, uuid) && ledger->now.ran_term >= term;
+	struct ledger_record promise;
+
+	*started = ledger_outcome(&ledger->now, uuid, term, session, &promise);
+	snprintf(detail, cap, "%s",
+		 *started ? "it ran there"
+		 : ran    ? "it started there, but its process died; what it did since is lost"
+			  : "it was not started there");
+	return promise.state == LEDGER_NONE ? 0 : ledger_write(ledger, &promise, err);
+}
+
+int serve_outcome(const char *name, const char *uuid, uint64_t term, const char *session, bool *started,
+		  char *detail, size_t cap, struct err *err)
+{
+	for (int i = 0; i < TRIES; i++) {
+		struct pollfd pause = {.fd = -1};
+		struct ledger ledger;
+		int failed;
+
+		if (!ledger_open(&ledger, name, err)) {
+			failed = decide(&ledger, uuid, term, session, started, detail, cap, err);
+			ledger_close(&ledger);
+			return failed;
+		}
+		if (err->kind != ERR_STATE)
+			return -1;
+		if (!ask_process(name, uuid, term, session, started, err)) {
+			snprintf(detail, cap, "%s", *started ? "it runs there" : "it was not started there");
+			return 0;
+		}
+		poll(&pause, 1, TRY_MS);
+	}
+	return err_set(err, ERR_STATE,
+		       "the process of VM '%s' there holds its lock but does not answer; ask again", name);
+}

@@ -1,0 +1,175 @@
+/* switchover.c: the pause, the last epoch, and the two-phase hand-over (docs/stream.md). */
+#include "common/io.h"
+#include "common/jobj.h"
+#include "migrate/mover.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static json_t *pause_request(const struct mover *mover)
+{
+	return json_pack("{s:s, s:I, s:s, s:s}", "cmd", "handover-pause", "term", (json_int_t)mover->term,
+			 "session", mover->session, "peer", mover->peer);
+}
+
+/* The machine state comes as a memfd; it goes on as it is. */
+static int send_state(struct mover *mover, int fd, uint64_t len, struct err *err)
+{
+	enum { PIECE = 256 << 10 };
+
+	if (len == 0 || len > STREAM_STATE_MAX)
+		return err_set(err, ERR_INPUT, "the VM process gave a machine state of %llu bytes",
+			       (unsigned long long)len);
+	for (uint64_t at = 0; at < len;) {
+		size_t piece = len - at < PIECE ? (size_t)(len - at) : PIECE;
+		struct buf *out = link_begin(mover->link);
+
+		if (pread(fd, buf_reserve(out, piece), piece, (off_t)at) != (ssize_t)piece)
+			return err_sys(err, "cannot read the machine state");
+		out->len += piece;
+		if (link_send(mover->link, MESSAGE_STATE, 0, err))
+			return -1;
+		mover->frames++;
+		at += piece;
+	}
+	return 0;
+}
+
+static int await_state(struct mover *mover, uint64_t request, struct err *err)
+{
+	int fds[CONTROL_MAX_FDS], failed;
+	uint64_t len = 0;
+	json_t *reply;
+	size_t nfds;
+
+	if (control_finish(&mover->vm, request, MOVER_VM_MS, &reply, fds, &nfds, err))
+		return -1;
+	failed = jobj_u64(reply, "bytes", true, 1, STREAM_STATE_MAX, &len, err);
+	json_decref(reply);
+	if (!failed && nfds != 1)
+		failed = err_set(err, ERR_INPUT, "the VM process gave no machine state");
+	if (!failed)
+		failed = send_state(mover, fds[0], len, err);
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]);
+	return failed ? -1 : 0;
+}
+
+/* The last epoch: what is left of RAM goes out while the VM process saves the machine state. */
+static int last_epoch(struct mover *mover, struct err *err)
+{
+	struct frame frame;
+	uint64_t request, epoch;
+
+	if (mover_fault(mover, FAULT_MOVER_PAUSED, err) ||
+	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
+	    mover_epoch_begin(mover, EPOCH_CONSISTENT, err) || mover_send_dirty(mover, err) ||
+	    mover_fault(mover, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, err))
+		return -1;
+	mover_watch(mover, true);
+	if (mover_epoch_seal(mover, err) || mover_fault(mover, FAULT_MOVER_STATE_SENT, err) ||
+	    message_await(mover->link, MESSAGE_PREPARED, MOVER_SWITCH_MS, &frame, err) ||
+	    message_number(&frame, &epoch, err))
+		return -1;
+	if (epoch != mover->epoch)
+		return err_set(err, ERR_INPUT, "%s prepared epoch %llu instead of %llu",
+			       link_peer(mover->link), (unsigned long long)epoch,
+			       (unsigned long long)mover->epoch);
+	return mover_fault(mover, FAULT_MOVER_PREPARED, err);
+}
+
+/* COMMIT, and the direct answer to it.  A failure here says nothing about what the destination does. */
+static int commit(struct mover *mover, struct err *err)
+{
+	struct message_commit message = {.term = mover->term};
+	struct frame frame;
+	uint64_t term;
+
+	strcpy(message.session, mover->session);
+	if (mover_fault(mover, FAULT_MOVER_COMMIT_ALLOWED, err) ||
+	    message_send_commit(mover->link, &message, err) || link_flush(mover->link, err) ||
+	    mover_fault(mover, FAULT_MOVER_COMMIT_SENT, err) ||
+	    message_await(mover->link, MESSAGE_STARTED, MOVER_STARTED_MS, &frame, err) ||
+	    message_number(&frame, &term, err))
+		return -1;
+	return term == mover->term
+		   ? 0
+		   : err_set(err, ERR_INPUT, "%s started another term", link_peer(mover->link));
+}
+
+/* From here on only the destination knows whether the guest runs there. */
+static int find_out(struct mover *mover, const struct err *why, bool *started, struct err *err)
+{
+	struct err later;
+
+	mover_notice(mover,
+		     "no answer to the commit (%s); the guest stays paused here while %s is asked again",
+		     why->text, mover->peer);
+	if (!resolve_ask(mover, started, &later))
+		return 0;
+	return err_set(
+	    err, ERR_STATE,
+	    "the hand-over of VM '%s' is pending: %s; it stays paused here until 'drover resolve %s' has "
+	    "an answer",
+	    mover->config.name, later.text, mover->config.name);
+}
+
+static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_before)
+{
+	struct move_report *report = mover->report;
+	const struct pages_stats *stats = pages_encoder_stats(mover->encoder);
+	uint64_t now = clock_mono_ns(), copy_ns = 0;
+	struct move_round *round = &report->round[report->rounds++];
+
+	*round = (struct move_round){.pages = mover->pages,
+				     .bytes = link_bytes_sent(mover->link) - bytes_before,
+				     .ns = now - paused_at};
+	report->downtime_ns = now - paused_at;
+	report->total_ns = now - mover->started_ns;
+	report->bytes_sent = link_bytes_sent(mover->link);
+	report->pages_sent = stats->pages;
+	report->zero_pages = stats->zero_pages;
+	for (unsigned i = 0; i < report->rounds; i++)
+		copy_ns += report->round[i].ns;
+	report->wire_mbps = copy_ns ? (uint64_t)((double)report->bytes_sent * 8e3 / (double)copy_ns) : 0;
+}
+
+int switchover_run(struct mover *mover, struct err *err)
+{
+	uint64_t bytes_before = link_bytes_sent(mover->link), asked_at;
+	bool started = true;
+	struct err why;
+
+	mover_tell(mover, MOVE_SWITCH);
+	/* The VM process's answers are awaited by name in here: the link's waits must not read its socket. */
+	mover_watch(mover, false);
+	link_set_stall(mover->link, MOVER_SWITCH_MS);
+	asked_at = clock_mono_ns();
+	if (mover_call(mover, pause_request(mover), err) || last_epoch(mover, err))
+		goto give_up;
+	mover_watch(mover, false);
+	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-commit"), err))
+		goto give_up;
+	if (commit(mover, &why)) {
+		if (find_out(mover, &why, &started, err))
+			return -1;
+		if (!started) {
+			if (resolve_tell(mover, false, err))
+				return -1;
+			return err_set(err, ERR_LINK, "%s will never start VM '%s' (%s); it runs on here",
+				       mover->peer, mover->config.name, why.text);
+		}
+	}
+	report_last(mover, asked_at, bytes_before);
+	if (mover_fault(mover, FAULT_MOVER_STARTED, err))
+		return -1;
+	if (resolve_tell(mover, true, err))
+		return -1;
+	mover_fault(mover, FAULT_MOVER_OUTCOME_TOLD, err);
+	return 0;
+give_up:
+	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
+	control_close(&mover->vm);
+	message_send_error(mover->link, MESSAGE_ABORT, err);
+	return -1;
+}
