@@ -40,11 +40,11 @@ static int check_record(const char *name, bool force, struct err *err)
 	if (ledger_peek(name, &record, &locked, err))
 		return -1;
 	if (record.state == LEDGER_INTENT)
-		return err_set(err, ERR_STATE,
-			       "VM '%s' has a pending hand-over, and only %s knows who runs it; ask with "
-			       "'drover resolve "
-			       "%s', or look there and use --force",
-			       name, record.peer, name);
+		return err_set(
+		    err, ERR_STATE,
+		    "VM '%s' may run on %s: its process here died in the hand-over; look there, then use "
+		    "--force",
+		    name, record.peer);
 	return 0;
 }
 

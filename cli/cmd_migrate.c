@@ -9,27 +9,27 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The first signal asks the mover to stop.  Before the switch a second one may end the process: the guest is
- * running here, and does not miss a mover.  From the switch on the process stays until it knows where the
- * guest runs, which is a matter of seconds or of the destination's coming back. */
+/* While the guest is copied a signal asks the mover to stop, and a second one ends the process: the guest runs
+ * here and does not miss a mover.  During the switch, which lasts no longer than the downtime, the destination may
+ * start the guest at any moment: to leave then would only mean not to know.  When the answer to that was lost, a
+ * signal ends the asking, and 'drover resolve' takes it up again. */
 static volatile sig_atomic_t cancelled;
 static volatile sig_atomic_t phase;
 
 static void on_signal(int number)
 {
-	static const char waiting[] =
-	    "\ndrover: the destination may already run the guest; its answer is being "
-	    "awaited, and both copies are safe meanwhile\n";
+	static const char too_late[] =
+	    "\ndrover: the destination may already run the guest: its answer is being awaited\n";
+	ssize_t ignored;
 
-	if (cancelled && phase < MOVE_SWITCH) {
-		signal(number, SIG_DFL);
-		raise(number);
+	if (phase == MOVE_SWITCH || phase == MOVE_DONE) {
+		ignored = write(STDERR_FILENO, too_late, sizeof(too_late) - 1);
+		(void)ignored;
 		return;
 	}
-	if (phase == MOVE_SWITCH || phase == MOVE_ASK) {
-		ssize_t ignored = write(STDERR_FILENO, waiting, sizeof(waiting) - 1);
-
-		(void)ignored;
+	if (cancelled && phase != MOVE_ASK) {
+		signal(number, SIG_DFL);
+		raise(number);
 	}
 	cancelled = 1;
 }
@@ -67,6 +67,9 @@ int cmd_migrate(const struct args *args, struct err *err)
 	catch_signals();
 	status = move_vm(&options, &observer, &report, err);
 	progress_end(&progress);
+	if (status && err->kind == ERR_CANCELLED)
+		err_set(err, ERR_CANCELLED, "the migration of VM '%s' was %s; the guest runs on here",
+			options.vm, err->text);
 	if (status)
 		return -1;
 	if (args->json)

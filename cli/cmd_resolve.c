@@ -17,35 +17,27 @@ int cmd_resolve(const struct args *args, struct err *err)
 	struct progress progress = {0};
 	struct move_observer observer = progress_observer(&progress);
 	struct ssh_target target;
-	struct vm_view before, after;
+	struct vm_view view;
+	const char *peer;
 	bool started = false;
 	int status;
 
 	if (options.url && ssh_url_parse(options.url, &target, err))
 		return err_context(err, "resolve");
-	vms_view(options.vm, &before);
-	if (!before.known)
-		return err_set(err, ERR_STATE,
-			       "this host has no VM named '%s'; 'drover list' shows those it has",
-			       options.vm);
+	vms_view(options.vm, &view);
+	if (!view.answered)
+		return vms_no_process(&view, err);
+	peer = options.url ? options.url : view.peer;
 	status = move_resolve(&options, &observer, &started, err);
 	progress_end(&progress);
 	if (status)
 		return -1;
-	vms_view(options.vm, &after);
 	if (args->json)
-		output_json(json_pack("{s:s, s:s, s:o, s:b}", "name", options.vm, "outcome",
-				      started ? "started" : "never", "peer",
-				      output_string(options.url ? options.url : before.peer), "runs_here",
-				      !started && after.locked));
+		output_json(json_pack("{s:s, s:s, s:o}", "name", options.vm, "outcome",
+				      started ? "started" : "never", "peer", output_string(peer)));
 	else if (started)
-		output_say("VM '%s' runs on %s; the copy here has ended", options.vm,
-			   options.url ? options.url : before.peer);
-	else if (after.locked)
-		output_say("VM '%s' was never started on %s; the guest runs on here", options.vm,
-			   options.url ? options.url : before.peer);
+		output_say("VM '%s' runs on %s; the copy here has ended", options.vm, peer);
 	else
-		output_say("VM '%s' was never started on %s, and its process here is gone: it is down",
-			   options.vm, options.url ? options.url : before.peer);
+		output_say("VM '%s' will never start on %s; the guest runs on here", options.vm, peer);
 	return 0;
 }

@@ -66,6 +66,14 @@ static int check_name(const char *name, struct err *err)
 	struct vm_view view;
 
 	vms_view(name, &view);
+	if (!strcmp(view.state, "pending"))
+		return view.answered
+			   ? err_set(
+				 err, ERR_STATE,
+				 "VM '%s' waits here to learn whether %s runs it: ask with 'drover resolve "
+				 "%s', or take another name",
+				 name, view.peer, name)
+			   : vms_no_process(&view, err);
 	if (view.locked)
 		return err_set(
 		    err, ERR_STATE,
@@ -77,11 +85,6 @@ static int check_name(const char *name, struct err *err)
 		    "VM '%s' was handed over to %s; take another name, or 'drover forget %s' if that VM is "
 		    "over",
 		    name, view.peer, name);
-	if (!strcmp(view.state, "pending"))
-		return err_set(
-		    err, ERR_STATE,
-		    "VM '%s' may be running on %s: ask with 'drover resolve %s', or take another name", name,
-		    view.peer, name);
 	if (!strcmp(view.state, "damaged"))
 		return err_set(
 		    err, ERR_INPUT,

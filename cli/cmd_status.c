@@ -44,9 +44,7 @@ int cmd_status(const struct args *args, struct err *err)
 
 	vms_view(args->operand[0], &view);
 	if (!view.known)
-		return err_set(err, ERR_STATE,
-			       "this host has no VM named '%s'; 'drover list' shows those it has",
-			       args->operand[0]);
+		return vms_no_process(&view, err);
 	if (args->json)
 		output_json(vms_json(&view));
 	else

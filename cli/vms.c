@@ -237,31 +237,30 @@ void vms_free_names(char **names, size_t count)
 	free(names);
 }
 
-/* no_process(name, view, err): why there is no process to talk to, and which command helps. */
-static int no_process(const struct vm_view *view, struct err *err)
+int vms_no_process(const struct vm_view *view, struct err *err)
 {
-	const char *name = view->name;
+	const char *name = view->name, *peer = view->peer[0] ? view->peer : "another host";
 
 	if (!view->known)
 		return err_set(err, ERR_STATE,
 			       "this host has no VM named '%s'; 'drover list' shows those it has", name);
 	if (view->locked)
 		return err_set(err, ERR_STATE,
-			       "the process of VM '%s' lives but does not accept connections; see "
-			       "whether it is stopped (its log and 'drover list' tell more)",
+			       "the process of VM '%s' lives but does not answer; its vm.log may say why",
 			       name);
 	if (!strcmp(view->state, "handed-over"))
-		return err_set(err, ERR_STATE, "VM '%s' was handed over to %s and runs there", name,
-			       view->peer[0] ? view->peer : "another host");
+		return err_set(err, ERR_STATE, "VM '%s' was handed over to %s and does not run here any more",
+			       name, peer);
 	if (!strcmp(view->state, "pending"))
-		return err_set(err, ERR_STATE,
-			       "VM '%s' does not run here: only %s knows how its hand-over ended; "
-			       "ask with 'drover resolve %s'",
-			       name, view->peer[0] ? view->peer : "the other host", name);
-	return err_set(err, ERR_STATE,
-		       "VM '%s' does not run here (%s); 'drover run' boots a VM, 'drover forget %s' "
-		       "removes its record",
-		       name, view->state, name);
+		return err_set(
+		    err, ERR_STATE,
+		    "the process of VM '%s' died here in a hand-over to %s, which alone knows whether the VM "
+		    "runs there: look there, then 'drover forget --force %s'",
+		    name, peer, name);
+	return err_set(
+	    err, ERR_STATE,
+	    "VM '%s' does not run here (%s); 'drover run' boots a VM, 'drover forget %s' removes its record",
+	    name, view->state, name);
 }
 
 int vms_connect(struct control *control, const char *name, struct err *err)
@@ -274,7 +273,7 @@ int vms_connect(struct control *control, const char *name, struct err *err)
 	if (why.kind == ERR_STATE) {
 		vms_view(name, &view);
 		if (!view.answered)
-			return no_process(&view, err);
+			return vms_no_process(&view, err);
 	}
 	if (err)
 		*err = why;

@@ -47,8 +47,11 @@ json_t *vms_json(const struct vm_view *view);
 int vms_names(char ***names, size_t *count, struct err *err);
 void vms_free_names(char **names, size_t count);
 
-/* vms_connect(control, name, err): control_connect, where the failure says what this host knows of the VM and
- * which command helps. */
+/* vms_no_process(view, err): ERR_STATE: why there is no process of this VM to talk to, and what helps.  Returns
+ * -1. */
+int vms_no_process(const struct vm_view *view, struct err *err);
+
+/* vms_connect(control, name, err): control_connect, with the words of vms_no_process. */
 int vms_connect(struct control *control, const char *name, struct err *err);
 
 /* vms_order(name, request, timeout_ms, reply, err): connect, one request (reference stolen), its answer (reply
