@@ -45,10 +45,10 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common vmm migrate
+LIB_DIRS := common vmm migrate cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,migrate vmm common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli migrate vmm common,$(B)/lib$(d).a)
 
 build: $(B)/drover $(B)/drover-vm
 
@@ -61,9 +61,8 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
-CLI_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
-$(B)/drover: $(CLI_OBJS) $(LIBS_ALL)
-	$(CC) -o $@ $(CLI_OBJS) $(LIBS_ALL) $(LDFLAGS_ALL) $(LIBS_CLI)
+$(B)/drover: $(B)/cli/main.o $(LIBS_ALL)
+	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_CLI)
 
 # The VM process is a program of its own: it links no network library at all.
 $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libcommon.a
