@@ -91,8 +91,10 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
+		/* After a refusal it tidies up and ends by itself; one that did not answer is not waited for. */
+		if (err && err->kind == ERR_LINK)
+			kill(pid, SIGKILL);
 		control_close(control);
-		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		return -1;
 	}
