@@ -20,6 +20,7 @@ enum {
 	PARSER_ROOM = 256 << 10, /* with less behind the data than this, it is moved to the front */
 	PARSER_CHEAP_MOVE =
 	    32 << 10, /* so little is moved at once, to stay in the part of the buffer that is cached */
+	TEXT_MIN = 8, /* fewer characters before something else are chance */
 	TEXT_SHOWN = 120,
 };
 
@@ -121,7 +122,7 @@ static int fail_magic(const uint8_t *at, size_t len, struct err *err)
 	while (n > 0 && text[n - 1] == ' ')
 		n--;
 	text[n] = 0;
-	if (n < 4 && n < len)
+	if (n < TEXT_MIN && n < len)
 		return err_set(
 		    err, ERR_INPUT,
 		    "the other side does not speak drover's stream: it sent %02x%02x%02x%02x where a frame "
