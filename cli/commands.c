@@ -29,7 +29,7 @@ static const struct option_spec none[] = {END};
 static const struct option_spec run_options[] = {
     {.name = "name",
      .argument = "NAME",
-     .help = "1 to 63 of a-z A-Z 0-9 . _ -, beginning with a letter or digit",
+     .help = "its name on every host that it comes to",
      .type = OPTION_NAME,
      .offset = AT(name),
      .required = true},
@@ -67,7 +67,7 @@ static const struct option_spec run_options[] = {
      .offset = AT(append)},
     {.name = "dirty-tracking",
      .argument = "HOW",
-     .help = "how written pages are found: auto, ring or bitmap (auto)",
+     .help = "finding written pages: auto, ring, bitmap (auto)",
      .type = OPTION_WORD,
      .offset = AT(dirty_tracking),
      .words = dirty_words,
@@ -84,10 +84,7 @@ static const struct option_spec run_options[] = {
 };
 
 static const struct option_spec stop_options[] = {
-    {.name = "force",
-     .help = "also while only the peer knows how a hand-over ended",
-     .type = OPTION_FLAG,
-     .offset = AT(force)},
+    {.name = "force", .help = "also while a hand-over is pending", .type = OPTION_FLAG, .offset = AT(force)},
     JSON,
     END,
 };
@@ -140,7 +137,7 @@ static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
 
 static const struct option_spec forget_options[] = {
     {.name = "force",
-     .help = "also where only the peer knows how a hand-over ended, or the record is damaged",
+     .help = "also when only the peer knows who runs it",
      .type = OPTION_FLAG,
      .offset = AT(force)},
     JSON,
@@ -150,8 +147,9 @@ static const struct option_spec forget_options[] = {
 const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
-     .synopsis = "--name NAME --memory SIZE --kernel FILE [--cpus N] [--initrd FILE]\n"
-		 "[--append TEXT] [--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
+     .synopsis = "--name NAME --memory SIZE --kernel FILE [--cpus N]\n"
+		 "[--initrd FILE] [--append TEXT]\n"
+		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
      .details = "The VM runs in a process of its own. Without --detach the guest's serial console\n"
 		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"
 		"does: with 0 after a reset, a power-off, a stop or a move, with 1 after a crash.\n"
@@ -213,8 +211,8 @@ const struct command commands[] = {
      .operands = {VM}},
     {.name = "migrate",
      .summary = "move a running VM to another host",
-     .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE] [--remote-command COMMAND]\n"
-		 "[--downtime TIME] [--json]",
+     .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--downtime TIME] [--json]",
      .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover. The\n"
 		"guest runs on here while its memory is copied, and stands still only for the last\n"
 		"part. Until the destination may have started it, anything that goes wrong - Ctrl-C\n"
@@ -233,8 +231,8 @@ const struct command commands[] = {
      .operands = {VM}},
     {.name = "resolve",
      .summary = "learn how a broken hand-over ended",
-     .synopsis = "NAME [URL] [--identity FILE] [--known-hosts FILE] [--remote-command COMMAND]\n"
-		 "[--json]",
+     .synopsis = "NAME [URL] [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--json]",
      .details = "Asks the destination (URL, or the recorded one) whether it runs the VM. If so,\n"
 		"the copy here ends; if not, it never will, and the guest resumes here.",
      .run = cmd_resolve,

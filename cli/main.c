@@ -61,6 +61,7 @@ int main(int argc, char **argv)
 {
 	struct args args = {0};
 	struct err err = {0};
+	int status;
 
 	open_standard_descriptors();
 	log_open("drover");
@@ -75,5 +76,6 @@ int main(int argc, char **argv)
 		printf("drover %s\n", DROVER_VERSION);
 		return finish(0, &err, false);
 	}
-	return finish(run_command(argc - 1, argv + 1, &args, &err), &err, args.json);
+	status = run_command(argc - 1, argv + 1, &args, &err);
+	return finish(status, &err, args.json);
 }

@@ -81,7 +81,7 @@ static void every_command_and_option_stands_in_the_page(void **state)
 
 	(void)state;
 	for (const struct command *command = commands; command->name; command++) {
-		size_t len;
+		size_t len = 0;
 		const char *text = section(command->name, &len);
 
 		if (!text)
