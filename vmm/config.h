@@ -24,8 +24,9 @@ enum dirty_mode {
 
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
-	char uuid[CONFIG_UUID_LEN + 1]; /* identity: stays the same on every host; made once by config_new_uuid */
-	uint64_t memory_bytes;          /* a multiple of 4096 */
+	char uuid[CONFIG_UUID_LEN +
+		  1];          /* identity: stays the same on every host; made once by config_new_uuid */
+	uint64_t memory_bytes; /* a multiple of 4096 */
 	unsigned cpus;
 	enum dirty_mode dirty_mode;
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */

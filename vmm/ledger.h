@@ -1,19 +1,18 @@
 /* ledger.h: what a host has promised about a VM, on disk before it matters.
  *
- * (term, epoch) orders all states of a VM that can be legitimate; a hand-over begins a new term.  The ledger is
- * the file that makes "at most one running copy" survive a crash of this host or of any process on it:
+ * (term, epoch) orders all states of a VM that can be legitimate; a hand-over begins a new term.  The ledger
+ * is the file that makes "at most one running copy" survive a crash of this host or of any process on it:
  *
  *   running      this host runs the VM under `term`
- *   intent       this host runs it under `term`, or has allowed `peer` to start it under term + 1: only the
- *                peer knows (session tells it which attempt is meant)
- *   handed-over  `peer` runs it under `term`; this host must not
- *   incoming     a received copy is being made here for `term`; it may start only on commit
+ *   intent       this host runs it under `term`, or has allowed `peer` to start it under `next_term`: only
+ * the peer knows (session tells it which attempt is meant) handed-over  `peer` runs it under `term`; this
+ * host must not incoming     a received copy is being made here for `term`; it may start only on commit
  *   refused      this host will never start the VM under a term up to `term`
  *   stopped      it ended here under `term`; nothing runs
  *
  * One file of two 512-byte slots written in turn (the older one is overwritten, then synced), each with a
- * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without a
- * journal commit.  Only the holder of the VM's lock writes. */
+ * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without
+ * a journal commit.  Only the holder of the VM's lock writes. */
 #ifndef VMM_LEDGER_H
 #define VMM_LEDGER_H
 
@@ -38,13 +37,15 @@ struct ledger_record {
 	enum ledger_state state;
 	char uuid[CONFIG_UUID_LEN + 1];
 	uint64_t term;
+	uint64_t next_term; /* intent only, else 0 */
+	uint64_t ran_term; /* the highest term under which this VM (uuid) ran on this host; 0: it never did */
 	char session[LEDGER_SESSION_LEN + 1]; /* hex; which hand-over attempt; "" where none */
 	char peer[LEDGER_PEER_MAX + 1];       /* ssh URL of the other host; "" where unknown */
 };
 
 struct ledger {
 	int dir_fd;
-	int lock_fd; /* holds the flock */
+	int lock_fd; /* holds the lock */
 	int fd;
 	uint64_t sequence;
 	struct ledger_record now;
@@ -64,5 +65,21 @@ int ledger_write(struct ledger *ledger, const struct ledger_record *record, stru
 int ledger_peek(const char *name, struct ledger_record *record, bool *locked, struct err *err);
 
 const char *ledger_state_name(enum ledger_state state);
+
+/* ledger_outcome(record, uuid, term, session, promise): how hand-over attempt `session`, which was to start
+ * the VM here under `term`, ended, where no VM process lives (the caller holds the lock).  Returns true for
+ * "started". False is "never": *promise is then what must be on disk before it is said, or LEDGER_NONE when
+ * what is there rules it out already.  A guest that started under that very attempt and died since, without
+ * having been stopped or handed on, counts as never: its RAM is gone here, and the asker still holds it.
+ * Pure. */
+bool ledger_outcome(const struct ledger_record *record, const char *uuid, uint64_t term, const char *session,
+		    struct ledger_record *promise);
+/* ledger_may_receive(record, name, uuid, term, err): a copy of VM uuid may be received here, to run under
+ * `term`, given what this host has promised.  0, or -1 with ERR_REFUSED and the remedy.  Pure. */
+int ledger_may_receive(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,
+		       struct err *err);
+/* ledger_promised_term(record, uuid): the highest term that this host has promised or used for the VM; 0:
+ * none. */
+uint64_t ledger_promised_term(const struct ledger_record *record, const char *uuid);
 
 #endif

@@ -22,10 +22,12 @@ enum machine_end {
 	MACHINE_END_CRASH, /* triple fault, or an exit that KVM cannot go on from */
 };
 
-/* What the machine tells its owner.  Called from vCPU threads; must not block long nor call the machine back. */
+/* What the machine tells its owner.  Called from vCPU threads; must not block long nor call the machine back.
+ */
 struct machine_owner {
 	void *arg;
-	/* ended: the guest will not run on; all vCPUs stop by themselves.  detail: one sentence.  Called once. */
+	/* ended: the guest will not run on; all vCPUs stop by themselves.  detail: one sentence.  Called
+	 * once. */
 	void (*ended)(void *arg, enum machine_end why, const char *detail);
 	/* console: bytes that the guest wrote to its first serial port, in order. */
 	void (*console)(void *arg, const uint8_t *data, size_t len);
@@ -36,8 +38,8 @@ struct machine_owner {
 int machine_check_host(struct err *err);
 
 /* machine_create(config, ram_fd, owner, err): the machine, stopped, with zeroed vCPU state at reset.
- * ram_fd: memfd to run on (a received guest), or -1 to make an empty one.  The machine takes ram_fd over, also
- * on failure.  Cost does not depend on the RAM's size.  NULL with *err on failure. */
+ * ram_fd: memfd to run on (a received guest), or -1 to make an empty one.  The machine takes ram_fd over,
+ * also on failure.  Cost does not depend on the RAM's size.  NULL with *err on failure. */
 struct machine *machine_create(const struct vm_config *config, int ram_fd, const struct machine_owner *owner,
 			       struct err *err);
 /* machine_destroy: stops the vCPU threads and frees all; NULL is harmless. */
@@ -59,8 +61,8 @@ int machine_save(struct machine *machine, struct buf *out, struct err *err);
 int machine_load(struct machine *machine, const void *data, size_t len, struct err *err);
 
 /* Dirty tracking.  start: from its return on, every page that the guest or the VMM writes is found by a later
- * harvest.  harvest: add the pages written since the last harvest (or start) to the set, and re-protect them; a
- * page written after it returns is found by the next one; O(dirty).  What full rings yielded in between is
+ * harvest.  harvest: add the pages written since the last harvest (or start) to the set, and re-protect them;
+ * a page written after it returns is found by the next one; O(dirty).  What full rings yielded in between is
  * added to the set at any time by vCPU threads.  stop: no more tracking; nothing else changes.
  * The set must outlive the tracking.  start and harvest return 0 or -1 with *err. */
 int machine_dirty_start(struct machine *machine, struct pageset *set, struct err *err);
@@ -68,8 +70,8 @@ int machine_dirty_harvest(struct machine *machine, struct err *err);
 void machine_dirty_stop(struct machine *machine);
 const char *machine_dirty_mode(const struct machine *machine); /* "ring" or "bitmap" */
 
-/* machine_throttle(machine, percent): let each vCPU run only (100 - percent) % of the time, in slices of about
- * a millisecond; 0 to 99; 0 ends it. */
+/* machine_throttle(machine, percent): let each vCPU run only (100 - percent) % of the time, in slices of
+ * about a millisecond; 0 to 99; 0 ends it. */
 void machine_throttle(struct machine *machine, unsigned percent);
 
 /* machine_console_input(machine, data, len): bytes typed at the first serial port.  Returns how many its
@@ -83,8 +85,9 @@ bool machine_running(const struct machine *machine);
  * hand-over: {"vendor", "tsc_khz", "xsave_bytes", "features": {"<leaf>.<subleaf>.<register>": "0x…"}, "msrs":
  * ["0x…"]}.  New reference, NULL with *err.  Any process; opens and closes /dev/kvm. */
 json_t *machine_cpu_json(struct err *err);
-/* machine_cpu_fits(guest, host, err): a guest made where machine_cpu_json gave `guest` can run on the host that
- * gave `host`.  Both untrusted in form.  0, or -1 with ERR_REFUSED naming the first few things missing. */
+/* machine_cpu_fits(guest, host, err): a guest made where machine_cpu_json gave `guest` can run on the host
+ * that gave `host`.  Both untrusted in form.  0, or -1 with ERR_REFUSED naming the first few things missing.
+ */
 int machine_cpu_fits(const json_t *guest, const json_t *host, struct err *err);
 
 #endif

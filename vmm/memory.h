@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_LOW_MAX (3ull << 30)
+#define MEMORY_LOW_MAX   (3ull << 30)
 #define MEMORY_HIGH_BASE (4ull << 30)
-#define MEMORY_PAGE 4096u
+#define MEMORY_PAGE      4096u
 
 struct memory {
 	int fd;
@@ -24,12 +24,14 @@ struct memory {
 
 /* memory_create_fd(bytes, name, err): an empty memfd of that size, sealed against shrinking and growing. */
 int memory_create_fd(uint64_t bytes, const char *name, struct err *err);
-/* memory_map(memory, fd, size, err): checks that fd is exactly size bytes, maps it, takes it over on success. */
+/* memory_map(memory, fd, size, err): checks that fd is exactly size bytes, maps it, takes it over on success.
+ */
 int memory_map(struct memory *memory, int fd, uint64_t size, struct err *err);
 void memory_unmap(struct memory *memory);
 
-/* memory_at(memory, gpa, len): host address of guest-physical [gpa, gpa+len), or NULL when any byte of it is not
- * RAM or it crosses the hole.  memory_offset: the same as an offset into the memfd, UINT64_MAX when not RAM. */
+/* memory_at(memory, gpa, len): host address of guest-physical [gpa, gpa+len), or NULL when any byte of it is
+ * not RAM or it crosses the hole.  memory_offset: the same as an offset into the memfd, UINT64_MAX when not
+ * RAM. */
 void *memory_at(const struct memory *memory, uint64_t gpa, uint64_t len);
 uint64_t memory_offset(const struct memory *memory, uint64_t gpa);
 
