@@ -29,7 +29,8 @@ _Static_assert(offsetof(struct cpu_hw, tss.end) == HW_BYTES - 1, "layout.h");
 
 extern struct cpu_hw boot_hw;
 extern uint32_t ap_hw;
-extern char trampoline[], trampoline_end[];
+extern const char trampoline[];
+extern const uint32_t trampoline_bytes;
 
 static void send_ipi(unsigned apic_id, uint32_t command)
 {
@@ -75,7 +76,7 @@ void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const _Ato
 {
 	struct text name = {0};
 
-	__builtin_memcpy((void *)GUEST_TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
+	__builtin_memcpy((void *)GUEST_TRAMPOLINE, trampoline, trampoline_bytes);
 	*(volatile uint32_t *)&ap_hw = (uint32_t)(uintptr_t)make_hw(entry, arg);
 	*(volatile uint32_t *)(LAPIC_BASE + LAPIC_SVR) = SVR_ENABLE; /* without firmware, nobody has yet */
 	for (unsigned i = 0; i < START_TRIES; i++) {

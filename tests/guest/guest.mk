@@ -28,6 +28,8 @@ $(B)/guest/%.S.o: $(guest_dir)/%.S
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(guest_objs): $(guest_dir)/guest.mk
+
 $(B)/guest/testguest.elf: $(guest_objs) $(guest_dir)/guest.lds
 	$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(guest_dir)/guest.lds -o $@ $(guest_objs)
 
