@@ -61,8 +61,19 @@ static void seal(uint8_t *at, size_t len)
 static const uint8_t *build_dsdt(struct tables *t)
 {
 	/* Name (\_S5, Package (2) { type, type }) */
-	static const uint8_t s5[] = {0x08, '\\', '_',  'S', '5', '_', 0x12, 0x06, 0x02, 0x0a, POWER_SLEEP_TYPE_OFF,
-				     0x0a, POWER_SLEEP_TYPE_OFF};
+	static const uint8_t s5[] = {0x08,
+				     '\\',
+				     '_',
+				     'S',
+				     '5',
+				     '_',
+				     0x12,
+				     0x06,
+				     0x02,
+				     0x0a,
+				     POWER_SLEEP_TYPE_OFF,
+				     0x0a,
+				     POWER_SLEEP_TYPE_OFF};
 	uint8_t *at = take(t, HEADER_LEN + sizeof(s5));
 	header(at, "DSDT", 2, HEADER_LEN + sizeof(s5));
 	memcpy(at + HEADER_LEN, s5, sizeof(s5));
@@ -90,7 +101,14 @@ static void port_address(uint8_t *at, uint16_t port, uint8_t bits)
 
 static const uint8_t *build_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 {
-	enum { WBINVD = 1, PROC_C1 = 4, NO_POWER_BUTTON = 16, NO_SLEEP_BUTTON = 32, NO_FIXED_RTC = 64, RESET = 1024 };
+	enum {
+		WBINVD = 1,
+		PROC_C1 = 4,
+		NO_POWER_BUTTON = 16,
+		NO_SLEEP_BUTTON = 32,
+		NO_FIXED_RTC = 64,
+		RESET = 1024
+	};
 	enum { LEGACY_DEVICES = 1, NO_VGA = 4 };
 	uint8_t *at = take(t, FADT_LEN);
 	header(at, "FACP", 6, FADT_LEN);
@@ -99,8 +117,8 @@ static const uint8_t *build_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	le16_put(at + 46, POWER_SCI_IRQ);
 	le32_put(at + 56, POWER_PM1_EVENT);
 	le32_put(at + 64, POWER_PM1_CONTROL);
-	at[88] = 4; /* PM1 event block: status and enable */
-	at[89] = 2; /* PM1 control block */
+	at[88] = 4;              /* PM1 event block: status and enable */
+	at[89] = 2;              /* PM1 control block */
 	le16_put(at + 96, 101);  /* worst-case latencies of C2 and C3: */
 	le16_put(at + 98, 1001); /* there are no such states */
 	at[108] = 0x32;          /* the RTC's century register */

@@ -13,7 +13,8 @@ enum { CHUNK = 1 << 20 };
 
 int boot_file_open(struct boot_file *file, const char *what, const char *path, struct err *err)
 {
-	*file = (struct boot_file){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .what = what, .path = path};
+	*file = (struct boot_file){
+	    .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .what = what, .path = path};
 	struct stat st;
 	if (file->fd < 0 || fstat(file->fd, &st)) {
 		err_sys(err, "%s %s", what, path);
@@ -41,9 +42,9 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, si
 {
 	if (offset > file->size || len > file->size - offset)
 		return err_set(err, ERR_INPUT,
-			       "%s %s: the file is cut short: bytes %llu to %llu are needed, but it has %llu", file->what,
-			       file->path, (unsigned long long)offset, (unsigned long long)(offset + len),
-			       (unsigned long long)file->size);
+			       "%s %s: the file is cut short: bytes %llu to %llu are needed, but it has %llu",
+			       file->what, file->path, (unsigned long long)offset,
+			       (unsigned long long)(offset + len), (unsigned long long)file->size);
 	uint8_t *at = data;
 	while (len) {
 		ssize_t n = pread(file->fd, at, len < CHUNK ? len : CHUNK, (off_t)offset);
@@ -52,8 +53,8 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, si
 		if (n < 0)
 			return err_sys(err, "%s %s: cannot read it", file->what, file->path);
 		if (n == 0)
-			return err_set(err, ERR_INPUT, "%s %s: it became shorter while it was read", file->what,
-				       file->path);
+			return err_set(err, ERR_INPUT, "%s %s: it became shorter while it was read",
+				       file->what, file->path);
 		at += n;
 		offset += (uint64_t)n;
 		len -= (size_t)n;
@@ -66,8 +67,8 @@ int boot_file_load(const struct boot_file *file, uint64_t offset, const struct m
 {
 	void *at = memory_at(ram, gpa, len);
 	if (!at)
-		return err_set(err, ERR_INPUT, "%s %s: 0x%llx bytes at 0x%llx are not in the guest's RAM", file->what,
-			       file->path, (unsigned long long)len, (unsigned long long)gpa);
+		return err_set(err, ERR_INPUT, "%s %s: 0x%llx bytes at 0x%llx are not in the guest's RAM",
+			       file->what, file->path, (unsigned long long)len, (unsigned long long)gpa);
 	return boot_file_read(file, offset, at, len, err);
 }
 
@@ -85,13 +86,15 @@ size_t boot_memory_map(const struct memory *ram, struct boot_range map[BOOT_MAP_
 	return n;
 }
 
-static int load_kernel(const struct memory *ram, const char *path, struct boot_kernel *kernel, struct err *err)
+static int load_kernel(const struct memory *ram, const char *path, struct boot_kernel *kernel,
+		       struct err *err)
 {
 	struct boot_file file;
 	uint8_t magic[4] = {0};
 	if (boot_file_open(&file, "kernel", path, err))
 		return -1;
-	int failed = boot_file_read(&file, 0, magic, file.size < sizeof(magic) ? (size_t)file.size : sizeof(magic), err);
+	int failed = boot_file_read(&file, 0, magic,
+				    file.size < sizeof(magic) ? (size_t)file.size : sizeof(magic), err);
 	if (!failed)
 		failed = memcmp(magic, "\177ELF", 4) ? boot_bzimage_load(&file, ram, kernel, err)
 						     : boot_elf_load(&file, ram, kernel, err);
@@ -112,7 +115,8 @@ static int load_initrd(const struct memory *ram, const char *path, const struct 
 	if (end < first || file.size > end - first) {
 		char size[16], room[16];
 		failed = err_set(err, ERR_INPUT,
-				 "initrd %s: its %s do not fit beside the kernel, which leaves %s; give the VM more memory",
+				 "initrd %s: its %s do not fit beside the kernel, which leaves %s; give the "
+				 "VM more memory",
 				 path, units_format_size(file.size, size),
 				 units_format_size(end < first ? 0 : end - first, room));
 	} else {
@@ -131,14 +135,16 @@ static int load_cmdline(const struct memory *ram, const char *cmdline, const str
 {
 	size_t len = strlen(cmdline);
 	if (len > kernel->cmdline_max)
-		return err_set(err, ERR_INPUT, "command line: %zu characters, but this kernel takes at most %u", len,
+		return err_set(err, ERR_INPUT,
+			       "command line: %zu characters, but this kernel takes at most %u", len,
 			       kernel->cmdline_max);
 	memcpy(memory_at(ram, BOOT_CMDLINE, len + 1), cmdline, len + 1);
 	handed->cmdline_len = len;
 	return 0;
 }
 
-int boot_load(const struct memory *ram, const struct vm_config *config, struct boot_start *start, struct err *err)
+int boot_load(const struct memory *ram, const struct vm_config *config, struct boot_start *start,
+	      struct err *err)
 {
 	struct boot_kernel kernel = {.start = {0}};
 	struct boot_handed handed = {.rsdp = ACPI_GPA};

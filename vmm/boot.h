@@ -34,9 +34,9 @@ struct boot_start {
 /* A kernel that is in RAM. */
 struct boot_kernel {
 	struct boot_start start;
-	uint64_t end;           /* first byte after it and the room that it needs to unpack itself */
-	uint64_t initrd_end;    /* an initrd must end at or below this address */
-	uint32_t cmdline_max;   /* characters */
+	uint64_t end;                 /* first byte after it and the room that it needs to unpack itself */
+	uint64_t initrd_end;          /* an initrd must end at or below this address */
+	uint32_t cmdline_max;         /* characters */
 	uint8_t setup[0x290 - 0x1f1]; /* bzImage: its setup header, as it goes into boot_params */
 };
 
@@ -50,7 +50,8 @@ struct boot_file {
 
 /* boot_load(ram, config, start, err): kernel, initrd, command line, memory map and ACPI tables into RAM, which
  * must be all zeroes. */
-int boot_load(const struct memory *ram, const struct vm_config *config, struct boot_start *start, struct err *err);
+int boot_load(const struct memory *ram, const struct vm_config *config, struct boot_start *start,
+	      struct err *err);
 /* boot_set_cpu(vcpu_fd, start, err): the registers with which the kernel is entered. */
 int boot_set_cpu(int vcpu_fd, const struct boot_start *start, struct err *err);
 
@@ -77,7 +78,8 @@ struct boot_handed {
 };
 /* boot_pvh_info, boot_linux_params: fill BOOT_START_INFO or BOOT_PARAMS and complete kernel->start. */
 void boot_pvh_info(const struct memory *ram, const struct boot_handed *handed, struct boot_kernel *kernel);
-void boot_linux_params(const struct memory *ram, const struct boot_handed *handed, struct boot_kernel *kernel);
+void boot_linux_params(const struct memory *ram, const struct boot_handed *handed,
+		       struct boot_kernel *kernel);
 
 /* The memory map, the same for both: types are those of E820. */
 enum { BOOT_MAP_MAX = 8, BOOT_MAP_RAM = 1, BOOT_MAP_RESERVED = 2 };

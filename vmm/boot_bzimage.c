@@ -29,20 +29,21 @@ enum {
 	SECTOR = 512,
 };
 
-#define FAIL(file, err, format, ...)                                                                               \
+#define FAIL(file, err, format, ...)                                                                         \
 	err_set(err, ERR_INPUT, "kernel %s: " format, (file)->path __VA_OPT__(, ) __VA_ARGS__)
 
 /* The setup header: head holds the file's first bytes.  Returns how far it reaches, 0 with *err when unfit. */
 static size_t check_header(const struct boot_file *file, const uint8_t *head, size_t len, struct err *err)
 {
-	if (len < HEADER_MIN || le16_get(head + BOOT_FLAG) != 0xaa55 || memcmp(head + HEADER_MAGIC, "HdrS", 4)) {
+	if (len < HEADER_MIN || le16_get(head + BOOT_FLAG) != 0xaa55 ||
+	    memcmp(head + HEADER_MAGIC, "HdrS", 4)) {
 		FAIL(file, err, "neither an ELF file nor a Linux bzImage");
 		return 0;
 	}
 	unsigned protocol = le16_get(head + PROTOCOL);
 	if (protocol < PROTOCOL_MIN) {
-		FAIL(file, err, "its boot protocol is %u.%02u; 2.12 (Linux 3.8) or later is needed", protocol >> 8,
-		     protocol & 0xff);
+		FAIL(file, err, "its boot protocol is %u.%02u; 2.12 (Linux 3.8) or later is needed",
+		     protocol >> 8, protocol & 0xff);
 		return 0;
 	}
 	if (!(head[LOADFLAGS] & LOADED_HIGH) || !(le16_get(head + XLOADFLAGS) & XLF_KERNEL_64)) {
@@ -51,15 +52,16 @@ static size_t check_header(const struct boot_file *file, const uint8_t *head, si
 	}
 	size_t end = HEADER_MAGIC + (size_t)head[JUMP_LENGTH];
 	if (end < HEADER_MIN || end > HEADER_MAX) {
-		FAIL(file, err, "its setup header ends at 0x%zx, expected 0x%x to 0x%x", end, HEADER_MIN, HEADER_MAX);
+		FAIL(file, err, "its setup header ends at 0x%zx, expected 0x%x to 0x%x", end, HEADER_MIN,
+		     HEADER_MAX);
 		return 0;
 	}
 	return end;
 }
 
 /* Where it is to be loaded; 0 with *err when nowhere. */
-static uint64_t place(const struct boot_file *file, const uint8_t *head, const struct memory *ram, uint64_t image_len,
-		      uint64_t *need, struct err *err)
+static uint64_t place(const struct boot_file *file, const uint8_t *head, const struct memory *ram,
+		      uint64_t image_len, uint64_t *need, struct err *err)
 {
 	uint64_t at = le64_get(head + PREF_ADDRESS);
 	uint64_t align = le32_get(head + KERNEL_ALIGNMENT);
@@ -79,7 +81,8 @@ static uint64_t place(const struct boot_file *file, const uint8_t *head, const s
 		return 0;
 	}
 	if (at > ram->low || *need > ram->low - at) {
-		FAIL(file, err, "it needs RAM up to 0x%llx, but the guest's ends at 0x%llx; give the VM more memory",
+		FAIL(file, err,
+		     "it needs RAM up to 0x%llx, but the guest's ends at 0x%llx; give the VM more memory",
 		     (unsigned long long)(at + *need), (unsigned long long)ram->low);
 		return 0;
 	}

@@ -24,14 +24,16 @@ struct elf {
 	struct segment segments[MAX_SEGMENTS];
 };
 
-#define FAIL(elf, err, format, ...)                                                                                \
+#define FAIL(elf, err, format, ...)                                                                          \
 	err_set(err, ERR_INPUT, "kernel %s: " format, (elf)->file->path __VA_OPT__(, ) __VA_ARGS__)
 
-static int read_segments(struct elf *elf, bool wide, uint64_t at, unsigned count, unsigned size, struct err *err)
+static int read_segments(struct elf *elf, bool wide, uint64_t at, unsigned count, unsigned size,
+			 struct err *err)
 {
 	unsigned expected = wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
 	if (size != expected)
-		return FAIL(elf, err, "its ELF program headers have %u bytes each, expected %u", size, expected);
+		return FAIL(elf, err, "its ELF program headers have %u bytes each, expected %u", size,
+			    expected);
 	if (count == 0 || count > MAX_SEGMENTS)
 		return FAIL(elf, err, "it has %u ELF program headers, expected 1 to %d", count, MAX_SEGMENTS);
 	for (unsigned i = 0; i < count; i++, at += size) {
@@ -42,11 +44,13 @@ static int read_segments(struct elf *elf, bool wide, uint64_t at, unsigned count
 		if (wide) {
 			Elf64_Phdr p;
 			memcpy(&p, raw, sizeof(p));
-			*s = (struct segment){p.p_type, p.p_offset, p.p_filesz, p.p_paddr, p.p_memsz, p.p_align};
+			*s = (struct segment){p.p_type,  p.p_offset, p.p_filesz,
+					      p.p_paddr, p.p_memsz,  p.p_align};
 		} else {
 			Elf32_Phdr p;
 			memcpy(&p, raw, sizeof(p));
-			*s = (struct segment){p.p_type, p.p_offset, p.p_filesz, p.p_paddr, p.p_memsz, p.p_align};
+			*s = (struct segment){p.p_type,  p.p_offset, p.p_filesz,
+					      p.p_paddr, p.p_memsz,  p.p_align};
 		}
 	}
 	elf->count = count;
@@ -77,7 +81,8 @@ static int read_header(struct elf *elf, struct err *err)
 }
 
 /* Checks every segment that is to be loaded, against the RAM, the boot data and the others. */
-static int check_segments(const struct elf *elf, const struct memory *ram, struct boot_kernel *kernel, struct err *err)
+static int check_segments(const struct elf *elf, const struct memory *ram, struct boot_kernel *kernel,
+			  struct err *err)
 {
 	for (size_t i = 0; i < elf->count; i++) {
 		const struct segment *s = &elf->segments[i];
@@ -86,16 +91,19 @@ static int check_segments(const struct elf *elf, const struct memory *ram, struc
 		if (s->file_len > s->len)
 			return FAIL(elf, err, "segment %zu has more bytes in the file than in memory", i);
 		if (s->gpa < BOOT_KERNEL_MIN)
-			return FAIL(elf, err, "segment %zu lies at 0x%llx, below 1 MiB, where the boot data goes", i,
+			return FAIL(elf, err,
+				    "segment %zu lies at 0x%llx, below 1 MiB, where the boot data goes", i,
 				    (unsigned long long)s->gpa);
 		if (s->gpa > ram->low || s->len > ram->low - s->gpa)
 			return FAIL(elf, err,
-				    "segment %zu (0x%llx bytes at 0x%llx) does not fit into the guest's RAM; give the VM "
+				    "segment %zu (0x%llx bytes at 0x%llx) does not fit into the guest's RAM; "
+				    "give the VM "
 				    "more memory",
 				    i, (unsigned long long)s->len, (unsigned long long)s->gpa);
 		for (size_t j = 0; j < i; j++) {
 			const struct segment *o = &elf->segments[j];
-			if (o->type == PT_LOAD && o->len && s->gpa < o->gpa + o->len && o->gpa < s->gpa + s->len)
+			if (o->type == PT_LOAD && o->len && s->gpa < o->gpa + o->len &&
+			    o->gpa < s->gpa + s->len)
 				return FAIL(elf, err, "segments %zu and %zu overlap", j, i);
 		}
 		if (s->gpa + s->len > kernel->end)
@@ -154,7 +162,8 @@ static int find_entry(const struct elf *elf, uint64_t *entry, struct err *err)
 		if (found)
 			return found < 0 ? -1 : 0;
 	}
-	return FAIL(elf, err, "an ELF file without a PVH entry note; build it with CONFIG_PVH, or boot its bzImage");
+	return FAIL(elf, err,
+		    "an ELF file without a PVH entry note; build it with CONFIG_PVH, or boot its bzImage");
 }
 
 static bool in_kernel(const struct elf *elf, uint64_t gpa)
@@ -167,7 +176,8 @@ static bool in_kernel(const struct elf *elf, uint64_t gpa)
 	return false;
 }
 
-int boot_elf_load(const struct boot_file *file, const struct memory *ram, struct boot_kernel *kernel, struct err *err)
+int boot_elf_load(const struct boot_file *file, const struct memory *ram, struct boot_kernel *kernel,
+		  struct err *err)
 {
 	struct elf elf = {.file = file};
 	uint64_t entry = 0;
@@ -175,10 +185,12 @@ int boot_elf_load(const struct boot_file *file, const struct memory *ram, struct
 	if (read_header(&elf, err) || check_segments(&elf, ram, kernel, err) || find_entry(&elf, &entry, err))
 		return -1;
 	if (!in_kernel(&elf, entry))
-		return FAIL(&elf, err, "its entry point 0x%llx is outside of what it loads", (unsigned long long)entry);
+		return FAIL(&elf, err, "its entry point 0x%llx is outside of what it loads",
+			    (unsigned long long)entry);
 	for (size_t i = 0; i < elf.count; i++) {
 		const struct segment *s = &elf.segments[i];
-		if (s->type == PT_LOAD && s->len && boot_file_load(file, s->offset, ram, s->gpa, s->file_len, err))
+		if (s->type == PT_LOAD && s->len &&
+		    boot_file_load(file, s->offset, ram, s->gpa, s->file_len, err))
 			return -1;
 	}
 	kernel->start.rip = entry;

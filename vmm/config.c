@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const char *const mode_names[] = {[DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
+static const char *const mode_names[] = {
+    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
 enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
 
 static const char *const known_keys[] = {"name",       "uuid",   "memory_bytes", "cpus",
@@ -19,10 +20,10 @@ enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
 {
-	json_t *json =
-	    json_pack("{s:s, s:s, s:I, s:i, s:s}", "name", config->name, "uuid", config->uuid, "memory_bytes",
-		      (json_int_t)config->memory_bytes, "cpus", (int)config->cpus, "dirty_mode",
-		      mode_names[(unsigned)config->dirty_mode < MODE_COUNT ? config->dirty_mode : DIRTY_AUTO]);
+	json_t *json = json_pack(
+	    "{s:s, s:s, s:I, s:i, s:s}", "name", config->name, "uuid", config->uuid, "memory_bytes",
+	    (json_int_t)config->memory_bytes, "cpus", (int)config->cpus, "dirty_mode",
+	    mode_names[(unsigned)config->dirty_mode < MODE_COUNT ? config->dirty_mode : DIRTY_AUTO]);
 	if (!json)
 		abort(); /* out of memory: small objects, as in common/buf.h */
 	if (config->kernel)
@@ -41,19 +42,22 @@ static int check_path(const char *what, const char *path, struct err *err)
 	if (path[0] != '/')
 		return err_set(err, ERR_INPUT, "%s: the path \"%s\" is not absolute", what, path);
 	if (strlen(path) >= PATH_MAX)
-		return err_set(err, ERR_INPUT, "%s: the path is longer than %d characters", what, PATH_MAX - 1);
+		return err_set(err, ERR_INPUT, "%s: the path is longer than %d characters", what,
+			       PATH_MAX - 1);
 	return 0;
 }
 
 int config_check(const struct vm_config *config, struct err *err)
 {
 	if (!units_name_valid(config->name))
-		return err_set(err, ERR_INPUT,
-			       "name: \"%s\" is not 1 to %d letters, digits, '.', '_' or '-', the first of them a "
-			       "letter or digit",
-			       config->name, CONFIG_NAME_MAX);
+		return err_set(
+		    err, ERR_INPUT,
+		    "name: \"%s\" is not 1 to %d letters, digits, '.', '_' or '-', the first of them a "
+		    "letter or digit",
+		    config->name, CONFIG_NAME_MAX);
 	if (!config_uuid_valid(config->uuid))
-		return err_set(err, ERR_INPUT, "uuid: \"%s\" is not a UUID in lower-case 8-4-4-4-12 form", config->uuid);
+		return err_set(err, ERR_INPUT, "uuid: \"%s\" is not a UUID in lower-case 8-4-4-4-12 form",
+			       config->uuid);
 	if (config->memory_bytes < CONFIG_MIN_MEMORY || config->memory_bytes > CONFIG_MAX_MEMORY)
 		return err_set(err, ERR_INPUT, "memory: %llu bytes is not between 4 MiB and 4 TiB",
 			       (unsigned long long)config->memory_bytes);
@@ -61,7 +65,8 @@ int config_check(const struct vm_config *config, struct err *err)
 		return err_set(err, ERR_INPUT, "memory: %llu bytes is not a multiple of %u",
 			       (unsigned long long)config->memory_bytes, MEMORY_PAGE);
 	if (config->cpus < 1 || config->cpus > CONFIG_MAX_CPUS)
-		return err_set(err, ERR_INPUT, "cpus: %u is not between 1 and %d", config->cpus, CONFIG_MAX_CPUS);
+		return err_set(err, ERR_INPUT, "cpus: %u is not between 1 and %d", config->cpus,
+			       CONFIG_MAX_CPUS);
 	if ((unsigned)config->dirty_mode >= MODE_COUNT)
 		return err_set(err, ERR_INPUT, "dirty mode: unknown value %u", (unsigned)config->dirty_mode);
 	if (check_path("kernel", config->kernel, err) || check_path("initrd", config->initrd, err))
@@ -86,9 +91,10 @@ static int check_keys(const json_t *json, struct err *err)
 		while (i < KNOWN_KEYS && strcmp(key, known_keys[i]))
 			i++;
 		if (i == KNOWN_KEYS)
-			return err_set(err, ERR_INPUT,
-				       "VM configuration: this version of drover does not know the field \"%.40s\"",
-				       key);
+			return err_set(
+			    err, ERR_INPUT,
+			    "VM configuration: this version of drover does not know the field \"%.40s\"",
+			    key);
 	}
 	return 0;
 }
@@ -117,7 +123,8 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 		return -1;
 	snprintf(config->uuid, sizeof(config->uuid), "%s", text);
 	uint64_t cpus = 0;
-	if (jobj_u64(json, "memory_bytes", true, CONFIG_MIN_MEMORY, CONFIG_MAX_MEMORY, &config->memory_bytes, err) ||
+	if (jobj_u64(json, "memory_bytes", true, CONFIG_MIN_MEMORY, CONFIG_MAX_MEMORY, &config->memory_bytes,
+		     err) ||
 	    jobj_u64(json, "cpus", true, 1, CONFIG_MAX_CPUS, &cpus, err))
 		return -1;
 	config->cpus = (unsigned)cpus;
@@ -171,8 +178,8 @@ void config_new_uuid(char uuid[CONFIG_UUID_LEN + 1])
 	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
 	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
 	snprintf(uuid, CONFIG_UUID_LEN + 1,
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
-		 b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
+		 b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 int config_uuid_valid(const char *uuid)

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-static_assert(offsetof(struct cpuid_table, entries) == sizeof(struct kvm_cpuid2), "cpuid_table is not kvm_cpuid2");
+static_assert(offsetof(struct cpuid_table, entries) == sizeof(struct kvm_cpuid2),
+	      "cpuid_table is not kvm_cpuid2");
 
 #define BIT(n) (1u << (n))
 
@@ -15,7 +16,8 @@ static struct kvm_cpuid_entry2 *find(struct cpuid_table *table, uint32_t leaf, u
 {
 	for (uint32_t i = 0; i < table->count; i++) {
 		struct kvm_cpuid_entry2 *e = &table->entries[i];
-		if (e->function == leaf && (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == subleaf))
+		if (e->function == leaf &&
+		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == subleaf))
 			return e;
 	}
 	return NULL;
@@ -52,8 +54,8 @@ static void hide_features(struct cpuid_table *table)
 /* Leaves of the hidden features, and those that cpuid_for_vcpu makes anew. */
 static bool leaf_dropped(uint32_t leaf)
 {
-	static const uint32_t dropped[] = {0xa,  0xb,        0x12,       0x14,      0x1b,
-					   0x1c, 0x1f,       0x8000000a, 0x8000001b, 0x8000001f, 0x80000022};
+	static const uint32_t dropped[] = {0xa,  0xb,        0x12,       0x14,       0x1b,      0x1c,
+					   0x1f, 0x8000000a, 0x8000001b, 0x8000001f, 0x80000022};
 	for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
 		if (leaf == dropped[i])
 			return true;
@@ -107,8 +109,11 @@ static int add_topology(struct cpuid_table *table, unsigned index, unsigned cpus
 	const struct kvm_cpuid_entry2 *base = cpuid_find(table, 0, 0);
 	if (!base || base->eax < 0xb)
 		return 0;
-	struct kvm_cpuid_entry2 e = {
-	    .function = 0xb, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .edx = index, .ebx = 1, .ecx = 1u << 8};
+	struct kvm_cpuid_entry2 e = {.function = 0xb,
+				     .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+				     .edx = index,
+				     .ebx = 1,
+				     .ecx = 1u << 8};
 	if (add(table, &e))
 		return -1;
 	e.index = 1;
@@ -168,11 +173,13 @@ int cpuid_for_vcpu(const struct cpuid_table *table, unsigned index, unsigned cpu
 	return add_topology(out, index, cpus);
 }
 
-int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus, struct err *err)
+int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus,
+		   struct err *err)
 {
 	struct cpuid_table own;
 	if (cpuid_for_vcpu(table, index, cpus, &own))
-		return err_set(err, ERR_INPUT, "vCPU %u: more than %d CPUID entries", index, CPUID_MAX_ENTRIES);
+		return err_set(err, ERR_INPUT, "vCPU %u: more than %d CPUID entries", index,
+			       CPUID_MAX_ENTRIES);
 	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &own))
 		return err_sys(err, "vCPU %u: KVM refuses its CPUID", index);
 	return 0;

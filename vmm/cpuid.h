@@ -23,7 +23,8 @@ struct cpuid_table {
 int cpuid_host(const struct kvm *kvm, struct cpuid_table *table, struct err *err);
 /* cpuid_set_vcpu(vcpu_fd, table, index, cpus, err): give vCPU `index` of `cpus` the table with its own APIC id
  * and topology.  Before its first KVM_RUN. */
-int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus, struct err *err);
+int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus,
+		   struct err *err);
 /* cpuid_for_vcpu(table, index, cpus, out): that table; pure.  -1 when there is no room for the leaves it adds. */
 int cpuid_for_vcpu(const struct cpuid_table *table, unsigned index, unsigned cpus, struct cpuid_table *out);
 /* cpuid_find(table, leaf, subleaf): the entry or NULL. */

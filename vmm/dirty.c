@@ -10,7 +10,8 @@ int dirty_init(struct machine *machine, const struct vm_config *config, struct e
 	const struct kvm *kvm = &machine->kvm;
 	bool ring = config->dirty_mode == DIRTY_RING || (config->dirty_mode == DIRTY_AUTO && kvm->ring_bytes);
 	if (ring && !kvm->ring_bytes)
-		return err_set(err, ERR_USAGE, "KVM on this host has no dirty ring (Linux 5.11); use the dirty bitmap");
+		return err_set(err, ERR_USAGE,
+			       "KVM on this host has no dirty ring (Linux 5.11); use the dirty bitmap");
 	if (!ring && !kvm->manual_protect)
 		return err_set(err, ERR_NO_KVM,
 			       "KVM lacks KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2; Linux 5.0 or later is needed");
@@ -58,7 +59,8 @@ int machine_dirty_start(struct machine *machine, struct pageset *set, struct err
 {
 	struct dirty *dirty = &machine->dirty;
 	if (set->pages < machine->ram.size / MEMORY_PAGE)
-		return err_set(err, ERR_INPUT, "dirty tracking: a set for %llu pages is too small for this guest",
+		return err_set(err, ERR_INPUT,
+			       "dirty tracking: a set for %llu pages is too small for this guest",
 			       (unsigned long long)set->pages);
 	pthread_mutex_lock(&dirty->lock);
 	int failed = 0;

@@ -33,7 +33,7 @@ struct dirty {
 	pthread_mutex_t lock; /* of what follows */
 	struct pageset *set;  /* NULL: not tracking */
 	/* ring */
-	uint32_t ring_entries;        /* of each vCPU, a power of two */
+	uint32_t ring_entries;       /* of each vCPU, a power of two */
 	uint64_t batch[DIRTY_BATCH]; /* pages collected, not yet protected again */
 	/* bitmap, one per slot while tracking */
 	uint64_t *bitmap[DIRTY_SLOTS];

@@ -30,7 +30,8 @@ static int start(struct machine *machine, struct err *err)
 		if (!pages)
 			continue;
 		dirty->bitmap_len[i] = (pages + WORD_PAGES - 1) / WORD_PAGES * sizeof(uint64_t);
-		void *map = mmap(NULL, dirty->bitmap_len[i], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *map = mmap(NULL, dirty->bitmap_len[i], PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map == MAP_FAILED) {
 			err_sys(err, "dirty tracking: no memory for a bitmap of %llu bytes",
 				(unsigned long long)dirty->bitmap_len[i]);
@@ -103,4 +104,5 @@ static int harvest(struct machine *machine, struct err *err)
 	return 0;
 }
 
-const struct dirty_ops dirty_bitmap_ops = {.name = "bitmap", .start = start, .harvest = harvest, .stop = stop};
+const struct dirty_ops dirty_bitmap_ops = {
+    .name = "bitmap", .start = start, .harvest = harvest, .stop = stop};

@@ -17,7 +17,8 @@ int dirty_ring_enable(struct machine *machine, struct err *err)
 	uint32_t entries = DIRTY_RING_ENTRIES;
 	while (entries > most)
 		entries /= 2;
-	if (!entries || kvm_enable(&machine->kvm, KVM_CAP_DIRTY_LOG_RING, entries * sizeof(struct kvm_dirty_gfn)))
+	if (!entries ||
+	    kvm_enable(&machine->kvm, KVM_CAP_DIRTY_LOG_RING, entries * sizeof(struct kvm_dirty_gfn)))
 		return err_sys(err, "KVM: cannot switch the dirty ring on");
 	machine->dirty.ring_entries = entries;
 	return 0;

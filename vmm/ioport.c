@@ -12,7 +12,13 @@ struct port_range {
 	void (*write_string)(struct machine *machine, const uint8_t *data, size_t len);
 };
 
-enum { SERIAL_PORT = 0x3f8, RTC_PORT = 0x70, KEYBOARD_DATA_PORT = 0x60, KEYBOARD_PORT = 0x64, POST_PORT = 0x80 };
+enum {
+	SERIAL_PORT = 0x3f8,
+	RTC_PORT = 0x70,
+	KEYBOARD_DATA_PORT = 0x60,
+	KEYBOARD_PORT = 0x64,
+	POST_PORT = 0x80
+};
 
 static uint8_t read_serial(struct machine *machine, uint16_t port)
 {
@@ -82,7 +88,8 @@ static const struct port_range *find(uint16_t port)
 	return NULL;
 }
 
-void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count, uint8_t *data)
+void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count,
+		   uint8_t *data)
 {
 	const struct port_range *range = find(port);
 	if (!range) {

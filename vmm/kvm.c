@@ -8,7 +8,7 @@
 
 /* Pages that Intel's real-mode emulation needs, in the hole below 4 GiB where nothing else lies. */
 #define IDENTITY_MAP_ADDR 0xfffbc000ull
-#define TSS_ADDR 0xfffbd000ul
+#define TSS_ADDR          0xfffbd000ul
 
 static const struct {
 	unsigned capability;
@@ -21,7 +21,6 @@ static const struct {
     {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP", "2.6.25"},
     {KVM_CAP_PIT2, "KVM_CAP_PIT2", "2.6.31"},
     {KVM_CAP_PIT_STATE2, "KVM_CAP_PIT_STATE2", "2.6.32"},
-    {KVM_CAP_REINJECT_CONTROL, "KVM_CAP_REINJECT_CONTROL", "2.6.30"},
     {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID", "2.6.26"},
     {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE", "2.6.26"},
     {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS", "2.6.33"},
@@ -44,8 +43,9 @@ static int open_device(struct err *err)
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:
-		return err_set(err, ERR_NO_KVM,
-			       "no /dev/kvm: enable virtualization in the firmware and load kvm_amd or kvm_intel");
+		return err_set(
+		    err, ERR_NO_KVM,
+		    "no /dev/kvm: enable virtualization in the firmware and load kvm_amd or kvm_intel");
 	case EACCES:
 	case EPERM:
 		return err_set(err, ERR_NO_KVM, "/dev/kvm: permission denied; add the user to group kvm");
@@ -74,8 +74,8 @@ static int check_device(struct kvm *kvm, struct err *err)
 			       KVM_API_VERSION, version);
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
 		if (!kvm_has(kvm, needed[i].capability))
-			return err_set(err, ERR_NO_KVM, "KVM lacks %s; Linux %s or later is needed", needed[i].name,
-				       needed[i].since);
+			return err_set(err, ERR_NO_KVM, "KVM lacks %s; Linux %s or later is needed",
+				       needed[i].name, needed[i].since);
 	kvm->run_bytes = ioctl(kvm->dev, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (kvm->run_bytes < (int)sizeof(struct kvm_run))
 		return err_set(err, ERR_NO_KVM, "/dev/kvm: a vCPU's shared area of %d bytes is too small",
@@ -113,17 +113,14 @@ void kvm_close(struct kvm *kvm)
 static int create_chips(struct kvm *kvm, struct err *err)
 {
 	uint64_t identity = IDENTITY_MAP_ADDR;
-	if (ioctl(kvm->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity) || ioctl(kvm->vm, KVM_SET_TSS_ADDR, TSS_ADDR))
+	if (ioctl(kvm->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
+	    ioctl(kvm->vm, KVM_SET_TSS_ADDR, TSS_ADDR))
 		return err_sys(err, "KVM: cannot place its own pages");
 	if (ioctl(kvm->vm, KVM_CREATE_IRQCHIP, 0))
 		return err_sys(err, "KVM: cannot make the interrupt chips");
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	if (ioctl(kvm->vm, KVM_CREATE_PIT2, &pit))
 		return err_sys(err, "KVM: cannot make the timer chip");
-	/* No replay of missed ticks: a guest that was paused for a second would get a thousand at once. */
-	struct kvm_reinject_control no_replay = {.pit_reinject = 0};
-	if (ioctl(kvm->vm, KVM_REINJECT_CONTROL, &no_replay))
-		return err_sys(err, "KVM: cannot set the timer chip up");
 	return 0;
 }
 
@@ -144,10 +141,14 @@ int kvm_create_vm(struct kvm *kvm, struct err *err)
 	return create_chips(kvm, err);
 }
 
-int kvm_set_slot(const struct kvm *kvm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, void *host)
+int kvm_set_slot(const struct kvm *kvm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size,
+		 void *host)
 {
-	struct kvm_userspace_memory_region region = {
-	    .slot = slot, .flags = flags, .guest_phys_addr = gpa, .memory_size = size, .userspace_addr = (uintptr_t)host};
+	struct kvm_userspace_memory_region region = {.slot = slot,
+						     .flags = flags,
+						     .guest_phys_addr = gpa,
+						     .memory_size = size,
+						     .userspace_addr = (uintptr_t)host};
 	return ioctl(kvm->vm, KVM_SET_USER_MEMORY_REGION, &region);
 }
 

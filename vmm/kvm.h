@@ -8,13 +8,13 @@
 #include <stdint.h>
 
 struct kvm {
-	int dev;             /* /dev/kvm */
-	int vm;              /* the virtual machine, -1 before kvm_create_vm */
-	int run_bytes;       /* size of a vCPU's struct kvm_run mapping */
-	uint32_t ring_bytes; /* largest dirty ring of a vCPU, 0: KVM has none */
-	bool manual_protect; /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
-	bool tsc_deadline;   /* the LAPIC has the TSC-deadline mode */
-	bool tsc_scaling;    /* KVM can run a guest at another TSC frequency than the host's */
+	int dev;              /* /dev/kvm */
+	int vm;               /* the virtual machine, -1 before kvm_create_vm */
+	int run_bytes;        /* size of a vCPU's struct kvm_run mapping */
+	uint32_t ring_bytes;  /* largest dirty ring of a vCPU, 0: KVM has none */
+	bool manual_protect;  /* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
+	bool tsc_deadline;    /* the LAPIC has the TSC-deadline mode */
+	bool tsc_scaling;     /* KVM can run a guest at another TSC frequency than the host's */
 	uint32_t xsave_bytes; /* what KVM_GET_XSAVE2 writes, at least sizeof(struct kvm_xsave) */
 	bool xsave2;          /* KVM_GET_XSAVE2 is there (else KVM_GET_XSAVE, 4096 bytes) */
 };
@@ -28,7 +28,8 @@ void kvm_close(struct kvm *kvm);
 int kvm_create_vm(struct kvm *kvm, struct err *err);
 
 /* kvm_set_slot: (re)define a memory slot; size 0 removes it.  Returns 0, or -1 with errno. */
-int kvm_set_slot(const struct kvm *kvm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, void *host);
+int kvm_set_slot(const struct kvm *kvm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size,
+		 void *host);
 /* kvm_has(kvm, capability): KVM_CHECK_EXTENSION on the VM where there is one, else on the device; 0 when not. */
 int kvm_has(const struct kvm *kvm, unsigned capability);
 /* kvm_enable(kvm, capability, argument): KVM_ENABLE_CAP on the VM.  Returns 0, or -1 with errno. */

@@ -22,7 +22,7 @@ enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT };
 
 struct slot {
 	uint64_t gpa;
-	uint64_t bytes; /* 0: not there */
+	uint64_t bytes;      /* 0: not there */
 	uint64_t first_page; /* its place in the memfd */
 };
 
@@ -67,6 +67,7 @@ void machine_flush_vcpus(struct machine *machine);
 int machine_write_ram(struct machine *machine, uint64_t gpa, const void *data, uint64_t len);
 
 /* ioport_access: a guest's access to ports: `count` units of `size` bytes at data.  vCPU threads. */
-void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count, uint8_t *data);
+void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count,
+		   uint8_t *data);
 
 #endif

@@ -36,7 +36,8 @@ int memory_map(struct memory *memory, int fd, uint64_t size, struct err *err)
 			       (long long)st.st_size, (unsigned long long)size);
 	int seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK))
-		return err_set(err, ERR_INPUT, "guest RAM: the memory file is not a memfd sealed against shrinking");
+		return err_set(err, ERR_INPUT,
+			       "guest RAM: the memory file is not a memfd sealed against shrinking");
 	void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (base == MAP_FAILED)
 		return err_sys(err, "guest RAM: cannot map %llu bytes", (unsigned long long)size);

@@ -65,7 +65,8 @@ static void drop(struct msr_list *list, uint32_t at)
 }
 
 /* KVM_GET_MSRS and KVM_SET_MSRS return how many they did; the next one is what they stumbled over. */
-static int probe(int vcpu_fd, unsigned long request, struct msr_list *list, struct msr_values *values, struct err *err)
+static int probe(int vcpu_fd, unsigned long request, struct msr_list *list, struct msr_values *values,
+		 struct err *err)
 {
 	while (list->count) {
 		int done = ioctl(vcpu_fd, request, values);

@@ -9,7 +9,7 @@
 
 enum {
 	MSR_LIST_MAX = 512,
-	MSR_TSC = 0x10,          /* not in the list: it goes with the clocks (vmm/clock.h) */
+	MSR_TSC = 0x10,           /* not in the list: it goes with the clocks (vmm/clock.h) */
 	MSR_TSC_DEADLINE = 0x6e0, /* in the list, but means something only once TSC and LAPIC are set */
 };
 

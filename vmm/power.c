@@ -54,8 +54,9 @@ const char *power_write(struct power *power, uint16_t port, uint8_t value)
 		return value == COMMAND_PULSE_RESET ? "reset by the keyboard controller" : NULL;
 	case KEYBOARD_DATA:
 		power->keyboard_command = 0;
-		return command == COMMAND_WRITE_OUTPUT_PORT && !(value & 1) ? "reset by the keyboard controller"
-									     : NULL;
+		return command == COMMAND_WRITE_OUTPUT_PORT && !(value & 1)
+			   ? "reset by the keyboard controller"
+			   : NULL;
 	case POWER_RESET_PORT:
 		power->reset_control = value & 0x0e;
 		return value & 0x04 ? "reset by port 0xcf9" : NULL;

@@ -279,8 +279,8 @@ int serial_load(struct serial *serial, const void *data, size_t len, struct err 
 	const uint8_t *fifo = reader_bytes(&r, count);
 	if (r.bad || r.left)
 		return err_set(err, ERR_INPUT, "serial port state: its length of %zu bytes is wrong", len);
-	if (count > SERIAL_FIFO || flags > (FLAG_THR_EMPTY_DUE | FLAG_OVERRUN) || regs[0] > 0x0f || regs[2] > 0x1f ||
-	    (regs[4] & ~FCR_KEPT) || (!(regs[4] & FCR_ENABLE) && count > 1))
+	if (count > SERIAL_FIFO || flags > (FLAG_THR_EMPTY_DUE | FLAG_OVERRUN) || regs[0] > 0x0f ||
+	    regs[2] > 0x1f || (regs[4] & ~FCR_KEPT) || (!(regs[4] & FCR_ENABLE) && count > 1))
 		return err_set(err, ERR_INPUT, "serial port state: impossible register values");
 	pthread_mutex_lock(&serial->lock);
 	serial->ier = regs[0];

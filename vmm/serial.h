@@ -27,7 +27,7 @@ struct serial {
 	pthread_mutex_t lock;
 	struct serial_wires wires;
 	uint8_t ier, lcr, mcr, scr, dll, dlm;
-	uint8_t fcr; /* as written, less the self-clearing bits */
+	uint8_t fcr;        /* as written, less the self-clearing bits */
 	bool thr_empty_due; /* the "transmitter empty" interrupt is due */
 	bool overrun;
 	bool irq_level;

@@ -8,7 +8,7 @@
 #endif
 
 #define NS_PER_MS 1000000ull
-#define NS_PER_S 1000000000ull
+#define NS_PER_S  1000000000ull
 
 uint64_t throttle_slice_ns(unsigned percent)
 {
@@ -63,7 +63,8 @@ void throttle_begin(struct throttle *throttle, unsigned percent, uint64_t now_ns
 	if (!throttle->slice_began_ns)
 		throttle->slice_began_ns = now_ns;
 	uint64_t end = throttle->slice_began_ns + throttle_slice_ns(percent);
-	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)}};
+	struct itimerspec at = {
+	    .it_value = {.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)}};
 	timer_settime(throttle->timer, TIMER_ABSTIME, &at, NULL);
 }
 

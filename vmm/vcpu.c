@@ -46,7 +46,8 @@ static void crash(struct vcpu *vcpu, const char *what)
 	struct kvm_regs regs = {0};
 	const struct kvm_run *run = vcpu->run;
 	if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
-	    run->emulation_failure.suberror == KVM_INTERNAL_ERROR_EMULATION && run->emulation_failure.ndata >= 3 &&
+	    run->emulation_failure.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+	    run->emulation_failure.ndata >= 3 &&
 	    run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) {
 		unsigned n = run->emulation_failure.insn_size;
 		for (unsigned i = 0; i < n && i < 15; i++)
@@ -145,7 +146,8 @@ static void run_guest(struct vcpu *vcpu)
 
 static void wait_until(struct machine *machine, uint64_t until_ns)
 {
-	struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
+	struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000),
+			      .tv_nsec = (long)(until_ns % 1000000000)};
 	pthread_cond_timedwait(&machine->go, &machine->lock, &at);
 }
 
@@ -246,7 +248,8 @@ int vcpu_create(struct vcpu *vcpu, struct machine *machine, unsigned index, stru
 	vcpu->fd = ioctl(machine->kvm.vm, KVM_CREATE_VCPU, (unsigned long)index);
 	if (vcpu->fd < 0)
 		return err_sys(err, "vCPU %u: KVM cannot make it", index);
-	void *run = mmap(NULL, (size_t)machine->kvm.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	void *run =
+	    mmap(NULL, (size_t)machine->kvm.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (run == MAP_FAILED)
 		return err_sys(err, "vCPU %u: cannot map its run area", index);
 	vcpu->run = run;

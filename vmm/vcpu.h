@@ -29,7 +29,7 @@ struct vcpu {
 	bool has_thread;
 	pthread_t thread;
 	/* under machine->lock */
-	bool ready;     /* the thread is set up, or setup_errno says why not */
+	bool ready; /* the thread is set up, or setup_errno says why not */
 	int setup_errno;
 	bool in_guest;
 	uint64_t laps; /* times that it left the guest */
