@@ -140,7 +140,7 @@ const char *units_format_duration(uint64_t ns, char text[24])
 
 	if (ns < 1000)
 		snprintf(text, 24, ns ? "%u ns" : "%u s", (unsigned int)ns);
-	else if ((ns + 500) / 1000 < 1000)
+	else if (ns < 999500)
 		snprintf(text, 24, "%u us", (unsigned int)((ns + 500) / 1000));
 	else if (tenths_of(ns, 1000000) < 10000)
 		print_tenths(text, 24, tenths_of(ns, 1000000), "ms");

@@ -1,0 +1,27 @@
+/* random.c: random numbers of which every run can be had again (xorshift). */
+#include "tests/lib/random.h"
+#include "tests/lib/test.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+uint64_t random_begin(void)
+{
+	const char *wanted = getenv("DROVER_TEST_SEED");
+	uint64_t seed = wanted ? strtoull(wanted, NULL, 10) : (uint64_t)time(NULL);
+	uint64_t state = seed * 0x9e3779b97f4a7c15 | 1; /* spread over all bits; never 0, which stays 0 */
+
+	print_message("DROVER_TEST_SEED=%llu\n", (unsigned long long)seed);
+	/* The first numbers of neighbouring seeds are alike. */
+	for (int i = 0; i < 16; i++)
+		random_next(&state);
+	return state;
+}
+
+uint64_t random_next(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
