@@ -141,17 +141,20 @@ static int wait_turn(struct guestlog *log, uint64_t deadline_ns, const char *wha
 	return 0;
 }
 
-int guestlog_wait_filled(struct guestlog *log, uint64_t deadline_ns, struct err *err)
+int guestlog_wait_lines(struct guestlog *log, uint64_t lines, uint64_t deadline_ns, struct err *err)
 {
-	uint64_t lines;
-
-	for (guestlog_pump(log); !log->filled; guestlog_pump(log))
-		if (wait_turn(log, deadline_ns, "the guest to fill its memory", err) != 0)
-			return -1;
-	for (lines = log->lines; log->lines == lines; guestlog_pump(log))
+	for (guestlog_pump(log); log->lines < lines; guestlog_pump(log))
 		if (wait_turn(log, deadline_ns, "a report of the guest", err) != 0)
 			return -1;
 	return 0;
+}
+
+int guestlog_wait_filled(struct guestlog *log, uint64_t deadline_ns, struct err *err)
+{
+	for (guestlog_pump(log); !log->filled; guestlog_pump(log))
+		if (wait_turn(log, deadline_ns, "the guest to fill its memory", err) != 0)
+			return -1;
+	return guestlog_wait_lines(log, log->lines + 1, deadline_ns, err);
 }
 
 int guestlog_wait_clock(struct guestlog *log, uint64_t t_ms, uint64_t deadline_ns, struct err *err)

@@ -54,9 +54,10 @@ void guestlog_pump(struct guestlog *log);
 /* guestlog_window(log): forget gaps seen so far; window_gap_us counts from here. */
 void guestlog_window(struct guestlog *log);
 
-/* Both wait: until the guest said "filled" and reported once after it; until its clock shows t_ms or more.
- * 0, or -1 when time runs out, interrupted, or the guest reports memory errors. */
+/* Each waits: until the guest said "filled" and reported once after it; until this many reports came in all; until
+ * its clock shows t_ms or more.  0, or -1 when time runs out, interrupted, or the guest reports memory errors. */
 int guestlog_wait_filled(struct guestlog *log, uint64_t deadline_ns, struct err *err);
+int guestlog_wait_lines(struct guestlog *log, uint64_t lines, uint64_t deadline_ns, struct err *err);
 int guestlog_wait_clock(struct guestlog *log, uint64_t t_ms, uint64_t deadline_ns, struct err *err);
 
 #endif

@@ -28,12 +28,11 @@ static json_t *run_json(const struct run *run)
 			   (json_int_t)run->breaks);
 	if (run->end == RUN_MOVED)
 		json_object_update_new(
-		    object, json_pack("{s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:f, s:o}", "total_ms",
+		    object, json_pack("{s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:o}", "total_ms",
 				      run->total_ms, "guest_gap_ms", run->gap_ms, "guest_gap_before_ms",
 				      run->quiet_gap_ms, "clock_lost_ms", run->clock_lost_ms, "wire_mib",
 				      known(run->wire_mib), "wire_measured", run->wire_measured, "cpu_s",
-				      run->cpu_s, "guest_cpu_s", run->guest_cpu_s, "verified_mib_after",
-				      run->verified_mib, "reported", reported));
+				      run->cpu_s, "guest_cpu_s", run->guest_cpu_s, "reported", reported));
 	else
 		json_decref(reported);
 	return object;

@@ -13,7 +13,7 @@
 #define AFTER_MS   1000
 #define AFTER_S    15 /* in which these AFTER_MS must have been reported */
 #define LOST_MS    10 /* a clock that falls behind by more hides a part of the gap */
-#define PAGE_BYTES 4096.0
+#define PAGE_BYTES 4096
 
 /* Boot the guest, let it fill its memory and then run for a while at its rate. */
 static int bring_up(struct move *move, struct guestlog *log, struct run *run, struct err *err)
@@ -60,28 +60,37 @@ static int move_it(struct move *move, struct run *run, unsigned timeout_s, struc
 	return 0;
 }
 
-/* What the guest itself saw of it, when it has run at the destination for a while. */
+/* Wait until the guest has run at the destination for a while and, since it arrived, read all its pages again. */
+static int await_proof(struct move *move, struct guestlog *log, uint64_t deadline_ns, struct err *err)
+{
+	uint64_t fill_pages = ((uint64_t)move->env->fill_mib << 20) / PAGE_BYTES;
+	uint64_t lines = log->lines;
+	struct guest_line arrived;
+
+	/* The report that spans the switch-over comes first. */
+	if (guestlog_wait_lines(log, lines + 1, deadline_ns, err) != 0)
+		return -1;
+	arrived = log->last;
+	if (guestlog_wait_clock(log, arrived.t_ms + AFTER_MS, deadline_ns, err) != 0)
+		return -1;
+	while (log->last.verified < arrived.verified + fill_pages)
+		if (guestlog_wait_lines(log, log->lines + 1, deadline_ns, err) != 0)
+			return err_context(err, "checking all memory after the move");
+	return 0;
+}
+
+/* What the guest itself saw of the move. */
 static int ask_guest(struct move *move, struct guestlog *log, const struct guestlog *before, struct run *run,
 		     struct err *err)
 {
 	uint64_t deadline_ns = clock_mono_ns() + AFTER_S * S_NS;
-	uint64_t moved_ms, host_ms;
 
 	guestlog_move(log, move->destination_log);
-	/* The report that spans the switch-over comes first; its clock is at or after the switch-over's end. */
-	moved_ms = log->lines;
-	while (log->lines == moved_ms) {
-		guestlog_pump(log);
-		if (proc_check(deadline_ns, "the guest to report from the destination", err) != 0)
-			return -1;
-		proc_pause(S_NS / 500);
-	}
-	if (guestlog_wait_clock(log, log->last.t_ms + AFTER_MS, deadline_ns, err) != 0)
+	if (await_proof(move, log, deadline_ns, err) != 0)
 		return -1;
 	run->gap_ms = log->window_gap_us / 1000.0;
-	host_ms = (log->seen_ns - before->seen_ns) / 1000000;
-	run->clock_lost_ms = (double)host_ms - (double)(log->last.t_ms - before->last.t_ms);
-	run->verified_mib = (log->last.verified - before->last.verified) * PAGE_BYTES / 1048576.0;
+	run->clock_lost_ms =
+	    (log->seen_ns - before->seen_ns) / 1e6 - (double)(log->last.t_ms - before->last.t_ms);
 	run->end = RUN_MOVED;
 	if (run->clock_lost_ms > LOST_MS)
 		snprintf(run->note, sizeof(run->note),
