@@ -76,9 +76,12 @@ $(B)/libtest.a: $(TESTLIB_OBJS)
 UNIT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 E2E_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+BENCHLIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
+$(B)/libbench.a: $(BENCHLIB_OBJS)
+$(BENCHES) $(filter $(B)/tests/unit/test_bench_%,$(UNIT_TESTS)): $(B)/libbench.a
 
 $(UNIT_TESTS) $(E2E_TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
-	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
+	$(CC) -o $@ $< $(filter %/libbench.a,$^) $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
 
 GUEST := $(B)/guest/testguest.elf $(B)/guest/testguest.bzImage
 
