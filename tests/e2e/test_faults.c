@@ -6,13 +6,11 @@
 #include "tests/lib/host.h"
 #include "tests/lib/need.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/lib/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define GUEST "fill=8M dirty=20 report=20"
 
@@ -36,7 +34,6 @@ struct aftermath {
 static struct aftermath settle(const char *vm)
 {
 	struct aftermath after;
-	char output[HOST_OUTPUT];
 
 	host_wait_state(&world.a, vm, "running pending none");
 	host_state(&world.a, vm, after.a);
@@ -54,7 +51,6 @@ static struct aftermath settle(const char *vm)
 	}
 	host_wait_state(&world.b, vm, "running none");
 	host_state(&world.b, vm, after.b);
-	(void)output;
 	return after;
 }
 
@@ -147,7 +143,7 @@ static int build_world(void **state)
 	(void)state;
 	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(world.folder));
-	sshd_start(world.folder, &world.sshd);
+	assert_int_equal(sshd_start(world.folder, "", &world.sshd), 0);
 	host_open(&world.a, world.folder, "a");
 	host_open(&world.b, world.folder, "b");
 	return 0;

@@ -327,7 +327,7 @@ static struct {
 
 static void fill_way(const struct sshd *sshd, const struct host *to, const char *remote_fault)
 {
-	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd_user(), sshd->port);
+	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user, sshd->port);
 	snprintf(way.command, sizeof(way.command), "env DROVER_STATE=%s/state DROVER_RUN=%s/run DROVER_FAULT=%s %s/drover serve",
 		 to->root, to->root, remote_fault ? remote_fault : "", host_build());
 }
@@ -337,7 +337,7 @@ const char *const *host_migrate_argv(const struct sshd *sshd, const struct host 
 {
 	static const char *argv[16];
 	const char *const fresh[] = {"drover",	      "migrate",     vm,		 way.url,	     "--identity",
-				     sshd->client_key, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
+				     sshd->identity, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
 				     "--json",	      NULL};
 
 	fill_way(sshd, to, remote_fault);
@@ -349,7 +349,7 @@ const char *const *host_resolve_argv(const struct sshd *sshd, const struct host 
 {
 	static const char *argv[16];
 	const char *const fresh[] = {"drover",	      "resolve",     vm,		 way.url,	     "--identity",
-				     sshd->client_key, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
+				     sshd->identity, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
 				     NULL};
 
 	fill_way(sshd, to, NULL);
