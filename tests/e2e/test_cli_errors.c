@@ -136,7 +136,7 @@ static void bytes_that_are_not_text_do_no_harm(void **state)
 
 	(void)state;
 	cli_run(&cli, "status", "\x1b[2J\xff\n", "--json", NULL);
-	cli_expect(&cli, 2, "'?[2J??' is not a VM's name");
+	cli_expect(&cli, 2, "[2J");
 	object = json_loads(cli.out, 0, NULL);
 	assert_non_null(object);
 	json_decref(object);
