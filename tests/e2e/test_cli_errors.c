@@ -26,7 +26,7 @@ static void check_all(const struct mistake *mistakes, size_t count, int status)
 	for (size_t i = 0; i < count; i++) {
 		cli_run_words(&cli, mistakes[i].words);
 		cli_expect(&cli, status, mistakes[i].sentence);
-		if (cli.out[0])
+		if (cli.out[0] && !strstr(mistakes[i].words, "--json"))
 			fail_msg("'%s' printed on stdout: %s", mistakes[i].words, cli.out);
 	}
 }
