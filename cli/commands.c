@@ -213,12 +213,13 @@ const struct command commands[] = {
      .summary = "move a running VM to another host",
      .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--json]",
-     .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover. The\n"
-		"guest runs on here while its memory is copied, and stands still only for the last\n"
-		"part. Until the destination may have started it, anything that goes wrong - Ctrl-C\n"
-		"too - leaves it running here. After that moment only the destination knows: drover\n"
-		"waits for its answer, and signals do not end it. If it cannot be had, the guest\n"
-		"stays paused here, and 'drover resolve' asks again.",
+     .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover.\n"
+		"The guest runs on here while its memory is copied, and stands still only for\n"
+		"the last part. Until the destination may have started it, anything that goes\n"
+		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
+		"destination knows: drover waits for its answer, and a signal does not end it. If\n"
+		"the answer cannot be had, the guest stays paused here, and 'drover resolve'\n"
+		"asks again.",
      .run = cmd_migrate,
      .options = migrate_options,
      .operands = {VM, {.label = "URL"}}},
