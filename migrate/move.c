@@ -1,4 +1,3 @@
-#include "common/io.h"
 #include "common/jobj.h"
 #include "migrate/mover.h"
 #include "vmm/machine.h"
@@ -33,7 +32,7 @@ static int learn_vm(struct mover *mover, struct err *err)
 static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 {
 	json_t *hello = mover_hello(mover, "move", err), *cpu, *welcome;
-	uint64_t protocol = 0, sent = clock_mono_ns();
+	uint64_t protocol = 0;
 	struct frame frame;
 	int failed;
 
@@ -49,7 +48,6 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	    mover_fault(mover, FAULT_MOVER_HELLO_SENT, err) ||
 	    message_await(mover->link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
 		return -1;
-	mover->ack_ns = clock_mono_ns() - sent;
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;

@@ -40,7 +40,7 @@ struct mover {
 	uint64_t epoch;   /* the last one begun */
 	uint64_t frames;  /* PAGES and STATE in it */
 	uint64_t pages;   /* in those */
-	uint64_t ack_ns;  /* round trip of a small message, measured */
+	uint64_t ack_ns;  /* shortest time from a seal to its acknowledgement so far; 0: none yet */
 	uint64_t touched; /* pages of RAM that were allocated at the start */
 	uint64_t started_ns;
 	bool fault_cut; /* an injected cut has happened */

@@ -350,5 +350,9 @@ int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *s
 int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
 			   uint64_t count, struct buf *out, struct err *err)
 {
-	return encode(encoder, source, &(struct request){.first = first, .n = count}, out, err);
+	const struct request request = {.first = first, .n = count};
+
+	if (count > 0 && check_request(source, &request, 0, count, err) < 0)
+		return -1;
+	return encode(encoder, source, &request, out, err);
 }

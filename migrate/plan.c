@@ -1,6 +1,8 @@
 #include "migrate/plan.h"
 
 enum {
+	ROUNDS_TO_TELL =
+	    4, /* the first acknowledgement waits for a full link, and so tells little of its delay */
 	LARGE_ROUND = 2048,  /* pages; below, fixed costs hide the cost of a page */
 	SMALL_REST = 128,    /* pages that are not worth another round */
 	THROTTLE_FIRST = 30, /* percent */
@@ -45,7 +47,8 @@ struct plan_decision plan_next(const struct plan_input *input)
 	if (decision.downtime_ns <= input->budget_ns && (!better_soon || input->rounds >= ROUNDS_MAX)) {
 		decision.action = PLAN_SWITCH;
 	} else if (decision.downtime_ns > input->budget_ns) {
-		if (input->rounds >= ROUNDS_MAX || input->fixed_ns > input->budget_ns)
+		if (input->rounds >= ROUNDS_MAX ||
+		    (input->rounds >= ROUNDS_TO_TELL && input->fixed_ns > input->budget_ns))
 			decision.action = PLAN_FAIL;
 		else if (!shrinking(input->remaining, last->pages))
 			decision.throttle = slower(input->throttle);

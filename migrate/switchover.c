@@ -134,6 +134,17 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 	report->wire_mbps = copy_ns ? (uint64_t)((double)report->bytes_sent * 8e3 / (double)copy_ns) : 0;
 }
 
+/* When the user reads that the VM moved, its process here has let go of its memory and its name. */
+static void await_end(struct mover *mover)
+{
+	uint64_t until = clock_mono_ns() + MOVER_VM_MS * 1000000ull;
+	json_t *event;
+	struct err err;
+
+	while (clock_mono_ns() < until && (event = control_event(&mover->vm, MOVER_VM_MS, &err)))
+		json_decref(event);
+}
+
 int switchover_run(struct mover *mover, struct err *err)
 {
 	uint64_t bytes_before = link_bytes_sent(mover->link), asked_at;
@@ -166,6 +177,7 @@ int switchover_run(struct mover *mover, struct err *err)
 	if (resolve_tell(mover, true, err))
 		return -1;
 	mover_fault(mover, FAULT_MOVER_OUTCOME_TOLD, err);
+	await_end(mover);
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
