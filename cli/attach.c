@@ -229,8 +229,13 @@ int attach_run(struct control *control, unsigned backlog, struct attach_result *
 
 	*result = (struct attach_result){.end = ATTACH_LOST};
 	fflush(stdout);
-	if (open_stream(control, backlog, &session.guest, err))
-		return -1;
+	if (open_stream(control, backlog, &session.guest, err)) {
+		/* A guest that was faster leaves word of its end to the process that started it. */
+		if (err->kind == ERR_LINK)
+			take_events(&session);
+		result->too_late = session.finished;
+		return session.finished ? 0 : -1;
+	}
 	terminal_catch();
 	session.raw = terminal_raw(STDIN_FILENO);
 	take_events(&session);

@@ -4,6 +4,7 @@
 
 #include "common/err.h"
 #include "vmm/control.h"
+#include <stdbool.h>
 
 /* Bytes of what the guest wrote before: some context for a late watcher; all there is for the first one. */
 enum { ATTACH_BACKLOG = 4096, ATTACH_BACKLOG_ALL = 65536 };
@@ -17,6 +18,7 @@ enum attach_end {
 
 struct attach_result {
 	enum attach_end end;
+	bool too_late;    /* of ATTACH_ENDED: it had ended before a stream was had, so nothing was shown */
 	int signal;       /* of ATTACH_SIGNAL */
 	char why[32];     /* of ATTACH_ENDED: as in docs/control.md */
 	char detail[256]; /* of ATTACH_ENDED: one sentence, or the other host; may be "" */

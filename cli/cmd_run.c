@@ -3,6 +3,8 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
+#include "common/io.h"
+#include "common/paths.h"
 #include "vmm/machine.h"
 #include "vmm/spawn.h"
 
@@ -94,18 +96,41 @@ static int check_name(const char *name, struct err *err)
 	return 0;
 }
 
-static int attach(const char *name, struct control *control, struct err *err)
+/* The end of console.log, to find what a new guest wrote behind what earlier ones did.  0 where there is none. */
+static off_t log_size(const char *name)
+{
+	char path[PATHS_MAX];
+	struct stat st;
+
+	return !paths_vm_file(name, "console.log", path, NULL) && !stat(path, &st) ? st.st_size : 0;
+}
+
+/* show_log(name, from): what a guest wrote that ended before anybody could watch it. */
+static void show_log(const char *name, off_t from)
+{
+	char path[PATHS_MAX], text[4096];
+	ssize_t len;
+	int fd;
+
+	if (paths_vm_file(name, "console.log", path, NULL))
+		return;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && (len = pread(fd, text, sizeof(text), from)) > 0) {
+		fwrite(text, 1, (size_t)len, stdout);
+		from += len;
+	}
+	io_close(&fd);
+}
+
+static int attach(const char *name, struct control *control, off_t log_from, struct err *err)
 {
 	struct attach_result result;
 
-	if (!attach_run(control, ATTACH_BACKLOG_ALL, &result, err))
-		return attach_conclude(name, &result);
-	if (err->kind == ERR_LINK)
-		return err_set(
-		    err, ERR_STATE,
-		    "VM '%s' ended before its console was attached; see console.log and vm.log in its folder",
-		    name);
-	return -1;
+	if (attach_run(control, ATTACH_BACKLOG_ALL, &result, err))
+		return -1;
+	if (result.too_late)
+		show_log(name, log_from);
+	return attach_conclude(name, &result);
 }
 
 static void say_started(const struct vm_config *config, pid_t pid, bool json)
@@ -119,6 +144,7 @@ static void say_started(const struct vm_config *config, pid_t pid, bool json)
 
 static int boot(const struct vm_config *config, const struct args *args, struct err *err)
 {
+	off_t log_from = log_size(config->name);
 	struct control control;
 	int status = 0;
 	pid_t pid;
@@ -128,7 +154,7 @@ static int boot(const struct vm_config *config, const struct args *args, struct 
 	if (args->detach)
 		say_started(config, pid, args->json);
 	else
-		status = attach(config->name, &control, err);
+		status = attach(config->name, &control, log_from, err);
 	control_close(&control);
 	return status;
 }

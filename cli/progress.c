@@ -4,6 +4,7 @@
 #include "common/io.h"
 #include "common/units.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,25 +31,32 @@ __attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, c
 	va_end(ap);
 }
 
-const char *progress_format(const struct move_progress *now, char *text, size_t size)
+static unsigned percent_done(const struct move_progress *now)
+{
+	uint64_t left = now->pages_left < now->pages_total ? now->pages_left : now->pages_total;
+
+	return (unsigned)((double)(now->pages_total - left) * 100 / (double)now->pages_total);
+}
+
+const char *progress_format(const struct move_progress *now, bool live, char *text, size_t size)
 {
 	char eta[24];
 
 	snprintf(text, size, "%s", phase_text[now->phase]);
-	if (now->phase != MOVE_COPY)
+	if (now->phase != MOVE_COPY || !now->round)
 		return text;
 	add(text, size, ", round %u", now->round);
-	if (now->pages_total) {
-		uint64_t done = now->pages_total -
-				(now->pages_left < now->pages_total ? now->pages_left : now->pages_total);
-
-		add(text, size, ": %3u%%", (unsigned)((double)done * 100 / (double)now->pages_total));
-	}
-	add(text, size, ", %.0f MB/s", (double)now->bytes_per_s / 1e6);
-	add(text, size, ", guest dirties %.0f MB/s", (double)now->dirty_bytes_per_s / 1e6);
+	if (now->pages_total && live)
+		add(text, size, ": %3u%%", percent_done(now));
+	else if (now->pages_total)
+		add(text, size, ": %" PRIu64 " pages", now->pages_total);
+	if (now->bytes_per_s)
+		add(text, size, ", %.0f MB/s", (double)now->bytes_per_s / 1e6);
+	if (now->dirty_bytes_per_s)
+		add(text, size, ", guest dirties %.0f MB/s", (double)now->dirty_bytes_per_s / 1e6);
 	if (now->throttle)
 		add(text, size, ", slowed by %u%%", now->throttle);
-	if (now->eta_ns)
+	if (now->eta_ns && live)
 		add(text, size, ", %s left", units_format_duration(now->eta_ns, eta));
 	return text;
 }
@@ -74,11 +82,11 @@ static void show(void *arg, const struct move_progress *now)
 	if (progress->phase_seen)
 		*progress->phase_seen = now->phase;
 	if (progress->redraw) {
-		redraw(progress_format(now, line, sizeof(line)));
+		redraw(progress_format(now, progress->redraw, line, sizeof(line)));
 		progress->drawn = true;
 	} else if (!progress->began || now->phase != progress->phase ||
 		   (now->phase == MOVE_COPY && now->round != progress->round)) {
-		output_note("%s", progress_format(now, line, sizeof(line)));
+		output_note("%s", progress_format(now, progress->redraw, line, sizeof(line)));
 	}
 	progress->began = true;
 	progress->phase = now->phase;

@@ -16,8 +16,9 @@ struct progress {
 	volatile sig_atomic_t *phase_seen; /* for signal handlers; or NULL */
 };
 
-/* progress_format(now, text, size): one line about now, without its end. */
-const char *progress_format(const struct move_progress *now, char *text, size_t size);
+/* progress_format(now, live, text, size): one line about now, without its end; live: it will be redrawn, so it says how
+ * far the round is, else how large it is. */
+const char *progress_format(const struct move_progress *now, bool live, char *text, size_t size);
 
 /* progress_observer(progress): progress must be zeroed, and outlive the move. */
 struct move_observer progress_observer(struct progress *progress);

@@ -76,6 +76,13 @@ static const char *state_without_process(enum ledger_state state)
 	return "empty";
 }
 
+/* With these a process that holds the lock has, or is about to have, a guest; with the others it is only ending. */
+static bool may_run(enum ledger_state state)
+{
+	return state == LEDGER_NONE || state == LEDGER_RUNNING || state == LEDGER_INTENT ||
+	       state == LEDGER_INCOMING;
+}
+
 static bool has_folder(const char *name)
 {
 	char path[PATHS_MAX];
@@ -104,7 +111,8 @@ void vms_view(const char *name, struct vm_view *view)
 	view->term = record.term;
 	view->next_term = record.next_term;
 	snprintf(view->state, sizeof(view->state), "%s",
-		 view->locked ? "not-answering" : state_without_process(record.state));
+		 view->locked && may_run(record.state) ? "not-answering"
+						       : state_without_process(record.state));
 }
 
 const char *vms_state_text(const struct vm_view *view, char *text, size_t size)

@@ -328,6 +328,8 @@ static int take_start(struct vmproc *vm, int fd)
 		return -1;
 	start = jobj_parse(text, (size_t)len, &err);
 	status = start ? vmproc_make(vm, start, nfds > 0 ? fds[0] : -1, &err) : -1;
+	/* A new guest may end before its starter can ask for events; how it ended waits in the socket then. */
+	parent->subscribed = start && !json_object_get(start, "incoming");
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
 	answer_request(parent, json_integer_value(json_object_get(start, "id")),

@@ -192,7 +192,7 @@ static void forget_refuses_while_the_lock_is_held(void **state)
 	struct err err;
 
 	(void)state;
-	record("d", LEDGER_STOPPED, "");
+	record("d", LEDGER_RUNNING, "");
 	assert_int_equal(ledger_open(&ledger, "d", &err), 0);
 	cli_run_words(&cli, "forget d --force");
 	cli_expect(&cli, 1, "VM 'd' lives on this host");

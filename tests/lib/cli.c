@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIMIT_S = 30, CANNOT = 125 };
+enum { LIMIT_S = 30, CANNOT = 125, NO_PROGRAM = 126 };
 
 const char *cli_program(void)
 {
@@ -58,11 +58,13 @@ static void run(struct cli *cli, bool (*before)(void), char *const argv[])
 		if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 || (before && !before()))
 			_exit(CANNOT);
 		execv(program, argv);
-		_exit(CANNOT);
+		_exit(NO_PROGRAM);
 	}
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	cli->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	if (cli->status == NO_PROGRAM)
+		fail_msg("%s cannot be run", program);
 	read_back(out, cli->out);
 	read_back(err, cli->err);
 }

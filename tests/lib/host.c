@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,7 +23,7 @@ enum { WAIT_NS_SECONDS = 20, COMMAND_SECONDS = 60, ARGS = 32 };
 
 const char *host_build(void)
 {
-	static char path[HOST_PATH];
+	static char path[PATH_MAX]; /* what realpath may fill */
 	const char *given = getenv("DROVER_BUILD");
 
 	if (!*path && !realpath(given ? given : "build", path))

@@ -132,10 +132,11 @@ static void progress_says_what_matters_in_each_phase(void **state)
 	char line[256];
 
 	(void)state;
-	assert_string_equal(progress_format(&now, line, sizeof(line)), "connecting");
-	now = (struct move_progress){.phase = MOVE_COPY, .round = 1};
-	assert_string_equal(progress_format(&now, line, sizeof(line)),
-			    "copying, round 1, 0 MB/s, guest dirties 0 MB/s");
+	assert_string_equal(progress_format(&now, true, line, sizeof(line)), "connecting");
+	now = (struct move_progress){.phase = MOVE_COPY};
+	assert_string_equal(progress_format(&now, true, line, sizeof(line)), "copying");
+	now.round = 1;
+	assert_string_equal(progress_format(&now, true, line, sizeof(line)), "copying, round 1");
 	now = (struct move_progress){.phase = MOVE_COPY,
 				     .round = 2,
 				     .pages_left = 250,
@@ -145,16 +146,18 @@ static void progress_says_what_matters_in_each_phase(void **state)
 				     .throttle = 20,
 				     .eta_ns = 3200000000};
 	assert_string_equal(
-	    progress_format(&now, line, sizeof(line)),
+	    progress_format(&now, true, line, sizeof(line)),
 	    "copying, round 2:  75%, 812 MB/s, guest dirties 102 MB/s, slowed by 20%, 3.2 s left");
+	assert_string_equal(progress_format(&now, false, line, sizeof(line)),
+			    "copying, round 2: 1000 pages, 812 MB/s, guest dirties 102 MB/s, slowed by 20%");
 	now.pages_left = 5000; /* more than there were: shown as nothing done, not as a huge number */
-	progress_format(&now, line, sizeof(line));
+	progress_format(&now, true, line, sizeof(line));
 	assert_memory_equal(line, "copying, round 2:   0%,", 23);
 	now.phase = MOVE_SWITCH;
-	assert_string_equal(progress_format(&now, line, sizeof(line)), "switching over");
-	assert_string_equal(progress_format(&now, line, 8), "switchi");
+	assert_string_equal(progress_format(&now, true, line, sizeof(line)), "switching over");
+	assert_string_equal(progress_format(&now, true, line, 8), "switchi");
 	now.phase = MOVE_COPY;
-	assert_string_equal(progress_format(&now, line, 12), "copying, ro");
+	assert_string_equal(progress_format(&now, true, line, 12), "copying, ro");
 }
 
 int main(void)
