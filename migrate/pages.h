@@ -1,0 +1,101 @@
+/* pages.h: memory pages as the payload of a frame: zero pages as ranges, the others compressed together.
+ *
+ * Payload, little-endian:
+ *    0 u16 volume           which memory; ids are the upper layer's
+ *    2 u16 encoding         0 raw, 1 lz4
+ *    4 u32 runs             1 .. PAGES_RUNS_MAX
+ *    8 u32 decoded length   bytes of all data pages: 4096 x data pages, at most PAGES_BATCH_MAX pages
+ *   12 runs: { u64 first page, u32 count (not 0), u32 kind: 0 data, 1 zero }, ascending, none overlapping
+ *   then the data pages of all data runs in order:
+ *     raw: as they are
+ *     lz4: in blocks of PAGES_BLOCK pages (the last one may have fewer), each a u32, the length of the block on the
+ *          wire, with bit 31 set when it is stored as it is, and so many bytes of lz4 block format
+ * Nothing follows.  What the upper layer needs besides (epoch, round) goes before it, in a header of its own.
+ */
+#ifndef MIGRATE_PAGES_H
+#define MIGRATE_PAGES_H
+
+#include "common/buf.h"
+#include "common/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	PAGES_SIZE = 4096,
+	PAGES_BATCH = 64,      /* data pages the encoder puts into a frame */
+	PAGES_BLOCK = 16,      /* pages compressed together: 64 KiB is all that lz4 looks back */
+	PAGES_BATCH_MAX = 128, /* data pages a decoder takes */
+	PAGES_RUNS_MAX = 1024,
+	PAGES_HEADER = 12,
+	PAGES_RUN = 16,
+
+	PAGES_RAW = 0, /* encodings */
+	PAGES_LZ4 = 1,
+	PAGES_RUN_DATA = 0, /* kinds of runs */
+	PAGES_RUN_ZERO = 1,
+};
+
+/* What was encoded or decoded since the coder was opened. */
+struct pages_stats {
+	uint64_t pages; /* all, zero pages too */
+	uint64_t zero_pages;
+	uint64_t raw_bytes;     /* pages x 4096 */
+	uint64_t encoded_bytes; /* payload bytes */
+	uint64_t frames;
+	uint64_t frames_raw; /* frames with data of which lz4 would have made nothing */
+};
+
+/* ---- encoder: one thread at a time; one per link ---- */
+
+/* Memory that somebody else writes while it is read: a guest's RAM. */
+struct pages_source {
+	uint16_t volume;
+	int fd;         /* its memfd; stays the caller's */
+	uint64_t pages; /* its size */
+};
+struct pages_encoder;
+/* pages_encoder_open(err): NULL with *err when out of memory.  pages_encoder_close(NULL) is harmless. */
+struct pages_encoder *pages_encoder_open(struct err *err);
+void pages_encoder_close(struct pages_encoder *encoder);
+/* pages_encode(encoder, source, pages, n, out, err): append one payload to out, with the first so many of the
+ * n pages (numbers strictly ascending, all below source->pages) as make one frame of at most PAGES_BATCH data
+ * pages; call again with the rest.  A page that is written while it is read is sent torn, which is harmless
+ * when it is in the dirty set again: take it out of the dirty set BEFORE this call.  Each page is read once.
+ * Holes of the memfd are not filled by reading them. Returns how many pages went in (at least 1), or -1 with
+ * *err: ERR_SYSTEM reading the memfd failed, ERR_STATE pages not ascending or past the end. */
+int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *source, const uint64_t *pages,
+		     size_t n, struct buf *out, struct err *err);
+/* pages_encode_range(encoder, source, first, count, out, err): the same for a contiguous range. */
+int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
+			   uint64_t count, struct buf *out, struct err *err);
+/* pages_encoder_compress(encoder, on): with false data goes raw; on at first. */
+void pages_encoder_compress(struct pages_encoder *encoder, bool on);
+const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encoder);
+
+/* ---- decoder: several decoders (one a thread) may write one target at the same time, as long as no page is
+ * in two payloads at once ---- */
+
+struct pages_target {
+	uint16_t volume;
+	int fd; /* the memfd; stays the caller's */
+	uint64_t pages;
+	uint64_t *filled; /* bit p: page p may be other than zero */
+};
+/* pages_target_open(target, volume, fd, pages, err): checks that fd has exactly this size.  A memfd without
+ * any allocated page is known to be zero, so that zero runs cost nothing; of any other nothing is assumed. 0,
+ * or -1 with *err.  _close frees the bitmap (harmless on a zeroed struct). */
+int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint64_t pages, struct err *err);
+void pages_target_close(struct pages_target *target);
+
+struct pages_decoder;
+struct pages_decoder *pages_decoder_open(struct err *err);
+void pages_decoder_close(struct pages_decoder *decoder);
+/* pages_decode(decoder, targets, ntargets, payload, len, err): check the whole payload, then apply it to the
+ * target with its volume id.  Returns how many pages it had, or -1 with *err: ERR_INPUT the payload is not
+ * valid (the target was not touched), ERR_SYSTEM writing the memfd failed. */
+int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets, size_t ntargets,
+		     const void *payload, size_t len, struct err *err);
+const struct pages_stats *pages_decoder_stats(const struct pages_decoder *decoder);
+
+#endif
