@@ -2,7 +2,7 @@
 
 enum {
 	ROUNDS_TO_TELL =
-	    4, /* the first acknowledgement waits for a full link, and so tells little of its delay */
+	    4, /* the first acknowledgements wait for a full link, and so tell little of its delay */
 	LARGE_ROUND = 2048,  /* pages; below, fixed costs hide the cost of a page */
 	SMALL_REST = 128,    /* pages that are not worth another round */
 	THROTTLE_FIRST = 30, /* percent */
@@ -39,9 +39,10 @@ struct plan_decision plan_next(const struct plan_input *input)
 	const struct move_round *last = &input->round[input->rounds - 1];
 	double page_ns = plan_page_ns(input->round, input->rounds);
 	struct plan_decision decision = {.action = PLAN_ROUND, .throttle = input->throttle};
+	uint64_t pages_ns = (uint64_t)((double)input->remaining * page_ns);
 	bool better_soon;
 
-	decision.downtime_ns = input->fixed_ns + (uint64_t)((double)input->remaining * page_ns);
+	decision.downtime_ns = input->fixed_ns + pages_ns;
 	/* Another round is worth its time while it at least halves what the pause would have to carry. */
 	better_soon = input->remaining > SMALL_REST && input->remaining * 2 < last->pages;
 	if (decision.downtime_ns <= input->budget_ns && (!better_soon || input->rounds >= ROUNDS_MAX)) {
@@ -50,7 +51,7 @@ struct plan_decision plan_next(const struct plan_input *input)
 		if (input->rounds >= ROUNDS_MAX ||
 		    (input->rounds >= ROUNDS_TO_TELL && input->fixed_ns > input->budget_ns))
 			decision.action = PLAN_FAIL;
-		else if (!shrinking(input->remaining, last->pages))
+		else if (pages_ns > input->budget_ns / 4 && !shrinking(input->remaining, last->pages))
 			decision.throttle = slower(input->throttle);
 	}
 	return decision;

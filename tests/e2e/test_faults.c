@@ -88,7 +88,9 @@ static void one_fault(const char *point, const char *action)
 	after = settle(vm);
 	on_a = !strcmp(after.a, "running");
 	on_b = !strcmp(after.b, "running");
-	print_message("  %-28s migrate %3d, A %s, B %s\n", what, status, after.a, after.b);
+	print_message("  %-28s migrate exits %3d, A %s, B %s\n", what, status, after.a, after.b);
+	if (!host_fault_fired(remote ? &world.b : &world.a, point))
+		fail_msg("%s: nothing passed that point: %s", what, command->output);
 	if (on_a && on_b)
 		fail_msg("%s: two copies run; %s", what, command->output);
 	if (!on_a && !on_b && !source)
@@ -141,7 +143,8 @@ static void a_step_that_the_system_refuses(void **state)
 static int build_world(void **state)
 {
 	(void)state;
-	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(world.folder));
 	assert_int_equal(sshd_start(world.folder, "", &world.sshd), 0);
 	host_open(&world.a, world.folder, "a");
