@@ -22,6 +22,12 @@ static struct {
 
 static struct command command;
 
+static void must_say(const struct command *of, const char *text)
+{
+	if (!strstr(of->output, text))
+		fail_msg("'%s' is not in: %s", text, of->output);
+}
+
 /* with(argv, more): argv and one word more; valid until the next call. */
 static const char *const *with(const char *const *argv, const char *more)
 {
@@ -54,7 +60,7 @@ static void a_report_in_json_has_every_field(void **state)
 	if (command_wait(&command))
 		fail_msg("%s", command.output);
 	/* The progress lines before it went to stderr; here both are one pipe. */
-	assert_non_null(strstr(command.output, "drover: copying"));
+	must_say(&command, "drover: copying");
 	begin = strstr(command.output, "{\"name\"");
 	report = begin ? json_loads(begin, 0, NULL) : NULL;
 	if (!report)
@@ -123,7 +129,7 @@ static void cancel_ends_the_migration_of_another_process(void **state)
 	assert_string_equal(output, "the migration of VM 'cancel' is cancelled; the guest runs on here\n");
 	kill(command.pid, SIGCONT);
 	assert_int_equal(command_wait(&command), 1);
-	assert_non_null(strstr(command.output, "cancelled"));
+	must_say(&command, "cancelled");
 	host_wait_state(&world.a, "cancel", "running");
 	host_must(&world.a, "stop", "cancel", NULL);
 }
@@ -140,9 +146,9 @@ static void an_attached_console_is_told_where_the_guest_went(void **state)
 	command_start(&command, &world.a, NULL, host_migrate_argv(&world.sshd, &world.b, "moved", NULL));
 	if (command_wait(&command))
 		fail_msg("%s", command.output);
-	assert_non_null(strstr(command.output, "VM 'moved' runs on ssh://"));
+	must_say(&command, "VM 'moved' runs on ssh://");
 	assert_int_equal(command_wait(&console), 0);
-	assert_non_null(strstr(console.output, "drover: VM 'moved' was moved to ssh://"));
+	must_say(&console, "drover: VM 'moved' was moved to ssh://");
 	host_must(&world.b, "stop", "moved", NULL);
 }
 
