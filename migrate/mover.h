@@ -60,6 +60,8 @@ int mover_connect(struct mover *mover, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);
+/* mover_check_cancel: -1 with ERR_CANCELLED when the user wants to stop. */
+int mover_check_cancel(struct mover *mover, struct err *err);
 /* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err);
 

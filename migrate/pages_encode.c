@@ -18,7 +18,7 @@
 
 enum {
 	BLOCK_BYTES = PAGES_BLOCK * PAGES_SIZE,
-	ACCELERATION = 8,
+	ACCELERATION = 2,
 	MIN_GAIN = 32,   /* a block must shrink by 1/32 at least to be worth decompressing */
 	SCAN_MAX = 4096, /* pages read for one payload: bounds the time when all of them are zero */
 };

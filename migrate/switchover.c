@@ -156,7 +156,8 @@ int switchover_run(struct mover *mover, struct err *err)
 	mover_watch(mover, false);
 	link_set_stall(mover->link, MOVER_SWITCH_MS);
 	asked_at = clock_mono_ns();
-	if (mover_call(mover, pause_request(mover), err) || last_epoch(mover, err))
+	if (mover_check_cancel(mover, err) || mover_call(mover, pause_request(mover), err) ||
+	    last_epoch(mover, err))
 		goto give_up;
 	mover_watch(mover, false);
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-commit"), err))

@@ -109,22 +109,21 @@ static int load_initrd(const struct memory *ram, const char *path, const struct 
 	struct boot_file file;
 	if (boot_file_open(&file, "initrd", path, err))
 		return -1;
-	uint64_t end = kernel->initrd_end < ram->low ? kernel->initrd_end : ram->low;
+	uint64_t end =
+	    (kernel->initrd_end < ram->low ? kernel->initrd_end : ram->low) / MEMORY_PAGE * MEMORY_PAGE;
 	uint64_t first = (kernel->end + MEMORY_PAGE - 1) / MEMORY_PAGE * MEMORY_PAGE;
+	uint64_t room = end > first ? end - first : 0; /* whole pages */
 	int failed;
-	if (end < first || file.size > end - first) {
-		char size[16], room[16];
+	if (file.size > room) {
+		char size[16], left[16];
 		failed = err_set(err, ERR_INPUT,
 				 "initrd %s: its %s do not fit beside the kernel, which leaves %s; give the "
 				 "VM more memory",
-				 path, units_format_size(file.size, size),
-				 units_format_size(end < first ? 0 : end - first, room));
+				 path, units_format_size(file.size, size), units_format_size(room, left));
 	} else {
 		handed->initrd = (end - file.size) / MEMORY_PAGE * MEMORY_PAGE;
 		handed->initrd_len = file.size;
-		failed = handed->initrd < first
-			     ? err_set(err, ERR_INPUT, "initrd %s: it does not fit beside the kernel", path)
-			     : boot_file_load(&file, 0, ram, handed->initrd, file.size, err);
+		failed = boot_file_load(&file, 0, ram, handed->initrd, file.size, err);
 	}
 	boot_file_close(&file);
 	return failed;

@@ -194,7 +194,7 @@ static void after_long_pause(struct machine *machine)
 
 void machine_resume(struct machine *machine)
 {
-	if (machine->running || machine->ended)
+	if (machine->running || machine_has_ended(machine))
 		return;
 	if (machine->ever_ran && clock_mono_ns() - machine->paused_ns > LONG_PAUSE_NS)
 		after_long_pause(machine);
@@ -249,7 +249,12 @@ void machine_flush_vcpus(struct machine *machine)
 
 bool machine_running(const struct machine *machine)
 {
-	return machine->running && !__atomic_load_n(&machine->ended, __ATOMIC_RELAXED);
+	return machine->running && !machine_has_ended(machine);
+}
+
+bool machine_has_ended(const struct machine *machine)
+{
+	return __atomic_load_n(&machine->ended, __ATOMIC_RELAXED);
 }
 
 void machine_end(struct machine *machine, enum machine_end why, const char *detail)

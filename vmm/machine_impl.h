@@ -58,6 +58,7 @@ struct machine {
 
 /* machine_end: the guest cannot or does not want to run on; any vCPU thread.  Tells the owner the first time. */
 void machine_end(struct machine *machine, enum machine_end why, const char *detail);
+bool machine_has_ended(const struct machine *machine); /* any thread */
 /* machine_set_slot(machine, slot, flags): (re)define one of RAM's slots.  0, or -1 with errno. */
 int machine_set_slot(struct machine *machine, unsigned slot, uint32_t flags);
 /* machine_flush_vcpus: every vCPU that is in the guest leaves it once.  Main thread, no lock held. */

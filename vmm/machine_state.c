@@ -108,7 +108,7 @@ int machine_save(struct machine *machine, struct buf *out, struct err *err)
 	struct state_writer writer;
 	if (machine->running)
 		return err_set(err, ERR_STATE, "the machine must be paused before its state is saved");
-	if (machine->ended)
+	if (machine_has_ended(machine))
 		return err_set(err, ERR_STATE, "the guest has ended; there is no state to save");
 	size_t before = out->len;
 	state_begin(&writer, out);

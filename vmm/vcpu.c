@@ -128,7 +128,7 @@ static void handle_exit(struct vcpu *vcpu)
 static void run_guest(struct vcpu *vcpu)
 {
 	struct machine *machine = vcpu->machine;
-	while (!__atomic_load_n(&machine->ended, __ATOMIC_RELAXED)) {
+	while (!machine_has_ended(machine)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
 			handle_exit(vcpu);
 		} else if (errno == EINTR) {

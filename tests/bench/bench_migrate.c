@@ -46,21 +46,32 @@ static void say(const struct run *run, size_t number, size_t of)
 		fprintf(stderr, "%s: %s\n", run_end_name(run->end), run->note);
 }
 
+/* It was tried at this rate and did not finish: it would not the next time either, and costs the whole limit. */
+static bool hopeless(const struct run *runs, size_t count, const struct mover *mover, uint32_t dirty_mb)
+{
+	for (size_t i = 0; i < count; i++)
+		if (runs[i].mover == mover && runs[i].dirty_mb == dirty_mb && runs[i].end == RUN_UNFINISHED)
+			return true;
+	return false;
+}
+
 /* All runs: rate by rate, the movers in turn, each round beginning with another one. */
 static int measure(const struct plan *plan, struct benchenv *env, struct run *runs, size_t *count,
 		   struct err *err)
 {
-	size_t all = plan->ndirty * plan->runs * plan->nmovers;
-	struct run *run = runs;
-
 	for (size_t d = 0; d < plan->ndirty; d++) {
 		for (size_t i = 0; i < plan->runs * plan->nmovers; i++) {
 			size_t round = i / plan->nmovers;
 			const struct mover *mover = plan->movers[(i + round) % plan->nmovers];
+			struct run *run = &runs[*count];
 
+			if (hopeless(runs, *count, mover, plan->dirty_mb[d]))
+				continue;
 			if (run_do(env, mover, plan->dirty_mb[d], plan->timeout_s, run) != 0)
 				return err_set(err, ERR_CANCELLED, "interrupted");
-			say(run++, ++*count, all);
+			++*count;
+			say(run, d * plan->runs * plan->nmovers + i + 1,
+			    plan->ndirty * plan->runs * plan->nmovers);
 		}
 	}
 	return 0;

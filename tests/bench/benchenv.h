@@ -18,10 +18,9 @@ struct benchenv {
 	char guest[BENCHENV_PATH];  /* the test guest's ELF */
 	char drover[BENCHENV_PATH]; /* the command */
 	char qemu[BENCHENV_PATH];   /* the program; empty: not installed */
-	struct sshd *sshd;          /* NULL until benchenv_sshd, which also fills the next four */
-	unsigned ssh_port;
-	char ssh_url[128]; /* ssh://USER@127.0.0.1:PORT */
-	char ssh_identity[BENCHENV_PATH], ssh_known_hosts[BENCHENV_PATH];
+	struct sshd *sshd;          /* tests/lib/sshd.h; NULL until benchenv_sshd */
+	char ssh_url[320];          /* ssh://USER@127.0.0.1:PORT; benchenv_sshd */
+	int nice;         /* at which everything runs; set before benchenv_open, which says what it got */
 	bool own_network; /* loopback carries nothing but what the benchmark does */
 	bool
 	    shared_ram; /* QEMU keeps the guest's RAM in a memfd, as drover does, rather than in its own memory */

@@ -2,6 +2,7 @@
 #include "tests/bench/procfs.h"
 #include <stdbool.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 static uint64_t all_ns(void)
@@ -18,6 +19,15 @@ static uint64_t all_ns(void)
 	for (size_t i = 0; i < count; i++)
 		sum += procfs_cpu_ns(found[i].pid) + found[i].reaped_ticks * tick_ns;
 	return sum;
+}
+
+/* All CPU time that the machine spent so far, on whatever, less this process's own. */
+static uint64_t busy_ns(void)
+{
+	struct timespec own;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+	return procfs_busy_ns() - (own.tv_sec * 1000000000ull + own.tv_nsec);
 }
 
 static bool known(const struct cpumeter *meter, pid_t tid)
@@ -57,6 +67,7 @@ void cpumeter_start(struct cpumeter *meter)
 	meter->count = 0;
 	find_vcpus(meter, false);
 	meter->start_ns = all_ns();
+	meter->busy_start_ns = busy_ns();
 }
 
 void cpumeter_sample(struct cpumeter *meter)
@@ -69,14 +80,15 @@ void cpumeter_sample(struct cpumeter *meter)
 	}
 }
 
-void cpumeter_stop(struct cpumeter *meter, uint64_t *total_ns, uint64_t *guest_ns)
+void cpumeter_stop(struct cpumeter *meter)
 {
-	uint64_t sum = 0;
+	uint64_t busy = busy_ns() - meter->busy_start_ns;
 
 	cpumeter_sample(meter);
 	find_vcpus(meter, true);
-	*total_ns = all_ns() - meter->start_ns;
+	meter->total_ns = all_ns() - meter->start_ns;
+	meter->others_ns = busy > meter->total_ns ? busy - meter->total_ns : 0;
+	meter->guest_ns = 0;
 	for (size_t i = 0; i < meter->count; i++)
-		sum += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
-	*guest_ns = sum;
+		meter->guest_ns += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
 }

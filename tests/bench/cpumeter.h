@@ -19,14 +19,18 @@ struct cpumeter {
 		uint64_t first_ns, last_ns;
 	} vcpus[CPUMETER_VCPUS];
 	size_t count;
-	uint64_t start_ns;
+	uint64_t start_ns, busy_start_ns;
+	/* ---- filled by cpumeter_stop */
+	uint64_t total_ns;  /* all that the benchmark started */
+	uint64_t guest_ns;  /* of this, the vCPU threads */
+	uint64_t others_ns; /* what the machine was busy with besides: noise; in clock ticks, so coarse */
 };
 
 /* start: from now on.  sample: note again what the known vCPU threads used, cheap; call it every few ms while
  * they may end, for what a thread used after the last look goes to "beside the guest".
- * stop: *total_ns of all, *guest_ns of the vCPU threads (found anew: those that started meanwhile too). */
+ * stop: fills the results; finds vCPU threads that started meanwhile, too. */
 void cpumeter_start(struct cpumeter *meter);
 void cpumeter_sample(struct cpumeter *meter);
-void cpumeter_stop(struct cpumeter *meter, uint64_t *total_ns, uint64_t *guest_ns);
+void cpumeter_stop(struct cpumeter *meter);
 
 #endif

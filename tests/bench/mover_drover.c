@@ -2,6 +2,7 @@
 #include "common/io.h"
 #include "tests/bench/mover.h"
 #include "tests/bench/proc.h"
+#include "tests/lib/sshd.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,9 +136,9 @@ static int drover_migrate(struct move *move, uint64_t deadline_ns, struct err *e
 			      VM_NAME,
 			      move->env->ssh_url,
 			      "--identity",
-			      move->env->ssh_identity,
+			      move->env->sshd->identity,
 			      "--known-hosts",
-			      move->env->ssh_known_hosts,
+			      move->env->sshd->known_hosts,
 			      "--remote-command",
 			      command,
 			      "--json",

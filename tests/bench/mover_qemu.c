@@ -237,11 +237,33 @@ static double number(const json_t *object, const char *key)
 	return json_is_number(value) ? json_number_value(value) : -1;
 }
 
+/* The source's account of the move.  It says "completed" a moment before it has added its figures up. */
+static int ask_source(struct move *move, struct qmp *qmp, uint64_t deadline_ns, struct err *err)
+{
+	double bytes;
+
+	for (;;) {
+		move->reported = qmp_call(qmp, "query-migrate", NULL, deadline_ns, err);
+		if (!move->reported || number(move->reported, "total-time") > 0)
+			break;
+		if (proc_check(deadline_ns, "QEMU's account of its migration", err) != 0)
+			return -1;
+		json_decref(move->reported);
+		proc_pause(1000000);
+	}
+	if (!move->reported)
+		return -1;
+	move->reported_total_ms = number(move->reported, "total-time");
+	move->reported_downtime_ms = number(move->reported, "downtime");
+	bytes = number(json_object_get(move->reported, "ram"), "transferred");
+	move->reported_mib = bytes < 0 ? -1 : bytes / (1 << 20);
+	return 0;
+}
+
 static int qemu_migrate(struct move *move, uint64_t deadline_ns, struct err *err)
 {
 	struct qemu_pair *pair = move->data;
 	char uri[BENCHENV_PATH + 64];
-	double bytes;
 
 	snprintf(uri, sizeof(uri), "unix:%s/%s", move->dir,
 		 move->mover->over_ssh ? "tunnel.sock" : "in.sock");
@@ -250,14 +272,7 @@ static int qemu_migrate(struct move *move, uint64_t deadline_ns, struct err *err
 	    await_move(move, deadline_ns, err) != 0)
 		return -1;
 	move->end_ns = clock_mono_ns();
-	move->reported = qmp_call(&pair->source, "query-migrate", NULL, deadline_ns, err);
-	if (!move->reported)
-		return -1;
-	move->reported_total_ms = number(move->reported, "total-time");
-	move->reported_downtime_ms = number(move->reported, "downtime");
-	bytes = number(json_object_get(move->reported, "ram"), "transferred");
-	move->reported_mib = bytes < 0 ? -1 : bytes / (1 << 20);
-	return 0;
+	return ask_source(move, &pair->source, deadline_ns, err);
 }
 
 static void qemu_stop(struct move *move)

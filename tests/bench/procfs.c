@@ -2,7 +2,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +179,18 @@ int64_t procfs_memfd_kib(pid_t pid, uint64_t size_bytes)
 	if (dir)
 		closedir(dir);
 	return kib;
+}
+
+uint64_t procfs_busy_ns(void)
+{
+	char text[1024];
+	unsigned long long user, nice, system, irq, softirq, steal;
+
+	if (slurp("/proc/stat", text, sizeof(text)) <= 0 ||
+	    sscanf(text, "cpu %llu %llu %llu %*u %*u %llu %llu %llu", &user, &nice, &system, &irq, &softirq,
+		   &steal) != 6)
+		return 0;
+	return (user + nice + system + irq + softirq + steal) * (1000000000ull / sysconf(_SC_CLK_TCK));
 }
 
 uint64_t procfs_loopback_bytes(void)

@@ -34,6 +34,9 @@ int64_t procfs_field_kib(pid_t pid, const char *file, const char *field);
 /* procfs_memfd_kib(pid, size): what is allocated of its open memfd of `size` bytes; -1 when it has none. */
 int64_t procfs_memfd_kib(pid_t pid, uint64_t size_bytes);
 
+/* procfs_busy_ns(): CPU time that this machine spent not idle since it started, time stolen by its host too. */
+uint64_t procfs_busy_ns(void);
+
 /* procfs_loopback_bytes(): bytes that ever crossed the loopback interface of this network namespace. */
 uint64_t procfs_loopback_bytes(void);
 

@@ -28,11 +28,12 @@ static json_t *run_json(const struct run *run)
 			   (json_int_t)run->breaks);
 	if (run->end == RUN_MOVED)
 		json_object_update_new(
-		    object, json_pack("{s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:o}", "total_ms",
-				      run->total_ms, "guest_gap_ms", run->gap_ms, "guest_gap_before_ms",
-				      run->quiet_gap_ms, "clock_lost_ms", run->clock_lost_ms, "wire_mib",
-				      known(run->wire_mib), "wire_measured", run->wire_measured, "cpu_s",
-				      run->cpu_s, "guest_cpu_s", run->guest_cpu_s, "reported", reported));
+		    object,
+		    json_pack("{s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:f, s:o}", "total_ms", run->total_ms,
+			      "guest_gap_ms", run->gap_ms, "guest_gap_before_ms", run->quiet_gap_ms,
+			      "clock_lost_ms", run->clock_lost_ms, "wire_mib", known(run->wire_mib),
+			      "wire_measured", run->wire_measured, "cpu_s", run->cpu_s, "guest_cpu_s",
+			      run->guest_cpu_s, "others_cpus", run->others_cpus, "reported", reported));
 	else
 		json_decref(reported);
 	return object;
@@ -88,10 +89,10 @@ json_t *report_json(const struct report *report)
 		json_array_append_new(cells, cell_json(report, &report->cells[i]));
 	for (size_t i = 0; i < report->ntargets; i++)
 		json_array_append_new(targets, target_json(&report->targets[i]));
-	return json_pack("{s:i, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:b}, s:f, s:o, s:o, s:o}", "format", 1,
+	return json_pack("{s:i, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:b, s:i}, s:f, s:o, s:o, s:o}", "format", 1,
 			 "host", report->host, "settings", "memory_mib", (int)env->memory_mib, "fill_mib",
 			 (int)env->fill_mib, "compress_percent", (int)env->compress, "report_ms",
 			 (int)env->report_ms, "timeout_s", (int)report->timeout_s, "own_network",
-			 env->own_network, "took_s", report->took_s, "runs", runs, "summary", cells,
-			 "targets", targets);
+			 env->own_network, "nice", env->nice, "took_s", report->took_s, "runs", runs,
+			 "summary", cells, "targets", targets);
 }

@@ -96,6 +96,19 @@ static void put_notes(FILE *out, const struct report *report)
 	}
 }
 
+/* How much the machine was disturbed: on a busy one only ratios of medians mean anything, if that. */
+static void put_noise(FILE *out, const struct report *report)
+{
+	struct stats others = {.count = 0};
+
+	for (size_t i = 0; i < report->count; i++)
+		if (report->runs[i].end == RUN_MOVED)
+			stats_add(&others, report->runs[i].others_cpus);
+	fprintf(out,
+		"Meanwhile other programs kept %.2f CPUs busy (%.2f-%.2f); the movers ran at nice %d.\n\n",
+		stats_median(&others), stats_min(&others), stats_max(&others), report->env->nice);
+}
+
 void report_markdown(const struct report *report, FILE *out)
 {
 	const struct benchenv *env = report->env;
@@ -104,8 +117,9 @@ void report_markdown(const struct report *report, FILE *out)
 	fprintf(out, "Guest: %u MiB with %u MiB filled, %u %% of the filled pages compressible, 1 vCPU.\n",
 		env->memory_mib, env->fill_mib, env->compress);
 	fprintf(out, "Machine: %s.\n", hostinfo_line(report->host, text));
-	fprintf(out, "Medians (smallest-largest) of runs that took turns, %zu in %.0f s.\n\n", report->count,
+	fprintf(out, "Medians (smallest-largest) of runs that took turns, %zu in %.0f s.\n", report->count,
 		report->took_s);
+	put_noise(out, report);
 	fputs("| guest writes | mover | total ms | guest-seen gap ms | MiB on the wire | CPU s beside the "
 	      "guest | "
 	      "finished | memory errors / report breaks | drover / this: total, gap, MiB, CPU |\n"

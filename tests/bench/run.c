@@ -3,7 +3,9 @@
 #include "tests/bench/guestlog.h"
 #include "tests/bench/proc.h"
 #include "tests/bench/procfs.h"
+#include "tests/bench/warm.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +16,7 @@
 #define AFTER_S    15 /* in which these AFTER_MS must have been reported */
 #define LOST_MS    10 /* a clock that falls behind by more hides a part of the gap */
 #define PAGE_BYTES 4096
+#define WARM_MIB   64 /* what each end needs beside the guest's pages */
 
 /* Boot the guest, let it fill its memory and then run for a while at its rate. */
 static int bring_up(struct move *move, struct guestlog *log, struct run *run, struct err *err)
@@ -38,7 +41,7 @@ static int bring_up(struct move *move, struct guestlog *log, struct run *run, st
 static int move_it(struct move *move, struct run *run, unsigned timeout_s, struct err *err)
 {
 	uint64_t wire = procfs_loopback_bytes();
-	uint64_t total_ns, guest_ns;
+	const struct cpumeter *meter = &move->meter;
 	uint64_t deadline_ns;
 
 	cpumeter_start(&move->meter);
@@ -47,11 +50,12 @@ static int move_it(struct move *move, struct run *run, unsigned timeout_s, struc
 		run->end = clock_mono_ns() >= deadline_ns ? RUN_UNFINISHED : RUN_FAILED;
 		return -1;
 	}
-	cpumeter_stop(&move->meter, &total_ns, &guest_ns);
+	cpumeter_stop(&move->meter);
 	wire = procfs_loopback_bytes() - wire;
 	run->total_ms = (move->end_ns - move->begin_ns) / 1e6;
-	run->cpu_s = total_ns > guest_ns ? (total_ns - guest_ns) / 1e9 : 0;
-	run->guest_cpu_s = guest_ns / 1e9;
+	run->cpu_s = meter->total_ns > meter->guest_ns ? (meter->total_ns - meter->guest_ns) / 1e9 : 0;
+	run->guest_cpu_s = meter->guest_ns / 1e9;
+	run->others_cpus = meter->others_ns / 1e6 / run->total_ms;
 	run->reported_total_ms = move->reported_total_ms;
 	run->reported_downtime_ms = move->reported_downtime_ms;
 	run->reported_mib = move->reported_mib;
@@ -99,13 +103,17 @@ static int ask_guest(struct move *move, struct guestlog *log, const struct guest
 	return 0;
 }
 
-static int run_steps(struct move *move, unsigned timeout_s, struct guestlog *log, struct run *run,
-		     struct err *err)
+/* Each end gets its warm memory right before it uses it: in seconds it would be cold again. */
+static int run_steps(struct move *move, unsigned timeout_s, struct guestlog *log, struct warm *warm,
+		     struct run *run, struct err *err)
 {
 	struct guestlog before;
 
+	warm_release(warm, move->env->fill_mib + WARM_MIB);
 	if (bring_up(move, log, run, err) != 0)
 		return -1;
+	warm_release(warm, move->env->fill_mib + WARM_MIB);
+	guestlog_pump(log);
 	guestlog_window(log);
 	before = *log;
 	if (move_it(move, run, timeout_s, err) != 0)
@@ -118,13 +126,16 @@ int run_do(struct benchenv *env, const struct mover *mover, uint32_t dirty_mb, u
 {
 	struct move move = {.mover = mover, .env = env, .dirty_mb = dirty_mb};
 	struct guestlog log = {.fd = -1};
+	struct warm warm;
 	struct err err;
 
 	memset(run, 0, sizeof(*run));
 	run->mover = mover;
 	run->dirty_mb = dirty_mb;
 	run->end = RUN_FAILED;
-	if (benchenv_run_dir(env, move.dir, &err) != 0 || run_steps(&move, timeout_s, &log, run, &err) != 0)
+	warm_hold(&warm, 2 * (env->fill_mib + WARM_MIB));
+	if (benchenv_run_dir(env, move.dir, &err) != 0 ||
+	    run_steps(&move, timeout_s, &log, &warm, run, &err) != 0)
 		snprintf(run->note, sizeof(run->note), "%.300s", err.text);
 	else if (log.complaint[0] && !run->note[0])
 		snprintf(run->note, sizeof(run->note), "garbled report: %.250s", log.complaint);
@@ -132,6 +143,7 @@ int run_do(struct benchenv *env, const struct mover *mover, uint32_t dirty_mb, u
 	run->breaks = log.breaks;
 	run->reported = move.reported;
 	guestlog_close(&log);
+	warm_release(&warm, UINT_MAX);
 	mover->ops->stop(&move);
 	benchenv_end_processes(env);
 	benchenv_remove(move.dir);

@@ -27,6 +27,7 @@ struct run {
 	bool wire_measured;     /* on the loopback interface, rather than said by the mover */
 	double cpu_s;           /* CPU time of both ends and all between, beside the guest's vCPUs */
 	double guest_cpu_s;     /* of the vCPUs */
+	double others_cpus;     /* CPUs that programs of others kept busy meanwhile: noise */
 	uint64_t memory_errors; /* pages of the guest with wrong content */
 	uint64_t breaks;        /* in the numbers of its reports */
 	double reported_total_ms, reported_downtime_ms, reported_mib; /* by the mover; negative: not said */

@@ -1,15 +1,16 @@
 #include "tests/bench/tunnel.h"
 #include "tests/bench/proc.h"
+#include "tests/lib/sshd.h"
 #include <stdio.h>
 #include <unistd.h>
 
 int tunnel_open(const struct benchenv *env, const char *near_end, const char *far_end, uint64_t deadline_ns,
 		struct err *err)
 {
-	char forward[2 * BENCHENV_PATH + 64], known[BENCHENV_PATH + 32], errors[BENCHENV_PATH + 64];
+	char forward[2 * BENCHENV_PATH + 64], known[SSHD_PATH + 64], errors[BENCHENV_PATH + 64];
 	const char *argv[] = {"ssh",        "-N",
 			      "-F",         "none",
-			      "-i",         env->ssh_identity,
+			      "-i",         env->sshd->identity,
 			      "-o",         "IdentitiesOnly=yes",
 			      "-o",         "BatchMode=yes",
 			      "-o",         "StrictHostKeyChecking=yes",
@@ -24,7 +25,7 @@ int tunnel_open(const struct benchenv *env, const char *near_end, const char *fa
 	pid_t pid;
 
 	snprintf(forward, sizeof(forward), "%s:%s", near_end, far_end);
-	snprintf(known, sizeof(known), "UserKnownHostsFile=%s", env->ssh_known_hosts);
+	snprintf(known, sizeof(known), "UserKnownHostsFile=%s", env->sshd->known_hosts);
 	snprintf(errors, sizeof(errors), "%s.err", near_end);
 	pid = proc_spawn(&spawn, err);
 	if (pid < 0)
