@@ -132,21 +132,6 @@ static int run(struct mover *mover, struct err *err)
 	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;
 }
 
-/* After `drover cancel` the VM process refuses the mover's next step, often before the mover has read why. */
-static bool was_cancelled(struct mover *mover)
-{
-	json_t *event;
-	bool found = false;
-
-	while (mover->vm.fd >= 0 && !found && (event = control_event(&mover->vm, 0, NULL))) {
-		const char *name = json_string_value(json_object_get(event, "event"));
-
-		found = name && !strcmp(name, "cancel");
-		json_decref(event);
-	}
-	return found;
-}
-
 int move_vm(const struct move_options *options, const struct move_observer *observer,
 	    struct move_report *report, struct err *err)
 {
@@ -157,8 +142,6 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 	status = mover_open(&mover, options, observer, report, err);
 	if (!status)
 		status = run(&mover, err);
-	if (status && was_cancelled(&mover))
-		err_set(err, ERR_CANCELLED, "cancelled by 'drover cancel'");
 	if (!status) {
 		report->term = mover.term;
 		mover_tell(&mover, MOVE_DONE);
