@@ -106,6 +106,27 @@ demo: deps
 	@$(MAKE) --no-print-directory build $(GUEST)
 	@B=$(B) tests/demo
 
+# ---- fuzzing ----------------------------------------------------------------------------------------------
+# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS; what they find lies beside them.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+$(FUZZERS): $(B)/%: $(B)/%.o $(LIBS_ALL)
+	$(CC) -o $@ $< $(LIBS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(LIBS_CLI)
+
+fuzz: deps
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined run-fuzzers
+
+.PHONY: run-fuzzers
+run-fuzzers: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+		mkdir -p $$f.corpus; \
+		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || \
+			{ tail -30 $$f.log; exit 1; }; \
+		tail -1 $$f.log; \
+	done
+
 # ---- chores -----------------------------------------------------------------------------------------------
 deps:
 	@tools/deps.sh build test
@@ -138,6 +159,7 @@ help:
 	@echo 'make demo       move a running guest from one host to another over SSH'
 	@echo 'make check      all tests (DROVER_TEST_KVM=require: fail rather than skip without KVM)'
 	@echo 'make unit|e2e   a part of them'
+	@echo 'make fuzz       run the fuzzers, FUZZ_SECONDS=60 each'
 	@echo 'make bench      drover beside QEMU, medians and ratios, JSON under build/bench/'
 	@echo 'make deps       install missing Debian packages (what the above do first)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='

@@ -109,25 +109,28 @@ static bool is_text(uint8_t c)
 	return (c >= ' ' && c != 0x7f) || c == '\n' || c == '\r' || c == '\t' || c == 0x1b;
 }
 
-/* What is at hand where a frame should begin, for a person: its text up to the first byte that is none. */
-static int fail_magic(const uint8_t *at, size_t len, struct err *err)
+/* What is at hand where a frame should begin, for a person: its text, up to a frame or a byte that is no text. */
+static int fail_magic(const uint8_t *at, size_t len, const uint8_t magic[4], struct err *err)
 {
+	const uint8_t *frame = memmem(at, len, magic, 4);
 	char text[TEXT_SHOWN + 1];
 	size_t n = 0;
 
+	if (frame)
+		len = (size_t)(frame - at);
 	while (n < len && n < TEXT_SHOWN && is_text(at[n])) {
 		text[n] = at[n] == '\n' || at[n] == '\r' || at[n] == '\t' ? ' ' : (char)at[n];
 		n++;
 	}
-	while (n > 0 && text[n - 1] == ' ')
-		n--;
-	text[n] = 0;
 	if (n < TEXT_MIN && n < len)
 		return err_set(
 		    err, ERR_INPUT,
 		    "the other side does not speak drover's stream: it sent %02x%02x%02x%02x where a frame "
 		    "should begin",
 		    at[0], len > 1 ? at[1] : 0, len > 2 ? at[2] : 0, len > 3 ? at[3] : 0);
+	while (n > 0 && text[n - 1] == ' ')
+		n--;
+	text[n] = 0;
 	text_make_printable(text);
 	return err_set(
 	    err, ERR_INPUT,
@@ -165,7 +168,7 @@ static int next_frame(struct frame_parser *parser, struct frame *frame, struct e
 
 	le32_put(magic, FRAME_MAGIC);
 	if (memcmp(at, magic, pending < 4 ? pending : 4) != 0)
-		return fail_magic(at, pending, err);
+		return fail_magic(at, pending, magic, err);
 	if (pending < FRAME_HEADER)
 		return 0;
 	if (!parser->checked && check_header(parser, at, err) < 0)

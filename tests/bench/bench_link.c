@@ -329,5 +329,6 @@ int main(int argc, char **argv)
 		die("sshd", NULL);
 	run_cases(&sshd, mib * 256, runs, only);
 	sshd_stop(&sshd);
-	return 0;
+	snprintf(program, sizeof(program), "rm -rf %s", dir);
+	return system(program) == 0 ? 0 : 1;
 }

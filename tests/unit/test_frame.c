@@ -213,6 +213,9 @@ static void test_text_is_shown(void **state)
 	assert_int_equal(err.kind, ERR_INPUT);
 	assert_non_null(strstr(
 	    err.text, "text instead of drover's stream: \"Welcome to prod-7! Last login: never?[31m\""));
+	/* but not a frame that follows it */
+	assert_int_equal(parse_once("motd\nDRV1 and more", 18, &err), -1);
+	assert_non_null(strstr(err.text, "\"motd\""));
 	/* also when it is too short for a header */
 	assert_int_equal(parse_once("sh: 1: drover: not found\n", 25, &err), -1);
 	assert_non_null(strstr(err.text, "\"sh: 1: drover: not found\""));
