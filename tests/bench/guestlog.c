@@ -55,9 +55,13 @@ static void take_report(struct guestlog *log, const struct guest_line *line)
 	log->last = *line;
 	log->seen_ns = clock_mono_ns();
 	log->lines++;
-	log->window_lines++;
 	if (line->gap_us > log->window_gap_us)
 		log->window_gap_us = line->gap_us;
+	if (log->landing_lines < 2) {
+		log->landing_lines++;
+		if (line->gap_us > log->landing_gap_us)
+			log->landing_gap_us = line->gap_us;
+	}
 }
 
 static void take_line(struct guestlog *log)
@@ -108,6 +112,7 @@ void guestlog_open(struct guestlog *log, const char *path)
 {
 	memset(log, 0, sizeof(*log));
 	log->fd = -1;
+	log->landing_lines = 2;
 	snprintf(log->path, sizeof(log->path), "%s", path);
 }
 
@@ -119,6 +124,8 @@ void guestlog_close(struct guestlog *log)
 void guestlog_move(struct guestlog *log, const char *path)
 {
 	guestlog_pump(log);
+	log->landing_lines = 0;
+	log->landing_gap_us = 0;
 	io_close(&log->fd);
 	snprintf(log->path, sizeof(log->path), "%s", path);
 }
@@ -126,7 +133,6 @@ void guestlog_move(struct guestlog *log, const char *path)
 void guestlog_window(struct guestlog *log)
 {
 	log->window_gap_us = 0;
-	log->window_lines = 0;
 }
 
 /* One turn of a wait: look, judge, rest. */

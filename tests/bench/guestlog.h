@@ -36,7 +36,9 @@ struct guestlog {
 	uint64_t seen_ns;       /* clock_mono_ns when it was read */
 	uint64_t breaks;        /* times that seq was not the one before plus 1 */
 	uint64_t window_gap_us; /* longest gap_us since guestlog_window */
-	uint64_t window_lines;
+	uint64_t
+	    landing_gap_us; /* the longest in the first two reports after guestlog_move: the switch-over's */
+	unsigned landing_lines; /* how many of these two came; 2 before any move */
 	char complaint[160]; /* the first line that begins as the guest's but says neither report nor state */
 };
 

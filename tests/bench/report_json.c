@@ -29,11 +29,12 @@ static json_t *run_json(const struct run *run)
 	if (run->end == RUN_MOVED)
 		json_object_update_new(
 		    object,
-		    json_pack("{s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:f, s:o}", "total_ms", run->total_ms,
-			      "guest_gap_ms", run->gap_ms, "guest_gap_before_ms", run->quiet_gap_ms,
-			      "clock_lost_ms", run->clock_lost_ms, "wire_mib", known(run->wire_mib),
-			      "wire_measured", run->wire_measured, "cpu_s", run->cpu_s, "guest_cpu_s",
-			      run->guest_cpu_s, "others_cpus", run->others_cpus, "reported", reported));
+		    json_pack("{s:f, s:f, s:f, s:f, s:f, s:o, s:b, s:f, s:f, s:f, s:o}", "total_ms",
+			      run->total_ms, "guest_gap_ms", run->gap_ms, "guest_gap_landing_ms",
+			      run->landing_gap_ms, "guest_gap_before_ms", run->quiet_gap_ms, "clock_lost_ms",
+			      run->clock_lost_ms, "wire_mib", known(run->wire_mib), "wire_measured",
+			      run->wire_measured, "cpu_s", run->cpu_s, "guest_cpu_s", run->guest_cpu_s,
+			      "others_cpus", run->others_cpus, "reported", reported));
 	else
 		json_decref(reported);
 	return object;

@@ -3,9 +3,7 @@
 #include "tests/bench/guestlog.h"
 #include "tests/bench/proc.h"
 #include "tests/bench/procfs.h"
-#include "tests/bench/warm.h"
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +14,6 @@
 #define AFTER_S    15 /* in which these AFTER_MS must have been reported */
 #define LOST_MS    10 /* a clock that falls behind by more hides a part of the gap */
 #define PAGE_BYTES 4096
-#define WARM_MIB   64 /* what each end needs beside the guest's pages */
 
 /* Boot the guest, let it fill its memory and then run for a while at its rate. */
 static int bring_up(struct move *move, struct guestlog *log, struct run *run, struct err *err)
@@ -93,6 +90,7 @@ static int ask_guest(struct move *move, struct guestlog *log, const struct guest
 	if (await_proof(move, log, deadline_ns, err) != 0)
 		return -1;
 	run->gap_ms = log->window_gap_us / 1000.0;
+	run->landing_gap_ms = log->landing_gap_us / 1000.0;
 	run->clock_lost_ms =
 	    (log->seen_ns - before->seen_ns) / 1e6 - (double)(log->last.t_ms - before->last.t_ms);
 	run->end = RUN_MOVED;
@@ -103,16 +101,13 @@ static int ask_guest(struct move *move, struct guestlog *log, const struct guest
 	return 0;
 }
 
-/* Each end gets its warm memory right before it uses it: in seconds it would be cold again. */
-static int run_steps(struct move *move, unsigned timeout_s, struct guestlog *log, struct warm *warm,
-		     struct run *run, struct err *err)
+static int run_steps(struct move *move, unsigned timeout_s, struct guestlog *log, struct run *run,
+		     struct err *err)
 {
 	struct guestlog before;
 
-	warm_release(warm, move->env->fill_mib + WARM_MIB);
 	if (bring_up(move, log, run, err) != 0)
 		return -1;
-	warm_release(warm, move->env->fill_mib + WARM_MIB);
 	guestlog_pump(log);
 	guestlog_window(log);
 	before = *log;
@@ -126,16 +121,13 @@ int run_do(struct benchenv *env, const struct mover *mover, uint32_t dirty_mb, u
 {
 	struct move move = {.mover = mover, .env = env, .dirty_mb = dirty_mb};
 	struct guestlog log = {.fd = -1};
-	struct warm warm;
 	struct err err;
 
 	memset(run, 0, sizeof(*run));
 	run->mover = mover;
 	run->dirty_mb = dirty_mb;
 	run->end = RUN_FAILED;
-	warm_hold(&warm, 2 * (env->fill_mib + WARM_MIB));
-	if (benchenv_run_dir(env, move.dir, &err) != 0 ||
-	    run_steps(&move, timeout_s, &log, &warm, run, &err) != 0)
+	if (benchenv_run_dir(env, move.dir, &err) != 0 || run_steps(&move, timeout_s, &log, run, &err) != 0)
 		snprintf(run->note, sizeof(run->note), "%.300s", err.text);
 	else if (log.complaint[0] && !run->note[0])
 		snprintf(run->note, sizeof(run->note), "garbled report: %.250s", log.complaint);
@@ -143,7 +135,6 @@ int run_do(struct benchenv *env, const struct mover *mover, uint32_t dirty_mb, u
 	run->breaks = log.breaks;
 	run->reported = move.reported;
 	guestlog_close(&log);
-	warm_release(&warm, UINT_MAX);
 	mover->ops->stop(&move);
 	benchenv_end_processes(env);
 	benchenv_remove(move.dir);

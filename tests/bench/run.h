@@ -18,9 +18,11 @@ struct run {
 	const struct mover *mover;
 	uint32_t dirty_mb;
 	enum run_end end;
-	char note[320];         /* why it did not move; what was odd though it did */
-	double total_ms;        /* outside wall clock: from the order until the guest runs there */
-	double gap_ms;          /* the longest pause that the guest saw around the move */
+	char note[320];  /* why it did not move; what was odd though it did */
+	double total_ms; /* outside wall clock: from the order until the guest runs there */
+	double gap_ms;   /* the longest pause that the guest saw around the move */
+	double
+	    landing_gap_ms; /* the part of it at the switch-over: in the first two reports from the destination */
 	double quiet_gap_ms;    /* the same in the second before: what the machine does to it anyhow */
 	double clock_lost_ms;   /* by how much the guest's clock fell behind the host's over the move */
 	double wire_mib;        /* on the wire; negative: unknown */
