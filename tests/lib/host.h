@@ -21,8 +21,8 @@ struct host {
 /* host_build(): absolute path of the build folder ($DROVER_BUILD, else build). */
 const char *host_build(void);
 
-/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: fails the test when a VM still lives
- * there, then removes all. */
+/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: ends VMs that a failed test left there (and
+ * says so), then removes all. */
 void host_open(struct host *host, const char *folder, const char *name);
 void host_close(struct host *host);
 
