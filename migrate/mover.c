@@ -160,14 +160,12 @@ void mover_notice(struct mover *mover, const char *format, ...)
 
 int mover_call(struct mover *mover, json_t *request, struct err *err)
 {
-	size_t i;
-	json_t *event;
-
 	if (!control_call(&mover->vm, request, MOVER_VM_MS, NULL, NULL, NULL, err))
 		return 0;
 	/* A cancelled VM process refuses what the mover still asks of it; its event says why. */
-	json_array_foreach(mover->vm.events, i, event) if (is_cancel(event)) return err_set(
-	    err, ERR_CANCELLED, "cancelled by 'drover cancel'");
+	for (size_t i = 0; i < json_array_size(mover->vm.events); i++)
+		if (is_cancel(json_array_get(mover->vm.events, i)))
+			return err_set(err, ERR_CANCELLED, "cancelled by 'drover cancel'");
 	return -1;
 }
 

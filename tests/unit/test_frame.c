@@ -1,6 +1,6 @@
 /* test_frame.c: frames survive any splitting of the stream; nothing that is not one gets through. */
 #include "migrate/frame.h"
-#include "tests/lib/prng.h"
+#include "tests/lib/random.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static void test_layout_is_as_documented(void **state)
 
 static void test_any_splitting(void **state)
 {
-	struct prng prng = prng_open("any_splitting");
+	uint64_t random = random_begin();
 	struct frame_parser parser;
 	struct buf stream = {0};
 	struct frame frame;
@@ -71,7 +71,7 @@ static void test_any_splitting(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < 300; i++) {
 		static const size_t sizes[] = {0, 1, 31, 32, 4096, 70000, 300000, FRAME_MAX};
-		size_t size = sizes[prng_below(&prng, i % 40 ? 6 : 8)];
+		size_t size = sizes[random_below(&random, i % 40 ? 6 : 8)];
 
 		put_frame(&stream, (uint16_t)i, i, size, (int)i);
 	}
@@ -95,7 +95,7 @@ static void test_any_splitting(void **state)
 		assert_true(at < stream.len);
 		to = frame_parser_space(&parser, true, &room);
 		assert_true(room > 0);
-		n = prng_below(&prng, prng_below(&prng, 2) ? 50 : 400000) + 1;
+		n = random_below(&random, random_below(&random, 2) ? 50 : 400000) + 1;
 		n = n < room ? n : room;
 		n = n < stream.len - at ? n : stream.len - at;
 		memcpy(to, stream.data + at, n);

@@ -1,6 +1,6 @@
 /* test_pages.c: memory goes through the encoder and decoder unchanged; hostile payloads change nothing. */
 #include "migrate/pages.h"
-#include "tests/lib/prng.h"
+#include "tests/lib/random.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -122,24 +122,24 @@ static int rig_send_range(struct rig *rig, uint64_t first, uint64_t count)
 	return frames;
 }
 
-static void scribble(struct prng *prng, uint8_t *page)
+static void scribble(uint64_t *random, uint8_t *page)
 {
-	switch (prng_below(prng, 5)) {
+	switch (random_below(random, 5)) {
 	case 0:
 		memset(page, 0, PAGES_SIZE);
 		break;
 	case 1: /* zero but for one byte */
 		memset(page, 0, PAGES_SIZE);
-		page[prng_below(prng, PAGES_SIZE)] = 1;
+		page[random_below(random, PAGES_SIZE)] = 1;
 		break;
 	case 2:
-		prng_fill(prng, page, PAGES_SIZE);
+		random_fill(random, page, PAGES_SIZE);
 		break;
 	case 3:
-		memset(page, (int)prng_next(prng), PAGES_SIZE);
+		memset(page, (int)random_next(random), PAGES_SIZE);
 		break;
 	default: /* half random, half repetitive */
-		prng_fill(prng, page, PAGES_SIZE / 2);
+		random_fill(random, page, PAGES_SIZE / 2);
 		memset(page + PAGES_SIZE / 2, 'r', PAGES_SIZE / 2);
 	}
 }
@@ -147,7 +147,7 @@ static void scribble(struct prng *prng, uint8_t *page)
 /* Many rounds of random writes; after each, what was written is sent, and both memories must be equal. */
 static void test_rounds_against_a_model(void **state)
 {
-	struct prng prng = prng_open("rounds_against_a_model");
+	uint64_t random = random_begin();
 	struct rig rig = rig_make(PAGES);
 	static uint64_t list[PAGES];
 	static bool dirty[PAGES];
@@ -157,17 +157,17 @@ static void test_rounds_against_a_model(void **state)
 		size_t n = 0;
 
 		memset(dirty, 0, sizeof(dirty));
-		for (uint64_t burst = prng_below(&prng, 40); burst > 0; burst--) {
-			uint64_t page = prng_below(&prng, PAGES);
-			uint64_t count = prng_below(&prng, prng_below(&prng, 2) ? 4 : 200) + 1;
+		for (uint64_t burst = random_below(&random, 40); burst > 0; burst--) {
+			uint64_t page = random_below(&random, PAGES);
+			uint64_t count = random_below(&random, random_below(&random, 2) ? 4 : 200) + 1;
 
 			for (; count > 0 && page < PAGES; page++, count--) {
-				scribble(&prng, rig.from.at + page * PAGES_SIZE);
+				scribble(&random, rig.from.at + page * PAGES_SIZE);
 				dirty[page] = true;
 			}
 		}
 		for (uint64_t page = 0; page < PAGES; page++) /* and some that did not change */
-			if (dirty[page] || prng_below(&prng, 50) == 0)
+			if (dirty[page] || random_below(&random, 50) == 0)
 				list[n++] = page;
 		if (n > 0)
 			rig_send(&rig, list, n);
@@ -245,13 +245,13 @@ static void test_zeroes_over_unknown_memory(void **state)
 
 static void test_compression_adapts(void **state)
 {
-	struct prng prng = {1};
+	struct random random = {1};
 	struct rig rig = rig_make(PAGES);
 	const struct pages_stats *stats = pages_encoder_stats(rig.encoder);
 	uint64_t before;
 
 	(void)state;
-	prng_fill(&prng, rig.from.at, 1000 * PAGES_SIZE);
+	random_fill(&random, rig.from.at, 1000 * PAGES_SIZE);
 	memset(rig.from.at + 1000 * PAGES_SIZE, 'c', 1000 * PAGES_SIZE);
 	rig_send_range(&rig, 0, 1000);
 	assert_in_range(stats->encoded_bytes, 1000 * PAGES_SIZE, 1000 * PAGES_SIZE * 101 / 100);
@@ -518,27 +518,27 @@ static void test_hostile_blocks(void **state)
 /* Valid payloads with some bytes changed: never a crash (sanitizers), never a page outside of the runs. */
 static void test_mutated_payloads(void **state)
 {
-	struct prng prng = prng_open("mutated_payloads");
+	uint64_t random = random_begin();
 	struct rig rig = rig_make(PAGES);
 	struct buf out = {0};
 
 	(void)state;
 	for (uint64_t page = 0; page < PAGES; page++)
-		scribble(&prng, rig.from.at + page * PAGES_SIZE);
+		scribble(&random, rig.from.at + page * PAGES_SIZE);
 	for (int i = 0; i < 3000; i++) {
-		uint64_t first = prng_below(&prng, PAGES);
+		uint64_t first = random_below(&random, PAGES);
 		uint8_t *copy;
 
 		buf_clear(&out);
 		assert_true(pages_encode_range(rig.encoder, &rig.source, first, PAGES - first, &out, NULL) >
 			    0);
-		if (prng_below(&prng, 4) == 0)
-			out.len = prng_below(&prng, out.len);
+		if (random_below(&random, 4) == 0)
+			out.len = random_below(&random, out.len);
 		copy = malloc(out.len + 1);
 		memcpy(copy, out.data, out.len);
-		for (uint64_t n = prng_below(&prng, 4); n > 0 && out.len > 0; n--)
-			copy[prng_below(&prng, prng_below(&prng, 2) ? out.len : out.len % 200 + 1) %
-			     out.len] = (uint8_t)prng_next(&prng);
+		for (uint64_t n = random_below(&random, 4); n > 0 && out.len > 0; n--)
+			copy[random_below(&random, random_below(&random, 2) ? out.len : out.len % 200 + 1) %
+			     out.len] = (uint8_t)random_next(&random);
 		pages_decode(rig.decoder, &rig.target, 1, copy, out.len, NULL);
 		free(copy);
 	}
