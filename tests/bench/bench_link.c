@@ -7,7 +7,7 @@
 #include "common/io.h"
 #include "migrate/link.h"
 #include "migrate/pages.h"
-#include "tests/lib/prng.h"
+#include "tests/lib/random.h"
 #include "tests/lib/sshd.h"
 #include <jansson.h>
 #include <limits.h>
@@ -223,11 +223,11 @@ static struct result measure(const struct sshd *sshd, const struct pages_source 
 
 static void fill(const struct pages_source *source, bool half)
 {
-	struct prng prng = {42};
+	uint64_t random = 42;
 	uint8_t page[PAGES_SIZE];
 
 	for (uint64_t i = 0; i < source->pages; i++) {
-		prng_fill(&prng, page, half ? PAGES_SIZE / 2 : PAGES_SIZE);
+		random_fill(&random, page, half ? PAGES_SIZE / 2 : PAGES_SIZE);
 		if (half)
 			memset(page + PAGES_SIZE / 2, (int)(i % 251) + 1, PAGES_SIZE / 2);
 		if (pwrite(source->fd, page, PAGES_SIZE, (off_t)(i * PAGES_SIZE)) != PAGES_SIZE)

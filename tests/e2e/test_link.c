@@ -1,7 +1,7 @@
 /* test_link.c: links over pipes and over SSH to a real sshd: what works, and how each thing that can go wrong ends. */
 #include "common/io.h"
 #include "migrate/link.h"
-#include "tests/lib/prng.h"
+#include "tests/lib/random.h"
 #include "tests/lib/relay.h"
 #include "tests/lib/sshd.h"
 #include <dirent.h>
@@ -333,12 +333,12 @@ static void test_fds_stall(void **state)
 static void test_ssh_echo(void **state)
 {
 	static const size_t sizes[] = {0, 1, 100, 4096, 32768, 300000, FRAME_MAX};
-	struct prng prng = prng_open("ssh_echo");
+	uint64_t random = random_begin();
 	struct link *link = open_command("cat");
 
 	(void)state;
 	for (int i = 0; i < 200; i++) {
-		size_t size = sizes[prng_below(&prng, i % 20 ? 6 : 7)];
+		size_t size = sizes[random_below(&random, i % 20 ? 6 : 7)];
 
 		send_bytes(link, (uint16_t)i, size, i);
 		expect_frame(link, (uint16_t)i, size, i);

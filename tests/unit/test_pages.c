@@ -245,7 +245,7 @@ static void test_zeroes_over_unknown_memory(void **state)
 
 static void test_compression_adapts(void **state)
 {
-	struct random random = {1};
+	uint64_t random = 1;
 	struct rig rig = rig_make(PAGES);
 	const struct pages_stats *stats = pages_encoder_stats(rig.encoder);
 	uint64_t before;
