@@ -32,6 +32,7 @@ struct link {
 	size_t begun;  /* where the frame begun last starts in out */
 	uint32_t sequence;
 	uint64_t sent;
+	uint64_t send_ns;
 	uint64_t stalled_since; /* 0: bytes move */
 	long queued;
 
@@ -137,6 +138,11 @@ uint64_t link_bytes_sent(const struct link *link)
 uint64_t link_bytes_received(const struct link *link)
 {
 	return link->received;
+}
+
+uint64_t link_send_ns(const struct link *link)
+{
+	return link->send_ns;
 }
 
 /* ---- failing ---- */
@@ -323,6 +329,8 @@ static ssize_t write_some(struct link *link, const uint8_t *data, size_t len, st
 /* Hand over what has gathered; out_at keeps the place if a watch stops it. */
 static int push(struct link *link, struct err *err)
 {
+	uint64_t start = clock_mono_ns();
+
 	while (link->out_at < link->out.len) {
 		ssize_t put =
 		    write_some(link, link->out.data + link->out_at, link->out.len - link->out_at, err);
@@ -335,6 +343,7 @@ static int push(struct link *link, struct err *err)
 	}
 	buf_clear(&link->out);
 	link->out_at = 0;
+	link->send_ns += clock_mono_ns() - start;
 	return 0;
 }
 

@@ -71,6 +71,10 @@ int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_sou
 			   uint64_t count, struct buf *out, struct err *err);
 /* pages_encoder_compress(encoder, on): with false data goes raw; on at first. */
 void pages_encoder_compress(struct pages_encoder *encoder, bool on);
+/* pages_encoder_link(encoder, ns, bytes): what the link has taken so far to send so many bytes (link_send_ns,
+ * link_bytes_sent); call it now and then.  From then on what costs more time to compress than it saves on the link goes
+ * raw, so that compression never makes a transfer slower.  Before the first call everything that shrinks is worth it. */
+void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t bytes);
 const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encoder);
 
 /* ---- decoder: several decoders (one a thread) may write one target at the same time, as long as no page is

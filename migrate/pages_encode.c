@@ -7,9 +7,14 @@
  *
  * lz4 runs over blocks of 64 KiB: that is all it looks back anyhow, and up to there it uses a smaller table, which
  * is 1.4 times faster than one run over the whole batch.  An output limit makes it give up early on what does not
- * shrink; after a block that did not, only one page of the next blocks is tried until one shrinks again. */
+ * shrink; after a block that did not, only one page of the next blocks is tried until one shrinks again.
+ *
+ * Whether it is worth the time is measured: a block that took longer to compress than the bytes it saved would have
+ * taken on the link makes the encoder pass over some blocks (more each time it happens, up to PASS_MAX) before it tries
+ * again. */
 #include "migrate/pages.h"
 
+#include "common/io.h"
 #include <errno.h>
 #include <lz4.h>
 #include <stdlib.h>
@@ -18,9 +23,12 @@
 
 enum {
 	BLOCK_BYTES = PAGES_BLOCK * PAGES_SIZE,
+	BLOCK_HEAD = 4, /* its length on the wire */
 	ACCELERATION = 2,
-	MIN_GAIN = 32,   /* a block must shrink by 1/32 at least to be worth decompressing */
-	SCAN_MAX = 4096, /* pages read for one payload: bounds the time when all of them are zero */
+	MIN_GAIN = 32,         /* a block must shrink by 1/32 at least to be worth decompressing */
+	SCAN_MAX = 4096,       /* pages read for one payload: bounds the time when all of them are zero */
+	PASS_MAX = 64,         /* blocks passed over at most: costs of trying stay below 2 % */
+	LINK_SAMPLE = 4 << 20, /* bytes over which the link's speed is measured */
 };
 #define STORED 0x80000000u
 
@@ -33,7 +41,12 @@ struct run {
 struct pages_encoder {
 	struct pages_stats stats;
 	bool compress;
-	bool hard;       /* the last block did not shrink: try a page before the next */
+	bool hard;        /* the last block did not shrink: try a page before the next */
+	unsigned pass;    /* blocks to be passed over before the next is tried */
+	unsigned passed;  /* how many were passed over the last time */
+	uint64_t link_ns; /* at the last sample */
+	uint64_t link_bytes;
+	uint64_t mib_ns; /* what a MiB takes on the link; 0: not known */
 	unsigned probed; /* which page of a block is tried, so that it is not always the same */
 	size_t nruns;
 	size_t data_pages;
@@ -246,55 +259,98 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 	return (int64_t)i;
 }
 
+void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t bytes)
+{
+	uint64_t sample = bytes - encoder->link_bytes;
+	uint64_t mib_ns;
+
+	if (sample < LINK_SAMPLE)
+		return;
+	mib_ns = ((ns - encoder->link_ns) / (sample >> 10) << 10) + 1;
+	encoder->mib_ns = encoder->mib_ns ? (3 * encoder->mib_ns + mib_ns) / 4 : mib_ns;
+	encoder->link_ns = ns;
+	encoder->link_bytes = bytes;
+}
+
+/* Note what compressing a block took and brought. */
+static void judge(struct pages_encoder *encoder, uint64_t took_ns, size_t saved)
+{
+	if (encoder->mib_ns == 0 || took_ns <= (saved * encoder->mib_ns) >> 20) {
+		encoder->passed = 0;
+		return;
+	}
+	encoder->passed = encoder->passed ? encoder->passed * 2 : 1;
+	if (encoder->passed > PASS_MAX)
+		encoder->passed = PASS_MAX;
+	encoder->pass = encoder->passed;
+}
+
 static bool worth_trying(struct pages_encoder *encoder, const uint8_t *block, size_t len)
 {
 	size_t page = encoder->probed++ % (len / PAGES_SIZE);
 
+	if (encoder->pass > 0) {
+		encoder->pass--;
+		return false;
+	}
 	return !encoder->hard ||
 	       LZ4_compress_fast_extState(encoder->lz4, (const char *)block + page * PAGES_SIZE,
 					  (char *)encoder->probe, PAGES_SIZE,
 					  PAGES_SIZE - PAGES_SIZE / MIN_GAIN, ACCELERATION) > 0;
 }
 
-/* One block to `to`, with its length before it; returns the bytes taken there. */
-static size_t encode_block(struct pages_encoder *encoder, const uint8_t *block, size_t len, uint8_t *to,
-			   bool *shrank)
+/* Compress a block to `to` (behind its length), if that is worth it.  Returns the bytes taken there, or 0. */
+static size_t compress_block(struct pages_encoder *encoder, const uint8_t *block, size_t len, uint8_t *to)
 {
-	int got = 0;
+	uint64_t start;
+	int got;
 
-	if (worth_trying(encoder, block, len))
-		got = LZ4_compress_fast_extState(encoder->lz4, (const char *)block,
-						 (char *)to + sizeof(uint32_t), (int)len,
-						 (int)(len - len / MIN_GAIN), ACCELERATION);
+	if (!worth_trying(encoder, block, len))
+		return 0;
+	start = clock_mono_ns();
+	got = LZ4_compress_fast_extState(encoder->lz4, (const char *)block, (char *)to + BLOCK_HEAD, (int)len,
+					 (int)(len - len / MIN_GAIN), ACCELERATION);
 	encoder->hard = got <= 0;
-	if (got > 0) {
-		le32_put(to, (uint32_t)got);
-		*shrank = true;
-		return sizeof(uint32_t) + (size_t)got;
-	}
-	le32_put(to, (uint32_t)len | STORED);
-	memcpy(to + sizeof(uint32_t), block, len);
-	return sizeof(uint32_t) + len;
+	if (got <= 0)
+		return 0;
+	judge(encoder, clock_mono_ns() - start, len - (size_t)got);
+	le32_put(to, (uint32_t)got);
+	return BLOCK_HEAD + (size_t)got;
 }
 
-/* All data pages to `to`, which has room for them and a length for each block.  Sets *encoding. */
+static size_t store_block(const uint8_t *block, size_t len, uint8_t *to)
+{
+	le32_put(to, (uint32_t)len | STORED);
+	memcpy(to + BLOCK_HEAD, block, len);
+	return BLOCK_HEAD + len;
+}
+
+/* All data pages to `to`, which has room for them and a length for each block.  Sets *encoding.  Until a block
+ * shrinks only the place of those before it is kept, so that raw data is copied once. */
 static size_t encode_data(struct pages_encoder *encoder, uint8_t *to, uint16_t *encoding)
 {
+	const uint8_t *from = encoder->staging;
 	size_t len = encoder->data_pages * PAGES_SIZE;
 	size_t used = 0;
-	bool shrank = false;
 
-	if (encoder->compress) {
-		for (size_t at = 0; at < len; at += BLOCK_BYTES) {
-			size_t block = len - at < BLOCK_BYTES ? len - at : BLOCK_BYTES;
+	*encoding = PAGES_RAW;
+	for (size_t at = 0; at < len && encoder->compress; at += BLOCK_BYTES) {
+		size_t block = len - at < BLOCK_BYTES ? len - at : BLOCK_BYTES;
+		size_t got = compress_block(encoder, from + at, block, to + used);
 
-			used += encode_block(encoder, encoder->staging + at, block, to + used, &shrank);
+		if (got > 0 && *encoding == PAGES_RAW) {
+			for (size_t i = 0; i < at / BLOCK_BYTES; i++)
+				store_block(from + i * BLOCK_BYTES, BLOCK_BYTES,
+					    to + i * (BLOCK_HEAD + BLOCK_BYTES));
+			*encoding = PAGES_LZ4;
 		}
+		if (got == 0 && *encoding == PAGES_LZ4)
+			got = store_block(from + at, block, to + used);
+		used += got > 0 ? got : BLOCK_HEAD + block;
 	}
-	*encoding = shrank ? PAGES_LZ4 : PAGES_RAW;
-	if (shrank)
+	if (*encoding == PAGES_LZ4)
 		return used;
-	memcpy(to, encoder->staging, len);
+	memcpy(to, from, len);
 	return len;
 }
 
@@ -302,7 +358,7 @@ static void put_payload(struct pages_encoder *encoder, uint16_t volume, struct b
 {
 	size_t len = encoder->data_pages * PAGES_SIZE;
 	size_t head = PAGES_HEADER + encoder->nruns * PAGES_RUN;
-	uint8_t *at = buf_reserve(out, head + len + (PAGES_BATCH / PAGES_BLOCK + 1) * sizeof(uint32_t));
+	uint8_t *at = buf_reserve(out, head + len + (PAGES_BATCH / PAGES_BLOCK + 1) * BLOCK_HEAD);
 	uint8_t *run = at + PAGES_HEADER;
 	uint16_t encoding;
 	size_t used;

@@ -138,6 +138,7 @@ static void send_part(struct run *run, struct link *link, struct pages_encoder *
 
 		if (taken < 0 || link_send(link, FRAME_PAGES, 0, &err) < 0)
 			die("send", &err);
+		pages_encoder_link(encoder, link_send_ns(link), link_bytes_sent(link));
 		first += (uint64_t)taken;
 		count -= (uint64_t)taken;
 	}

@@ -267,6 +267,28 @@ static void test_compression_adapts(void **state)
 	rig_free(&rig);
 }
 
+/* Compression is given up where the link is faster than lz4, and taken up again when it gets slow. */
+static void test_compression_pays(void **state)
+{
+	struct rig rig = rig_make(PAGES);
+	const struct pages_stats *stats = pages_encoder_stats(rig.encoder);
+	uint64_t before;
+
+	(void)state;
+	memset(rig.from.at, 'c', PAGES * PAGES_SIZE);
+	pages_encoder_link(rig.encoder, 1000, 1ull << 30); /* no time at all */
+	rig_send_range(&rig, 0, PAGES);
+	assert_in_range(stats->encoded_bytes, PAGES * PAGES_SIZE * 9 / 10, PAGES * PAGES_SIZE * 101 / 100);
+	for (uint64_t i = 2; i < 20; i++)
+		pages_encoder_link(rig.encoder, i << 40, i << 30);
+	rig_send_range(&rig, 0, PAGES);
+	before = stats->encoded_bytes;
+	rig_send_range(&rig, 0, PAGES);
+	assert_in_range(stats->encoded_bytes - before, 1, PAGES * PAGES_SIZE / 20);
+	assert_memory_equal(rig.from.at, rig.to.at, PAGES * PAGES_SIZE);
+	rig_free(&rig);
+}
+
 static void test_encoder_refuses_bad_lists(void **state)
 {
 	static const uint64_t lists[][3] = {
@@ -572,6 +594,7 @@ int main(void)
 	    cmocka_unit_test(test_zeroes_over_filled_pages),
 	    cmocka_unit_test(test_zeroes_over_unknown_memory),
 	    cmocka_unit_test(test_compression_adapts),
+	    cmocka_unit_test(test_compression_pays),
 	    cmocka_unit_test(test_encoder_refuses_bad_lists),
 	    cmocka_unit_test(test_concurrent_writes_are_harmless),
 	    cmocka_unit_test(test_hostile_heads),
