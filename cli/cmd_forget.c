@@ -35,11 +35,12 @@ static int check_record(const char *name, bool force, struct err *err)
 	struct ledger_record record;
 	bool locked;
 
-	if (force)
-		return 0;
 	if (ledger_peek(name, &record, &locked, err))
+		return force ? 0
+			     : -1; /* a damaged record is a reason to forget it, and says nothing to keep */
+	if (ledger_bury(&record, err))
 		return -1;
-	if (record.state == LEDGER_INTENT)
+	if (!force && record.state == LEDGER_INTENT)
 		return err_set(
 		    err, ERR_STATE,
 		    "VM '%s' may run on %s: its process here died in the hand-over; look there, then use "

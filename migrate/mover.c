@@ -77,7 +77,7 @@ int mover_connect(struct mover *mover, struct err *err)
 
 int mover_check_cancel(struct mover *mover, struct err *err)
 {
-	if (mover->options->cancel && *mover->options->cancel)
+	if (!mover->committed && mover->options->cancel && *mover->options->cancel)
 		return err_set(err, ERR_CANCELLED, "cancelled");
 	return 0;
 }

@@ -43,7 +43,7 @@ struct mover {
 	uint64_t ack_ns;  /* shortest time from a seal to its acknowledgement so far; 0: none yet */
 	uint64_t touched; /* pages of RAM that were allocated at the start */
 	uint64_t started_ns;
-	bool fault_cut; /* an injected cut has happened */
+	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
 	struct move_progress progress;
 	uint64_t progress_told_ns;

@@ -141,12 +141,13 @@ int precopy_run(struct mover *mover, struct err *err)
 		if (next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
-			return err_set(
-			    err, ERR_STATE,
-			    "the guest dirties memory faster than the link to %s carries it, even slowed to "
-			    "%u %%: the pause would take %llu ms; allow it with --downtime",
-			    link_peer(mover->link), 100 - input.throttle,
-			    (unsigned long long)(next.downtime_ns / 1000000));
+			return err_set(err, ERR_STATE,
+				       "after %u rounds to %s the pause would still take %llu ms (guest "
+				       "running at %u %%); "
+				       "allow it with --downtime",
+				       input.rounds, link_peer(mover->link),
+				       (unsigned long long)(next.downtime_ns / 1000000),
+				       100 - input.throttle);
 		if (next.throttle != input.throttle && set_throttle(mover, next.throttle, err))
 			return -1;
 		input.throttle = next.throttle;

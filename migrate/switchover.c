@@ -162,7 +162,9 @@ int switchover_run(struct mover *mover, struct err *err)
 	mover_watch(mover, false);
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-commit"), err))
 		goto give_up;
+	mover->committed = true;
 	if (commit(mover, &why)) {
+		mover->committed = false; /* the asking may be ended: the VM then stays pending */
 		if (find_out(mover, &why, &started, err))
 			return -1;
 		if (!started) {

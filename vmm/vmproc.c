@@ -285,6 +285,8 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 		if (check_new(vm, err))
 			return -1;
 	}
+	if (strcmp(vm->ledger.now.uuid, vm->config.uuid) && ledger_bury(&vm->ledger.now, err))
+		return -1;
 	if (ledger_write(&vm->ledger, &record, err))
 		return -1;
 	vm->ledger_mine = true;
