@@ -26,9 +26,9 @@ uint32_t clock_tsc_khz(int vcpu_fd)
 	return khz > 0 ? (uint32_t)khz : 0;
 }
 
-static uint64_t cycles(uint64_t ns, uint32_t khz)
+uint64_t clock_tsc_at(uint64_t tsc, uint32_t khz, uint64_t saved_ns, uint64_t now_ns)
 {
-	return (uint64_t)((unsigned __int128)ns * khz / 1000000);
+	return tsc + (uint64_t)((unsigned __int128)clock_elapsed(saved_ns, now_ns) * khz / 1000000);
 }
 
 /* A vCPU's TSC is the host's (scaled) plus an offset.  Linux 5.16 and later show it. */
@@ -141,7 +141,7 @@ static int set_offsets(const struct machine *machine, const struct state *state,
 	uint64_t tsc = 0, now = 0;
 	if (read_tsc(machine, &tsc, &now, err))
 		return -1;
-	offset += saved->tsc + cycles(clock_elapsed(saved->real_ns, now), saved->khz) - tsc;
+	offset += clock_tsc_at(saved->tsc, saved->khz, saved->real_ns, now) - tsc;
 	for (unsigned i = 0; i < machine->cpus; i++) {
 		uint64_t own = offset + delta_of(state, i);
 		if (offset_attr(machine->vcpus[i].fd, KVM_SET_DEVICE_ATTR, &own))
@@ -155,9 +155,8 @@ static int set_values(const struct machine *machine, const struct state *state, 
 		      struct err *err)
 {
 	for (unsigned i = 0; i < machine->cpus; i++) {
-		uint64_t passed = clock_elapsed(saved->real_ns, clock_real_ns());
-		uint64_t tsc = saved->tsc + cycles(passed, saved->khz) + delta_of(state, i);
-		if (msr_set(machine->vcpus[i].fd, MSR_TSC, tsc))
+		uint64_t tsc = clock_tsc_at(saved->tsc, saved->khz, saved->real_ns, clock_real_ns());
+		if (msr_set(machine->vcpus[i].fd, MSR_TSC, tsc + delta_of(state, i)))
 			return err_set(err, ERR_SYSTEM, "vCPU %u: cannot set its TSC", i);
 	}
 	return 0;

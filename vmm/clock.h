@@ -30,6 +30,8 @@ int clock_load(struct machine *machine, const struct state *state, struct err *e
 
 /* clock_elapsed(saved_ns, now_ns): see above; pure. */
 uint64_t clock_elapsed(uint64_t saved_ns, uint64_t now_ns);
+/* clock_tsc_at(tsc, khz, saved_ns, now_ns): what a TSC that showed tsc at saved_ns should show at now_ns; pure. */
+uint64_t clock_tsc_at(uint64_t tsc, uint32_t khz, uint64_t saved_ns, uint64_t now_ns);
 /* clock_same_khz: whether a guest may go on at b though it was at a. */
 bool clock_same_khz(uint64_t a, uint64_t b);
 /* clock_tsc_khz(vcpu_fd): the frequency of its TSC; 0 when KVM does not know. */

@@ -40,8 +40,7 @@ void dirty_mark(struct machine *machine, uint64_t offset, uint64_t len)
 	pthread_mutex_unlock(&machine->dirty.lock);
 }
 
-/* Logging on or off for all of RAM; on failure it is off. */
-static int set_logging(struct machine *machine, bool on)
+int dirty_set_logging(struct machine *machine, bool on)
 {
 	for (unsigned i = 0; i < SLOT_COUNT; i++) {
 		if (!machine->slots[i].bytes)
@@ -67,7 +66,7 @@ int machine_dirty_start(struct machine *machine, struct pageset *set, struct err
 	if (dirty->set) {
 		failed = err_set(err, ERR_STATE, "dirty tracking is on already");
 	} else if (!(failed = dirty->ops->start(machine, err))) {
-		if (set_logging(machine, true)) {
+		if (dirty_set_logging(machine, true)) {
 			failed = err_sys(err, "KVM: cannot log the pages that the guest writes");
 			dirty->ops->stop(machine);
 		} else {
@@ -78,17 +77,29 @@ int machine_dirty_start(struct machine *machine, struct pageset *set, struct err
 	return failed;
 }
 
-int machine_dirty_harvest(struct machine *machine, struct err *err)
+static int harvest(struct machine *machine, struct err *err)
 {
 	struct dirty *dirty = &machine->dirty;
-	/* The CPU itself may hold back what it logged (Intel's PML) until the vCPU leaves the guest.  KVM sees to
-	 * that for the bitmap; for the ring it is ours. */
-	if (dirty->ops == &dirty_ring_ops)
-		machine_flush_vcpus(machine);
 	pthread_mutex_lock(&dirty->lock);
 	int failed = dirty->set ? dirty->ops->harvest(machine, err)
 				: err_set(err, ERR_STATE, "dirty tracking is not on");
 	pthread_mutex_unlock(&dirty->lock);
+	return failed;
+}
+
+int machine_dirty_harvest(struct machine *machine, struct err *err)
+{
+	if (machine->dirty.ops == &dirty_bitmap_ops)
+		return harvest(machine, err);
+	/* The CPU itself may hold back what it logged (Intel's PML) until the vCPU leaves the guest.  KVM sees to
+	 * that for the bitmap; for the ring it is ours. */
+	machine_flush_vcpus(machine);
+	bool pause = machine->running && dirty_ring_needs_pause(machine);
+	if (pause)
+		machine_pause(machine);
+	int failed = harvest(machine, err);
+	if (pause)
+		machine_resume(machine);
 	return failed;
 }
 
@@ -98,7 +109,7 @@ void machine_dirty_stop(struct machine *machine)
 	pthread_mutex_lock(&dirty->lock);
 	if (dirty->set) {
 		/* Cannot fail: the slots are there, and only lose a flag. */
-		(void)set_logging(machine, false);
+		(void)dirty_set_logging(machine, false);
 		dirty->set = NULL;
 		dirty->ops->stop(machine);
 	}

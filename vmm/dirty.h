@@ -33,7 +33,8 @@ struct dirty {
 	pthread_mutex_t lock; /* of what follows */
 	struct pageset *set;  /* NULL: not tracking */
 	/* ring */
-	uint32_t ring_entries;       /* of each vCPU, a power of two */
+	uint32_t ring_entries; /* of each vCPU, a power of two */
+	unsigned overruns;     /* times that KVM wrote over entries, and all pages were taken for dirty */
 	uint64_t batch[DIRTY_BATCH]; /* pages collected, not yet protected again */
 	/* bitmap, one per slot while tracking */
 	uint64_t *bitmap[DIRTY_SLOTS];
@@ -50,11 +51,17 @@ void dirty_mark(struct machine *machine, uint64_t offset, uint64_t len);
  * (dirty_ring_map) after. */
 struct vm_config;
 int dirty_init(struct machine *machine, const struct vm_config *config, struct err *err);
+/* dirty_destroy: ends a tracking that is on.  While the vCPUs are still there. */
 void dirty_destroy(struct machine *machine);
+
+/* dirty_set_logging: KVM's logging on or off for all of RAM, on protects it; 0, or -1 with errno and it is off. */
+int dirty_set_logging(struct machine *machine, bool on);
 
 int dirty_ring_enable(struct machine *machine, struct err *err);
 int dirty_ring_map(struct vcpu *vcpu, struct err *err);
 void dirty_ring_unmap(struct vcpu *vcpu);
+/* dirty_ring_needs_pause: a harvest must not run beside the vCPUs, since one's ring is nearly full. */
+bool dirty_ring_needs_pause(struct machine *machine);
 /* dirty_ring_full: KVM stopped the vCPU since its ring has no room; makes room.  Its own thread. */
 void dirty_ring_full(struct vcpu *vcpu);
 

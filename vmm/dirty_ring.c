@@ -56,50 +56,150 @@ static uint64_t entry_page(const struct machine *machine, uint32_t slot, uint64_
 	return machine->slots[slot].first_page + offset;
 }
 
-/* Take entries of one ring into the batch behind the `have` that are there.  Returns how many there are then. */
-static size_t collect(struct vcpu *vcpu, size_t have)
+static struct kvm_dirty_gfn *entry_at(const struct vcpu *vcpu, uint32_t ahead)
 {
-	struct machine *machine = vcpu->machine;
-	while (have < DIRTY_BATCH) {
-		struct kvm_dirty_gfn *gfn = &vcpu->ring[vcpu->ring_next % machine->dirty.ring_entries];
-		/* Acquire: KVM wrote slot and offset before the flag.  Release: we have read them. */
-		if (!(__atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY))
-			break;
-		machine->dirty.batch[have++] = entry_page(machine, gfn->slot, gfn->offset);
-		__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-		vcpu->ring_next++;
-	}
-	return have;
+	return &vcpu->ring[(vcpu->ring_next + ahead) % vcpu->machine->dirty.ring_entries];
 }
 
+/* Acquire: KVM wrote slot and offset before the flag. */
+static bool is_dirty(const struct kvm_dirty_gfn *gfn)
+{
+	return __atomic_load_n(&gfn->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY;
+}
+
+/* Release: we have read the entry. */
+static void take(struct kvm_dirty_gfn *gfn)
+{
+	__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+}
+
+/* Let KVM have back what was taken, and protect those pages. */
+static int reset_rings(struct machine *machine, uint32_t count)
+{
+	int done;
+	do {
+		done = ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0);
+	} while (done < 0 && errno == EINTR);
+	if (done >= 0 && (uint32_t)done != count)
+		errno = EIO;
+	return done >= 0 && (uint32_t)done == count ? 0 : -1;
+}
+
+/* ---- rings that were overrun ----------------------------------------------------------------------------
+ *
+ * KVM stops a vCPU while its ring still has room for what may follow.  A software KVM that runs the guest's kernel by
+ * emulation was seen to go on without stopping, and to write over the oldest entries.  Nothing must get lost then
+ * either:
+ *   - A ring of which the last entry is in use was overrun.  All pages count as dirty, and all are protected anew, since
+ *     those whose entries are gone are writable and would never be logged again.
+ *   - By how much it was overrun is not known, so neither is where KVM's next entry will be: the ring is adrift.  The
+ *     first new entry shows it; the free ones before it are handed back as if they had been taken.
+ * A vCPU must stand still for this; so it must for a harvest of a ring that is nearly full. */
+
+static bool was_overrun(const struct vcpu *vcpu)
+{
+	return is_dirty(entry_at(vcpu, vcpu->machine->dirty.ring_entries - 1));
+}
+
+static bool nearly_full(const struct vcpu *vcpu)
+{
+	uint32_t entries = vcpu->machine->dirty.ring_entries;
+	return is_dirty(entry_at(vcpu, entries - entries / 8));
+}
+
+static int hand_back(struct vcpu *vcpu, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		take(entry_at(vcpu, i));
+	vcpu->ring_next += count;
+	return reset_rings(vcpu->machine, count);
+}
+
+static int recover(struct vcpu *vcpu)
+{
+	struct machine *machine = vcpu->machine;
+	struct dirty *dirty = &machine->dirty;
+	vcpu->ring_adrift = true;
+	dirty->overruns++;
+	if (hand_back(vcpu, dirty->ring_entries))
+		return -1;
+	if (!dirty->set)
+		return 0;
+	if (dirty_set_logging(machine, false) || dirty_set_logging(machine, true))
+		return -1;
+	pageset_add_range(dirty->set, 0, machine->ram.size / MEMORY_PAGE);
+	return 0;
+}
+
+/* Look for the first new entry of a ring that is adrift.  KVM writes them in order: the first one that we see may
+ * follow others which were not there yet when we passed. */
+static int find_again(struct vcpu *vcpu)
+{
+	uint32_t entries = vcpu->machine->dirty.ring_entries, ahead = 0;
+	while (ahead < entries && !is_dirty(entry_at(vcpu, ahead)))
+		ahead++;
+	if (ahead == entries)
+		return 0;
+	while (ahead && is_dirty(entry_at(vcpu, ahead - 1)))
+		ahead--;
+	vcpu->ring_adrift = false;
+	return ahead ? hand_back(vcpu, ahead) : 0;
+}
+
+/* ---- harvest -------------------------------------------------------------------------------------------- */
+
 /* Protect the pages of the batch again and hand them over. */
-static int reset_batch(struct machine *machine, size_t count)
+static int finish_batch(struct machine *machine, size_t *have)
 {
 	struct dirty *dirty = &machine->dirty;
-	while (ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0) < 0)
-		if (errno != EINTR)
-			return -1;
+	size_t count = *have;
+	*have = 0;
+	if (count && reset_rings(machine, (uint32_t)count))
+		return -1;
 	for (size_t i = 0; dirty->set && i < count; i++)
 		if (dirty->batch[i] != UINT64_MAX)
 			pageset_add(dirty->set, dirty->batch[i]);
 	return 0;
 }
 
+/* One ring, to its end, by way of the batch: rings share it, since a reset costs a system call. */
+static int harvest_ring(struct vcpu *vcpu, size_t *have)
+{
+	struct machine *machine = vcpu->machine;
+	if (was_overrun(vcpu) && (finish_batch(machine, have) || recover(vcpu)))
+		return -1;
+	if (vcpu->ring_adrift && (finish_batch(machine, have) || find_again(vcpu)))
+		return -1;
+	while (is_dirty(entry_at(vcpu, 0))) {
+		struct kvm_dirty_gfn *gfn = entry_at(vcpu, 0);
+		machine->dirty.batch[(*have)++] = entry_page(machine, gfn->slot, gfn->offset);
+		take(gfn);
+		vcpu->ring_next++;
+		if (*have == DIRTY_BATCH && finish_batch(machine, have))
+			return -1;
+	}
+	return 0;
+}
+
 static int harvest(struct machine *machine, struct err *err)
 {
-	size_t have;
-	unsigned at = 0;
-	do {
-		have = 0;
-		for (; at < machine->cpus; at++) {
-			have = collect(&machine->vcpus[at], have);
-			if (have == DIRTY_BATCH)
-				break; /* this ring may have more */
-		}
-		if (have && reset_batch(machine, have))
-			return err_sys(err, "KVM: cannot reset the dirty rings");
-	} while (have == DIRTY_BATCH);
+	size_t have = 0;
+	for (unsigned i = 0; i < machine->cpus; i++)
+		if (harvest_ring(&machine->vcpus[i], &have))
+			return err_sys(err, "KVM: cannot reset the dirty ring of vCPU %u", i);
+	if (finish_batch(machine, &have))
+		return err_sys(err, "KVM: cannot reset the dirty rings");
 	return 0;
+}
+
+bool dirty_ring_needs_pause(struct machine *machine)
+{
+	bool needs = false;
+	pthread_mutex_lock(&machine->dirty.lock);
+	for (unsigned i = 0; i < machine->cpus; i++)
+		needs |= nearly_full(&machine->vcpus[i]);
+	pthread_mutex_unlock(&machine->dirty.lock);
+	return needs;
 }
 
 /* Entries that an earlier tracking left must not fill the rings: harvest drops them while there is no set. */
@@ -116,14 +216,13 @@ static void stop(struct machine *machine)
 void dirty_ring_full(struct vcpu *vcpu)
 {
 	struct machine *machine = vcpu->machine;
-	size_t have;
-	int failed = 0;
+	size_t have = 0;
 	pthread_mutex_lock(&machine->dirty.lock);
-	/* Its own ring only, in a bounded number of turns: it cannot fill meanwhile, since its vCPU is here. */
-	do {
-		have = collect(vcpu, 0);
-		failed = have ? reset_batch(machine, have) : 0;
-	} while (!failed && have == DIRTY_BATCH);
+	bool adrift = vcpu->ring_adrift && !was_overrun(vcpu);
+	int failed = harvest_ring(vcpu, &have) || finish_batch(machine, &have);
+	/* Full, and nothing where we look: KVM is so far ahead that it can have half of its entries back. */
+	if (!failed && adrift && vcpu->ring_adrift)
+		failed = hand_back(vcpu, machine->dirty.ring_entries / 2);
 	pthread_mutex_unlock(&machine->dirty.lock);
 	if (failed)
 		machine_end(machine, MACHINE_END_CRASH, "KVM cannot reset the dirty rings");

@@ -151,12 +151,12 @@ void machine_destroy(struct machine *machine)
 			vcpu_kick(&machine->vcpus[i]);
 	pthread_cond_broadcast(&machine->go);
 	pthread_mutex_unlock(&machine->lock);
+	dirty_destroy(machine); /* it needs the vCPUs' rings */
 	for (unsigned i = 0; i < machine->cpus; i++)
 		vcpu_destroy(&machine->vcpus[i]);
 	free(machine->vcpus);
 	free(machine->cpuid);
 	free(machine->msrs);
-	dirty_destroy(machine);
 	serial_destroy(&machine->serial);
 	kvm_close(&machine->kvm);
 	memory_unmap(&machine->ram);

@@ -25,7 +25,8 @@ struct vcpu {
 	int fd; /* -1: not made */
 	struct kvm_run *run;
 	struct kvm_dirty_gfn *ring; /* NULL: no dirty ring */
-	uint32_t ring_next;         /* under dirty.lock */
+	uint32_t ring_next;         /* the next entry to take; under dirty.lock */
+	bool ring_adrift;           /* KVM is ahead of it by we do not know how much; under dirty.lock */
 	bool has_thread;
 	pthread_t thread;
 	/* under machine->lock */

@@ -172,24 +172,37 @@ size_t vm_console_len(struct vm *vm)
 	return len;
 }
 
-void vm_move(struct vm *from, struct vm *to)
+void vm_save(struct vm *vm, struct buf *state)
 {
-	struct buf state = {0};
 	struct err err = {0};
 
-	machine_pause(from->machine);
-	if (machine_save(from->machine, &state, &err))
+	machine_pause(vm->machine);
+	if (machine_save(vm->machine, state, &err))
 		fail_msg("save: %s", err.text);
-	memset(to, 0, sizeof(*to));
-	pthread_mutex_init(&to->lock, NULL);
-	pthread_cond_init(&to->changed, NULL);
-	to->config = from->config;
-	make_on(to, dup(machine_ram_fd(from->machine)));
-	if (machine_load(to->machine, state.data, state.len, &err))
+}
+
+void vm_replace(struct vm *vm)
+{
+	int ram_fd = dup(machine_ram_fd(vm->machine));
+
+	machine_destroy(vm->machine);
+	make_on(vm, ram_fd);
+}
+
+void vm_load(struct vm *vm, const struct buf *state)
+{
+	struct err err = {0};
+
+	vm_replace(vm);
+	if (machine_load(vm->machine, state->data, state->len, &err))
 		fail_msg("load: %s", err.text);
+}
+
+void vm_move(struct vm *vm)
+{
+	struct buf state = {0};
+
+	vm_save(vm, &state);
+	vm_load(vm, &state);
 	buf_free(&state);
-	to->console = from->console;
-	to->console_len = from->console_len;
-	from->console = NULL;
-	vm_free(from);
 }

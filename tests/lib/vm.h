@@ -50,8 +50,12 @@ void vm_type(struct vm *vm, const void *data, size_t len);
 /* vm_console_len: how many bytes have come. */
 size_t vm_console_len(struct vm *vm);
 
-/* vm_move(from, to): save one, load the other on the same RAM and leave it paused; frees from's machine, and to goes
- * on with its console. */
-void vm_move(struct vm *from, struct vm *to);
+/* vm_save: pause it and append its state to *state.  vm_load: a new machine in its place, on the same RAM, with that
+ * state, not yet running.  vm_move: both.  They fail the test if they cannot. */
+void vm_save(struct vm *vm, struct buf *state);
+void vm_load(struct vm *vm, const struct buf *state);
+void vm_move(struct vm *vm);
+/* vm_replace: a new machine in its place, on the same RAM, that never ran. */
+void vm_replace(struct vm *vm);
 
 #endif

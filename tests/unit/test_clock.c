@@ -16,6 +16,16 @@ static void test_elapsed(void **state)
 	assert_int_equal(clock_elapsed(0, UINT64_MAX), 10 * S);
 }
 
+static void test_tsc_at(void **state)
+{
+	(void)state;
+	assert_int_equal(clock_tsc_at(1000, 2500000, 100 * S, 100 * S), 1000);
+	assert_int_equal(clock_tsc_at(1000, 2500000, 100 * S, 101 * S), 1000 + 2500000000);
+	assert_int_equal(clock_tsc_at(1000, 2500000, 100 * S, 100 * S + 2), 1005);
+	assert_int_equal(clock_tsc_at(1000, 2500000, 100 * S, 99 * S), 1000);
+	assert_int_equal(clock_tsc_at(1000, UINT32_MAX, 0, UINT64_MAX), 1000 + 10000ull * UINT32_MAX);
+}
+
 static void test_same_khz(void **state)
 {
 	(void)state;
@@ -32,6 +42,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_elapsed),
+	    cmocka_unit_test(test_tsc_at),
 	    cmocka_unit_test(test_same_khz),
 	};
 
