@@ -16,7 +16,7 @@
 struct machine;
 struct vcpu;
 
-enum { DIRTY_SLOTS = 2, DIRTY_BATCH = 2048, DIRTY_RING_ENTRIES = 65536 };
+enum { DIRTY_SLOTS = 2, DIRTY_BATCH = 2048, DIRTY_LOOSE_MAX = 4096, DIRTY_RING_ENTRIES = 65536 };
 
 struct dirty_ops {
 	const char *name;
@@ -35,6 +35,8 @@ struct dirty {
 	/* ring */
 	uint32_t ring_entries; /* of each vCPU, a power of two */
 	unsigned overruns;     /* times that KVM wrote over entries, and all pages were taken for dirty */
+	size_t nloose;
+	uint64_t loose[DIRTY_LOOSE_MAX]; /* pages that may be writable and not logged (dirty_ring.c) */
 	uint64_t batch[DIRTY_BATCH]; /* pages collected, not yet protected again */
 	/* bitmap, one per slot while tracking */
 	uint64_t *bitmap[DIRTY_SLOTS];

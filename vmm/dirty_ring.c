@@ -8,8 +8,17 @@
 #include "vmm/dirty.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+
+enum {
+	RESET_GROUP = 64,
+	RESET_TRIES = 10000, /* calls in a row that reset nothing */
+};
 
 int dirty_ring_enable(struct machine *machine, struct err *err)
 {
@@ -73,16 +82,70 @@ static void take(struct kvm_dirty_gfn *gfn)
 	__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
-/* Let KVM have back what was taken, and protect those pages. */
-static int reset_rings(struct machine *machine, uint32_t count)
+/* ---- resets ---------------------------------------------------------------------------------------------
+ *
+ * KVM_RESET_DIRTY_RINGS gives the number of entries that it took back.  Since Linux 6.16 it stops early, without an
+ * error, when a signal is pending, and then does not protect the pages of the last group that it has counted (pages
+ * within 64 of each other, so 64 entries at most).  So the calling thread blocks signals; what cannot be blocked (a
+ * stop, a debugger) shows as a voluntary context switch in the call.  The pages that may have stayed writable are
+ * loose then: nothing will log them any more, and each harvest counts them as dirty. */
+
+static long context_switches(void)
 {
-	int done;
-	do {
-		done = ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0);
-	} while (done < 0 && errno == EINTR);
-	if (done >= 0 && (uint32_t)done != count)
-		errno = EIO;
-	return done >= 0 && (uint32_t)done == count ? 0 : -1;
+	struct rusage usage;
+	return getrusage(RUSAGE_THREAD, &usage) ? -1 : usage.ru_nvcsw;
+}
+
+static int add_loose(struct dirty *dirty, const uint64_t *pages, size_t count)
+{
+	if (dirty->nloose + count > DIRTY_LOOSE_MAX) {
+		errno = EOVERFLOW;
+		return -1;
+	}
+	memcpy(dirty->loose + dirty->nloose, pages, count * sizeof(pages[0]));
+	dirty->nloose += count;
+	return 0;
+}
+
+/* Let KVM have back `count` entries that were taken, and protect their pages; `pages` are those, in the order of the
+ * entries, or NULL when all of RAM will be protected anew. */
+static int reset_blocked(struct machine *machine, const uint64_t *pages, size_t count)
+{
+	unsigned in_vain = 0;
+	for (size_t done = 0; done < count;) {
+		long before = context_switches();
+		int now = ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0);
+		if (now < 0 && errno != EINTR)
+			return -1;
+		if (now <= 0) {
+			errno = EIO;
+			if (++in_vain > RESET_TRIES)
+				return -1;
+			continue;
+		}
+		if ((size_t)now > count - done) {
+			errno = EIO;
+			return -1;
+		}
+		size_t first = now > RESET_GROUP ? done + (size_t)now - RESET_GROUP : done;
+		done += (size_t)now;
+		bool disturbed = done < count || context_switches() != before;
+		if (pages && disturbed && add_loose(&machine->dirty, pages + first, done - first))
+			return -1;
+	}
+	return 0;
+}
+
+static int reset_rings(struct machine *machine, const uint64_t *pages, size_t count)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int failed = reset_blocked(machine, pages, count);
+	int why = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = why;
+	return failed;
 }
 
 /* ---- rings that were overrun ----------------------------------------------------------------------------
@@ -112,7 +175,7 @@ static int hand_back(struct vcpu *vcpu, uint32_t count)
 	for (uint32_t i = 0; i < count; i++)
 		take(entry_at(vcpu, i));
 	vcpu->ring_next += count;
-	return reset_rings(vcpu->machine, count);
+	return reset_rings(vcpu->machine, NULL, count);
 }
 
 static int recover(struct vcpu *vcpu)
@@ -154,7 +217,7 @@ static int finish_batch(struct machine *machine, size_t *have)
 	struct dirty *dirty = &machine->dirty;
 	size_t count = *have;
 	*have = 0;
-	if (count && reset_rings(machine, (uint32_t)count))
+	if (count && reset_rings(machine, dirty->batch, count))
 		return -1;
 	for (size_t i = 0; dirty->set && i < count; i++)
 		if (dirty->batch[i] != UINT64_MAX)
@@ -189,6 +252,10 @@ static int harvest(struct machine *machine, struct err *err)
 			return err_sys(err, "KVM: cannot reset the dirty ring of vCPU %u", i);
 	if (finish_batch(machine, &have))
 		return err_sys(err, "KVM: cannot reset the dirty rings");
+	const struct dirty *dirty = &machine->dirty;
+	for (size_t i = 0; dirty->set && i < dirty->nloose; i++)
+		if (dirty->loose[i] != UINT64_MAX)
+			pageset_add(dirty->set, dirty->loose[i]);
 	return 0;
 }
 
@@ -205,6 +272,7 @@ bool dirty_ring_needs_pause(struct machine *machine)
 /* Entries that an earlier tracking left must not fill the rings: harvest drops them while there is no set. */
 static int start(struct machine *machine, struct err *err)
 {
+	machine->dirty.nloose = 0;
 	return harvest(machine, err);
 }
 
