@@ -104,9 +104,8 @@ static void put_noise(FILE *out, const struct report *report)
 	for (size_t i = 0; i < report->count; i++)
 		if (report->runs[i].end == RUN_MOVED)
 			stats_add(&others, report->runs[i].others_cpus);
-	fprintf(out,
-		"Meanwhile other programs kept %.2f CPUs busy (%.2f-%.2f); the movers ran at nice %d.\n\n",
-		stats_median(&others), stats_min(&others), stats_max(&others), report->env->nice);
+	fprintf(out, "Meanwhile other programs kept %.2f CPUs busy (%.2f-%.2f).\n\n", stats_median(&others),
+		stats_min(&others), stats_max(&others));
 }
 
 void report_markdown(const struct report *report, FILE *out)
