@@ -22,14 +22,13 @@ struct benchenv {
 	char ssh_url[320];          /* ssh://USER@127.0.0.1:PORT; benchenv_sshd */
 	bool keep;                  /* remove no folder */
 	bool own_network;           /* loopback carries nothing but what the benchmark does */
-	bool
-	    shared_ram; /* QEMU keeps the guest's RAM in a memfd, as drover does, rather than in its own memory */
+	bool shared_ram;            /* QEMU too keeps the guest's RAM in a memfd, not in its own memory */
 	unsigned memory_mib, fill_mib, compress, report_ms;
 };
 
 /* benchenv_defaults(env): an empty one with the usual guest.
- * benchenv_open(env, err): fills the paths, makes the folder, and moves into a network
- * namespace of its own where the system allows that (own_network).  After proc_open.
+ * benchenv_open(env, err): fills the paths, makes the folder, and moves into a network namespace of its own where the
+ * system allows that (own_network).  After proc_open.
  * benchenv_close: ends all processes that are left and removes the folder; harmless before. */
 void benchenv_defaults(struct benchenv *env);
 int benchenv_open(struct benchenv *env, struct err *err);

@@ -73,9 +73,9 @@ static json_t *target_json(const struct target *target)
 	    json_pack("{s:s, s:s}", "target", target->text, "verdict", summary_verdict_name(target->verdict));
 
 	if (target->verdict != VERDICT_NOT_MEASURED)
-		json_object_update_new(object, json_pack("{s:f, s:o, s:s, s:s}", "got", target->got, "limit",
-							 known(target->limit), "unit", target->unit, "set_by",
-							 target->against));
+		json_object_update_new(object, json_pack("{s:o, s:o, s:s, s:s}", "got", known(target->got),
+							 "limit", known(target->limit), "unit", target->unit,
+							 "set_by", target->against));
 	return object;
 }
 

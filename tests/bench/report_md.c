@@ -64,13 +64,17 @@ static void put_targets(FILE *out, const struct report *report)
 		const struct target *target = &report->targets[i];
 
 		fprintf(out, "| %s |", target->text);
-		if (target->verdict == VERDICT_NOT_MEASURED)
-			fputs(" - | - | - |", out);
-		else if (target->limit < 0)
-			fprintf(out, " %.1f %s | none | %s |", target->got, target->unit, target->against);
+		if (target->verdict == VERDICT_NOT_MEASURED || target->got < 0)
+			fputs(" - |", out);
 		else
-			fprintf(out, " %.1f %s | %.1f %s | %s |", target->got, target->unit, target->limit,
-				target->unit, target->against[0] ? target->against : "drover itself");
+			fprintf(out, " %.1f %s |", target->got, target->unit);
+		if (target->verdict == VERDICT_NOT_MEASURED)
+			fputs(" - | - |", out);
+		else if (target->limit < 0)
+			fprintf(out, " none | %s |", target->against);
+		else
+			fprintf(out, " %.1f %s | %s |", target->limit, target->unit,
+				target->against[0] ? target->against : "drover itself");
 		fprintf(out, " %s |\n", summary_verdict_name(target->verdict));
 	}
 }

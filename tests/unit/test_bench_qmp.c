@@ -36,14 +36,13 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static void server_start(struct server *server, const char *dir, const char *const *script)
+static void server_start(struct server *server, const char *dir)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	snprintf(server->path, sizeof(server->path), "%s/qmp", dir);
 	assert_true(strlen(server->path) < sizeof(address.sun_path));
 	memcpy(address.sun_path, server->path, strlen(server->path) + 1);
-	server->script = script;
 	server->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(server->listener, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(server->listener, 1), 0);
@@ -63,12 +62,12 @@ static void keeps_events_that_come_before_an_answer(void **state)
 	    "{\"event\": \"STOP\"}\r\n{\"event\": \"MIGRATION\", \"data\": {\"status\": \"completed\"}}\r\n"
 	    "{\"return\": {\"status\": \"postmigrate\"}}\r\n",
 	    NULL};
-	struct server server;
+	struct server server = {.script = script};
 	struct qmp qmp;
 	struct err err;
 	json_t *value, *event;
 
-	server_start(&server, *state, script);
+	server_start(&server, *state);
 	assert_int_equal(qmp_open(&qmp, "QEMU", server.path, FAR_NS, &err), 0);
 	value = qmp_call(&qmp, "query-status", NULL, FAR_NS, &err);
 	assert_non_null(value);
@@ -90,11 +89,11 @@ static void passes_on_what_qemu_refused(void **state)
 	static const char *const script[] = {
 	    "{\"return\": {}}\r\n",
 	    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Migration is disabled\"}}\r\n", NULL};
-	struct server server;
+	struct server server = {.script = script};
 	struct qmp qmp;
 	struct err err;
 
-	server_start(&server, *state, script);
+	server_start(&server, *state);
 	assert_int_equal(qmp_open(&qmp, "QEMU", server.path, FAR_NS, &err), 0);
 	assert_int_equal(qmp_do(&qmp, "migrate", json_pack("{s:s}", "uri", "unix:x"), FAR_NS, &err), -1);
 	assert_int_equal(err.kind, ERR_REFUSED);
@@ -106,11 +105,11 @@ static void passes_on_what_qemu_refused(void **state)
 static void fails_when_qemu_ends(void **state)
 {
 	static const char *const script[] = {"{\"return\": {}}\r\n", NULL};
-	struct server server;
+	struct server server = {.script = script};
 	struct qmp qmp;
 	struct err err;
 
-	server_start(&server, *state, script);
+	server_start(&server, *state);
 	assert_int_equal(qmp_open(&qmp, "QEMU", server.path, FAR_NS, &err), 0);
 	server_stop(&server);
 	while (qmp_pump(&qmp, &err) == 0)
@@ -122,11 +121,11 @@ static void fails_when_qemu_ends(void **state)
 static void fails_on_what_is_no_json(void **state)
 {
 	static const char *const script[] = {"{\"return\": {}}\r\nqemu: out of memory\r\n", NULL};
-	struct server server;
+	struct server server = {.script = script};
 	struct qmp qmp;
 	struct err err;
 
-	server_start(&server, *state, script);
+	server_start(&server, *state);
 	/* Both lines may come at once, or the second one later. */
 	if (qmp_open(&qmp, "QEMU", server.path, FAR_NS, &err) == 0)
 		while (qmp_pump(&qmp, &err) == 0)
