@@ -33,7 +33,7 @@ void link_close(struct link *link);
  * first. */
 void link_set_stall(struct link *link, unsigned ms);
 
-/* A watch: a descriptor to look at whenever the link has to wait.  `events` as for poll (0: only the end of
+/* A watch: a descriptor to look at whenever the link writes or has to wait.  `events` as for poll (0: only the end of
  * the connection).  ready() runs in the waiting thread: 0 to go on waiting (it must have consumed what made
  * the descriptor ready), or -1 with *err set, which then is what the waiting function returns: "the VM
  * process ended", "cancelled". It must not use the link. */

@@ -100,7 +100,7 @@ static int run_once(struct benchenv *env, const struct mover *program, struct ce
 	guestlog_close(&log);
 	program->ops->stop(&move);
 	benchenv_end_processes(env);
-	benchenv_remove(move.dir);
+	benchenv_remove(env, move.dir);
 	return proc_interrupted() ? -1 : 0;
 }
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,8 +71,7 @@ static int find_build(struct benchenv *env, struct err *err)
 
 void benchenv_defaults(struct benchenv *env)
 {
-	*env = (struct benchenv){
-	    .memory_mib = 1024, .fill_mib = 512, .compress = 50, .report_ms = 100, .nice = -10};
+	*env = (struct benchenv){.memory_mib = 1024, .fill_mib = 512, .compress = 50, .report_ms = 100};
 }
 
 int benchenv_open(struct benchenv *env, struct err *err)
@@ -86,15 +84,14 @@ int benchenv_open(struct benchenv *env, struct err *err)
 	if (find_build(env, err) != 0)
 		return -1;
 	find_program("qemu-system-x86_64", env->qemu);
-	/* Ahead of what else the machine does, where that is allowed; all that is started inherits it. */
-	setpriority(PRIO_PROCESS, 0, env->nice);
-	env->nice = getpriority(PRIO_PROCESS, 0);
 	env->own_network = enter_network();
 	snprintf(env->dir, sizeof(env->dir), "/tmp/drover-bench.XXXXXX");
 	if (!mkdtemp(env->dir)) {
 		env->dir[0] = '\0';
 		return err_sys(err, "a folder in /tmp");
 	}
+	if (env->keep)
+		fprintf(stderr, "folders of the runs: %s\n", env->dir);
 	return 0;
 }
 
@@ -131,7 +128,7 @@ void benchenv_close(struct benchenv *env)
 	free(env->sshd);
 	env->sshd = NULL;
 	proc_end_all(0);
-	benchenv_remove(env->dir);
+	benchenv_remove(env, env->dir);
 	env->dir[0] = '\0';
 }
 
@@ -154,8 +151,10 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 	return 0;
 }
 
-void benchenv_remove(const char *path)
+void benchenv_remove(const struct benchenv *env, const char *path)
 {
+	if (env->keep)
+		return;
 	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 

@@ -24,6 +24,7 @@ const struct mover mover_table[] = {
     {.name = "qemu-plain-300",
      .title = "QEMU pre-copy, plain UNIX socket, limit 300 ms",
      .ops = &mover_qemu_ops,
+     .by_default = true,
      .firmware = "qboot.rom",
      .downtime_ms = 300},
     {.name = "qemu-ssh-300",

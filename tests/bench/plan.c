@@ -18,7 +18,7 @@ void plan_help(void)
 	     "  --memory SIZE    RAM of the guest (default 1G)\n"
 	     "  --fill SIZE      how much of it is filled and kept verified (default 512M)\n"
 	     "  --compress P     percent of the filled pages that compress (default 50)\n"
-	     "  --priority N     run this far ahead of other programs, 0 to 20 (default 10, where allowed)\n"
+	     "  --keep           leave the folders of all runs (logs of the guest and the programs) in /tmp\n"
 	     "  --strict         exit status 1 when a target is missed\n"
 	     "Movers (* by default):");
 	for (size_t i = 0; i < mover_count; i++)
@@ -110,8 +110,6 @@ static int read_mib(const char *text, unsigned *mib, struct err *err)
 
 static int read_option(struct plan *plan, struct benchenv *env, int option, char *value, struct err *err)
 {
-	unsigned priority;
-
 	switch (option) {
 	case 'r':
 		return read_uint(value, 1, STATS_MAX, &plan->runs, err);
@@ -131,10 +129,8 @@ static int read_option(struct plan *plan, struct benchenv *env, int option, char
 		return read_mib(value, &env->fill_mib, err);
 	case 'c':
 		return read_uint(value, 0, 100, &env->compress, err);
-	case 'p':
-		if (read_uint(value, 0, 20, &priority, err) != 0)
-			return -1;
-		env->nice = -(int)priority;
+	case 'k':
+		env->keep = true;
 		return 0;
 	case 's':
 		plan->strict = true;
@@ -149,12 +145,12 @@ static int read_option(struct plan *plan, struct benchenv *env, int option, char
 int plan_read(struct plan *plan, struct benchenv *env, int argc, char **argv, struct err *err)
 {
 	static const struct option options[] = {
-	    {"runs", required_argument, NULL, 'r'},     {"dirty", required_argument, NULL, 'd'},
-	    {"only", required_argument, NULL, 'o'},     {"also", required_argument, NULL, 'a'},
-	    {"timeout", required_argument, NULL, 't'},  {"memory", required_argument, NULL, 'm'},
-	    {"fill", required_argument, NULL, 'f'},     {"compress", required_argument, NULL, 'c'},
-	    {"priority", required_argument, NULL, 'p'}, {"strict", no_argument, NULL, 's'},
-	    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+	    {"runs", required_argument, NULL, 'r'},    {"dirty", required_argument, NULL, 'd'},
+	    {"only", required_argument, NULL, 'o'},    {"also", required_argument, NULL, 'a'},
+	    {"timeout", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},
+	    {"fill", required_argument, NULL, 'f'},    {"compress", required_argument, NULL, 'c'},
+	    {"keep", no_argument, NULL, 'k'},          {"strict", no_argument, NULL, 's'},
+	    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
 	};
 	int option;
 

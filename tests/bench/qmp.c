@@ -3,6 +3,7 @@
 #include "tests/bench/proc.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,18 +68,22 @@ static int take_lines(struct qmp *qmp, struct err *err)
 
 int qmp_pump(struct qmp *qmp, struct err *err)
 {
+	bool any = false;
+
 	for (;;) {
 		ssize_t got = recv(qmp->fd, qmp->data + qmp->len, sizeof(qmp->data) - qmp->len, MSG_DONTWAIT);
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got < 0 && errno == EAGAIN)
+		/* What it said before it hung up is looked at first; the next call finds the end again. */
+		if ((got < 0 && errno == EAGAIN) || (got == 0 && any))
 			return 0;
 		if (got < 0)
 			return err_sys(err, "QMP of %s", qmp->who);
 		if (got == 0)
 			return err_set(err, ERR_LINK, "%s closed its QMP socket: it ended", qmp->who);
 		qmp->len += got;
+		any = true;
 		if (take_lines(qmp, err) != 0)
 			return -1;
 	}

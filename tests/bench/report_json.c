@@ -73,9 +73,9 @@ static json_t *target_json(const struct target *target)
 	    json_pack("{s:s, s:s}", "target", target->text, "verdict", summary_verdict_name(target->verdict));
 
 	if (target->verdict != VERDICT_NOT_MEASURED)
-		json_object_update_new(object, json_pack("{s:f, s:o, s:s, s:s}", "got", target->got, "limit",
-							 known(target->limit), "unit", target->unit, "set_by",
-							 target->against));
+		json_object_update_new(object, json_pack("{s:o, s:o, s:s, s:s}", "got", known(target->got),
+							 "limit", known(target->limit), "unit", target->unit,
+							 "set_by", target->against));
 	return object;
 }
 
@@ -90,10 +90,10 @@ json_t *report_json(const struct report *report)
 		json_array_append_new(cells, cell_json(report, &report->cells[i]));
 	for (size_t i = 0; i < report->ntargets; i++)
 		json_array_append_new(targets, target_json(&report->targets[i]));
-	return json_pack("{s:i, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:b, s:i}, s:f, s:o, s:o, s:o}", "format", 1,
+	return json_pack("{s:i, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:b}, s:f, s:o, s:o, s:o}", "format", 1,
 			 "host", report->host, "settings", "memory_mib", (int)env->memory_mib, "fill_mib",
 			 (int)env->fill_mib, "compress_percent", (int)env->compress, "report_ms",
 			 (int)env->report_ms, "timeout_s", (int)report->timeout_s, "own_network",
-			 env->own_network, "nice", env->nice, "took_s", report->took_s, "runs", runs,
-			 "summary", cells, "targets", targets);
+			 env->own_network, "took_s", report->took_s, "runs", runs, "summary", cells,
+			 "targets", targets);
 }

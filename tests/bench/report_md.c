@@ -64,13 +64,17 @@ static void put_targets(FILE *out, const struct report *report)
 		const struct target *target = &report->targets[i];
 
 		fprintf(out, "| %s |", target->text);
-		if (target->verdict == VERDICT_NOT_MEASURED)
-			fputs(" - | - | - |", out);
-		else if (target->limit < 0)
-			fprintf(out, " %.1f %s | none | %s |", target->got, target->unit, target->against);
+		if (target->verdict == VERDICT_NOT_MEASURED || target->got < 0)
+			fputs(" - |", out);
 		else
-			fprintf(out, " %.1f %s | %.1f %s | %s |", target->got, target->unit, target->limit,
-				target->unit, target->against[0] ? target->against : "drover itself");
+			fprintf(out, " %.1f %s |", target->got, target->unit);
+		if (target->verdict == VERDICT_NOT_MEASURED)
+			fputs(" - | - |", out);
+		else if (target->limit < 0)
+			fprintf(out, " none | %s |", target->against);
+		else
+			fprintf(out, " %.1f %s | %s |", target->limit, target->unit,
+				target->against[0] ? target->against : "drover itself");
 		fprintf(out, " %s |\n", summary_verdict_name(target->verdict));
 	}
 }
@@ -104,9 +108,8 @@ static void put_noise(FILE *out, const struct report *report)
 	for (size_t i = 0; i < report->count; i++)
 		if (report->runs[i].end == RUN_MOVED)
 			stats_add(&others, report->runs[i].others_cpus);
-	fprintf(out,
-		"Meanwhile other programs kept %.2f CPUs busy (%.2f-%.2f); the movers ran at nice %d.\n\n",
-		stats_median(&others), stats_min(&others), stats_max(&others), report->env->nice);
+	fprintf(out, "Meanwhile other programs kept %.2f CPUs busy (%.2f-%.2f).\n\n", stats_median(&others),
+		stats_min(&others), stats_max(&others));
 }
 
 void report_markdown(const struct report *report, FILE *out)

@@ -137,7 +137,7 @@ int run_do(struct benchenv *env, const struct mover *mover, uint32_t dirty_mb, u
 	guestlog_close(&log);
 	mover->ops->stop(&move);
 	benchenv_end_processes(env);
-	benchenv_remove(move.dir);
+	benchenv_remove(env, move.dir);
 	if (!proc_interrupted())
 		return 0;
 	json_decref(run->reported);

@@ -1,4 +1,5 @@
 #include "tests/bench/summary.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,7 +106,7 @@ static bool peer_ran(const struct cell *cells, size_t count, uint32_t dirty_mb)
 /* Judge a median against a limit.  A mover that did not always finish missed it. */
 static void judge(struct target *target, const struct cell *cell, enum measure measure, double limit)
 {
-	target->got = median_of(cell, measure);
+	target->got = cell->moved > 0 ? median_of(cell, measure) : -1;
 	target->limit = limit;
 	if (cell->moved < cell->runs)
 		target->verdict = VERDICT_MISSED;
@@ -138,9 +139,8 @@ static void against_peer(struct target *target, const struct cell *cells, size_t
 	} else if (peer_ran(cells, count, cell->dirty_mb)) {
 		/* QEMU was tried and never finished: any finish is better. */
 		snprintf(target->against, sizeof(target->against), "QEMU, which did not finish");
-		target->got = median_of(cell, measure);
+		judge(target, cell, measure, INFINITY);
 		target->limit = -1;
-		target->verdict = cell->moved == cell->runs ? VERDICT_MET : VERDICT_MISSED;
 	}
 }
 

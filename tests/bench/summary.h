@@ -31,7 +31,8 @@ enum verdict { VERDICT_NOT_MEASURED, VERDICT_MET, VERDICT_MISSED };
 struct target {
 	char text[128]; /* "total at 100 MB/s <= QEMU plain pre-copy" */
 	uint32_t dirty_mb;
-	double got, limit; /* valid unless not measured; limit -1: there is none, since QEMU did not finish */
+	double got;   /* valid unless not measured; -1: no run finished */
+	double limit; /* the same; -1: there is none, since QEMU did not finish */
 	const char *unit;
 	char against[64]; /* the mover that set the limit; empty: the limit is absolute */
 	enum verdict verdict;

@@ -15,8 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -274,6 +276,11 @@ static void test_watch_ends_waiting(void **state)
 	eventfd_write(event, 1);
 	assert_int_equal(link_check(link, &err), -1);
 	assert_int_equal(link_check(link, &err), 0);
+	/* sending, with room */
+	eventfd_write(event, 1);
+	put_bytes(link, 500000, 'x');
+	assert_int_equal(link_send(link, 1, 0, &err), -1);
+	expect_text(&err, ERR_CANCELLED, "cancelled by the test");
 	/* waiting for room to send: nobody reads the pipe */
 	eventfd_write(event, 1);
 	put_bytes(link, FRAME_MAX, 'x');
@@ -628,6 +635,56 @@ static void test_wrong_identity(void **state)
 	expect_text(&err, ERR_SYSTEM, "/nonexistent/key");
 }
 
+/* An agent of our own, with $SSH_AUTH_SOCK set to it. */
+static pid_t start_agent(void)
+{
+	char path[SSHD_PATH], line[256];
+	int out[2];
+	pid_t pid;
+
+	path_in(path, "agent");
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		dup2(out[1], STDOUT_FILENO);
+		execlp("ssh-agent", "ssh-agent", "-D", "-a", path, (char *)NULL);
+		_exit(127);
+	}
+	close(out[1]);
+	assert_true(read(out[0], line, sizeof(line)) > 0); /* it says so when it listens */
+	close(out[0]);
+	setenv("SSH_AUTH_SOCK", path, 1);
+	return pid;
+}
+
+static void test_agent_and_passphrase(void **state)
+{
+	struct ssh_target target = sshd_target(&sshd, "cat");
+	char command[1024], path[SSHD_PATH];
+	pid_t agent;
+	struct err err;
+
+	(void)state;
+	snprintf(command, sizeof(command), "cp %s %s && ssh-keygen -q -p -P '' -N secret -f %s >/dev/null",
+		 sshd.identity, path_in(path, "locked"), path);
+	assert_int_equal(system(command), 0);
+	unsetenv("SSH_AUTH_SOCK");
+	target.identity = path;
+	refuse(&target, "load it into an agent with ssh-add", &err);
+
+	agent = start_agent();
+	refuse(&target, "does not let user", &err); /* the agent has nothing yet */
+	snprintf(command, sizeof(command), "ssh-add -q %s", sshd.identity);
+	assert_int_equal(system(command), 0);
+	link_close(open_link(&target));
+	target.identity = NULL;
+	link_close(open_link(&target));
+	kill(agent, SIGTERM);
+	waitpid(agent, NULL, 0);
+	unsetenv("SSH_AUTH_SOCK");
+}
+
 /* ---- SSH: what goes wrong ---- */
 
 static void test_nobody_listens(void **state)
@@ -899,6 +956,7 @@ int main(void)
 	    cmocka_unit_test(test_proxy_command),
 	    cmocka_unit_test(test_localhost_by_name),
 	    cmocka_unit_test(test_wrong_identity),
+	    cmocka_unit_test(test_agent_and_passphrase),
 	    cmocka_unit_test(test_nobody_listens),
 	    cmocka_unit_test(test_connect_timeout),
 	    cmocka_unit_test(test_command_not_found),

@@ -38,8 +38,8 @@ static void refuses_what_is_no_report(void **state)
 	    "drover-guest: seq=1 t_ms=1 written=1 verified=1 gap_us=1 max_gap_us=1 errors= cpus=1",
 	    "drover-guest: seq=1 t_ms=1 written=1 verified=1 gap_us=1 max_gap_us=1 errors=0cpus=1",
 	    "drover-guest: seq=1 t_ms=1 written=1 verified=1 max_gap_us=1 errors=0 cpus=1",
-	    "drover-guest: seq=99999999999999999999 t_ms=1 written=1 verified=1 gap_us=1 max_gap_us=1 "
-	    "errors=0 cpus=1",
+	    ("drover-guest: seq=18446744073709551616 t_ms=1 written=1 verified=1 gap_us=1 max_gap_us=1 "
+	     "errors=0 cpus=1"),
 	};
 	struct guest_line line;
 
