@@ -66,6 +66,7 @@ void mover_close(struct mover *mover)
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	config_free(&mover->config);
+	json_decref(mover->cpu);
 }
 
 int mover_connect(struct mover *mover, struct err *err)

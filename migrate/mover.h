@@ -32,6 +32,7 @@ struct mover {
 	struct vm_config config;
 	uint64_t term; /* of the VM here; then the one it will have there */
 	bool paused;   /* by the user */
+	json_t *cpu;   /* what the guest sees of its CPU */
 	char session[LEDGER_SESSION_LEN + 1];
 
 	int ram_fd;

@@ -75,47 +75,7 @@ static json_t *describe(const struct kvm *kvm, const struct cpuid_table *table, 
 			 feature_object(table), "msrs", list);
 }
 
-struct probe {
-	struct cpuid_table table;
-	struct msr_list msrs;
-	uint32_t tsc_khz;
-};
-
-/* A vCPU as guests get it, for a moment. */
-static int probe_vcpu(struct kvm *kvm, struct probe *probe, struct err *err)
-{
-	if (cpuid_host(kvm, &probe->table, err) || kvm_create_vm(kvm, err))
-		return -1;
-	int fd = ioctl(kvm->vm, KVM_CREATE_VCPU, 0);
-	if (fd < 0)
-		return err_sys(err, "KVM: cannot make a vCPU");
-	int failed =
-	    cpuid_set_vcpu(fd, &probe->table, 0, 1, err) || msr_list_probe(kvm, fd, &probe->msrs, err);
-	probe->tsc_khz = clock_tsc_khz(fd);
-	close(fd);
-	return failed ? -1 : 0;
-}
-
-json_t *machine_cpu_json(struct err *err)
-{
-	struct kvm kvm;
-	json_t *json = NULL;
-	struct probe *probe = calloc(1, sizeof(*probe));
-	if (!probe) {
-		err_sys(err, "CPU description");
-		return NULL;
-	}
-	if (!kvm_open(&kvm, err)) {
-		if (!probe_vcpu(&kvm, probe, err) &&
-		    !(json = describe(&kvm, &probe->table, &probe->msrs, probe->tsc_khz)))
-			err_set(err, ERR_SYSTEM, "CPU description: out of memory");
-		kvm_close(&kvm);
-	}
-	free(probe);
-	return json;
-}
-
-json_t *machine_guest_cpu_json(const struct machine *machine, struct err *err)
+json_t *machine_cpu_json(const struct machine *machine, struct err *err)
 {
 	json_t *json =
 	    describe(&machine->kvm, machine->cpuid, machine->msrs, clock_tsc_khz(machine->vcpus[0].fd));

@@ -37,7 +37,7 @@ struct dirty {
 	unsigned overruns;     /* times that KVM wrote over entries, and all pages were taken for dirty */
 	size_t nloose;
 	uint64_t loose[DIRTY_LOOSE_MAX]; /* pages that may be writable and not logged (dirty_ring.c) */
-	uint64_t batch[DIRTY_BATCH]; /* pages collected, not yet protected again */
+	uint64_t batch[DIRTY_BATCH];     /* pages collected, not yet protected again */
 	/* bitmap, one per slot while tracking */
 	uint64_t *bitmap[DIRTY_SLOTS];
 	uint64_t bitmap_len[DIRTY_SLOTS]; /* bytes */

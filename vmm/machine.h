@@ -86,14 +86,11 @@ size_t machine_console_input(struct machine *machine, const void *data, size_t l
 int machine_ram_fd(const struct machine *machine); /* borrowed */
 bool machine_running(const struct machine *machine);
 
-/* machine_cpu_json(err): what a guest made on this host sees of its CPU, for the comparison before a
- * hand-over: {"vendor", "tsc_khz", "tsc_scaling", "xsave_bytes", "phys_bits",
- * "features": {"<leaf>.<subleaf>.<register>": "0x…"}, "msrs": ["0x…"]}.
- * New reference, NULL with *err.  Any process; opens and closes /dev/kvm. */
-json_t *machine_cpu_json(struct err *err);
-/* machine_guest_cpu_json(machine, err): the same of a guest, which may come from a host with a lesser CPU than
- * this one's, and keeps it: what its next destination must have. */
-json_t *machine_guest_cpu_json(const struct machine *machine, struct err *err);
+/* machine_cpu_json(machine, err): what its guest sees of the CPU, for the comparison before a hand-over: {"vendor",
+ * "tsc_khz", "tsc_scaling", "xsave_bytes", "phys_bits", "features": {"<leaf>.<subleaf>.<register>": "0x…"},
+ * "msrs": ["0x…"]}.  Of a machine that was just made: what this host offers.  Of one that was loaded: what its guest
+ * came with, which may be less, and is what its next destination must have.  New reference, NULL with *err. */
+json_t *machine_cpu_json(const struct machine *machine, struct err *err);
 /* machine_cpu_fits(guest, host, err): a guest made where machine_cpu_json gave `guest` can run on the host
  * that gave `host`.  Both untrusted in form.  0, or -1 with ERR_REFUSED naming the first few things missing.
  */

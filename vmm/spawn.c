@@ -54,9 +54,9 @@ static json_t *start_request(const struct vm_config *config, const struct spawn_
 
 	if (incoming)
 		json_object_set_new(request, "incoming",
-				    json_pack("{s:I, s:s, s:s, s:b}", "term", (json_int_t)incoming->term,
+				    json_pack("{s:I, s:s, s:s, s:b, s:O}", "term", (json_int_t)incoming->term,
 					      "session", incoming->session, "peer", incoming->peer, "paused",
-					      incoming->paused));
+					      incoming->paused, "cpu", incoming->cpu));
 	return request;
 }
 

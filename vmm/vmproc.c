@@ -239,6 +239,15 @@ static int check_incoming(struct vmproc *vm, const json_t *incoming, struct ledg
 	return ledger_may_receive(&vm->ledger.now, vm->config.name, vm->config.uuid, record->term, err);
 }
 
+static int check_cpu(const struct vmproc *vm, const json_t *guest, struct err *err)
+{
+	json_t *host = machine_cpu_json(vm->machine, err);
+	int unfit = host ? machine_cpu_fits(guest, host, err) : -1;
+
+	json_decref(host);
+	return unfit;
+}
+
 /* A new VM must not take the name of one that this host has given, or may have given, to another. */
 static int check_new(const struct vmproc *vm, struct err *err)
 {
@@ -297,6 +306,8 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	fd = incoming ? dup(ram_fd) : -1;
 	vm->machine = machine_create(&vm->config, fd, &owner, err);
 	if (!vm->machine)
+		return -1;
+	if (incoming && check_cpu(vm, json_object_get(incoming, "cpu"), err))
 		return -1;
 	if (incoming)
 		fault_point(FAULT_DEST_MACHINE);

@@ -199,6 +199,12 @@ static void test_hostile_descriptions(void **state)
 
 static void test_this_host(void **state)
 {
+	const struct vm_config config = {.name = "cpu",
+					 .uuid = "01234567-89ab-4cde-8f01-23456789abcd",
+					 .memory_bytes = 8 << 20,
+					 .cpus = 1};
+	const struct machine_owner owner = {0};
+	struct machine *machine;
 	struct err err = {0};
 	json_t *json, *features;
 	uint64_t value = 0;
@@ -206,7 +212,11 @@ static void test_this_host(void **state)
 	(void)state;
 	need_kvm();
 	assert_int_equal(machine_check_host(&err), 0);
-	json = machine_cpu_json(&err);
+	machine = machine_create(&config, -1, &owner, &err);
+	if (!machine)
+		fail_msg("%s", err.text);
+	json = machine_cpu_json(machine, &err);
+	machine_destroy(machine);
 	assert_non_null(json);
 	assert_int_equal(machine_cpu_fits(json, json, &err), 0);
 	features = json_object_get(json, "features");
