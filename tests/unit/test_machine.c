@@ -336,32 +336,33 @@ GUEST_CODE(smp, 32,
 	   "	.code32\n"
 	   "trampoline_end:\n");
 
-static void count_voices(unsigned voices[2])
+/* Wait until each of the two has said something more than `more` times. */
+static void hear_both(unsigned more)
 {
-	voices[0] = voices[1] = 0;
-	for (size_t i = 0; i < vm.console_len; i++) {
-		assert_in_range(vm.console[i], '0', '1');
-		voices[vm.console[i] - '0']++;
-	}
+	unsigned voices[2];
+	size_t from = vm_console_len(&vm);
+
+	do {
+		vm_wait_console(&vm, vm_console_len(&vm) + 10);
+		voices[0] = voices[1] = 0;
+		for (size_t i = from, len = vm_console_len(&vm); i < len; i++) {
+			assert_in_range(vm.console[i], '0', '1');
+			voices[vm.console[i] - '0']++;
+		}
+	} while (voices[0] <= more || voices[1] <= more);
 }
+
 static void test_two_vcpus(void **state)
 {
-	unsigned before[2], after[2];
-
 	(void)state;
 	need_kvm();
 	vm_make(&vm, 16, 2, DIRTY_AUTO);
 	BOOT32(smp);
-	machine_resume(vm.machine);
-	vm_wait_console(&vm, 400);
-	machine_pause(vm.machine);
-	count_voices(before);
-	assert_true(before[0] > 0 && before[1] > 0);
-	machine_resume(vm.machine);
-	vm_wait_console(&vm, vm_console_len(&vm) + 400);
-	machine_pause(vm.machine);
-	count_voices(after);
-	assert_true(after[0] > before[0] && after[1] > before[1]);
+	for (unsigned i = 0; i < 5; i++) {
+		machine_resume(vm.machine);
+		hear_both(20);
+		machine_pause(vm.machine);
+	}
 }
 
 /* Both vCPUs' threads are there under their names and take no signal but the kick. */
@@ -439,7 +440,9 @@ static void test_throttle(void **state)
 		assert_in_range(cpu_share() + 1, 1, 100 - percents[i] + 6);
 	}
 	machine_throttle(vm.machine, 0);
-	assert_true(cpu_share() > 10);
+	for (unsigned tries = 0; cpu_share() <= 10 && tries < 200;
+	     tries++) /* others may want the processor */
+		assert_true(tries < 199);
 	machine_throttle(vm.machine, 200); /* as much as there is */
 }
 
