@@ -139,7 +139,7 @@ void guestlog_window(struct guestlog *log)
 static int wait_turn(struct guestlog *log, uint64_t deadline_ns, const char *what, struct err *err)
 {
 	if (log->lines > 0 && log->last.errors > 0)
-		return err_set(err, ERR_INPUT, "the guest found %" PRIu64 " pages with wrong content",
+		return err_set(err, ERR_INPUT, "the guest found wrong memory in %" PRIu64 " places",
 			       log->last.errors);
 	if (proc_check(deadline_ns, what, err) != 0)
 		return err_context(err, "%s: %" PRIu64 " reports so far", log->path, log->lines);

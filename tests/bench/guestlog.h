@@ -17,7 +17,7 @@ struct guest_line {
 	uint64_t written, verified;
 	uint64_t gap_us;     /* the longest pause since the line before */
 	uint64_t max_gap_us; /* since the guest started */
-	uint64_t errors;     /* pages whose content was wrong, since the guest started */
+	uint64_t errors;     /* places that did not hold what was written there, since the guest started */
 	unsigned cpus;
 };
 

@@ -30,7 +30,7 @@ struct run {
 	double cpu_s;           /* CPU time of both ends and all between, beside the guest's vCPUs */
 	double guest_cpu_s;     /* of the vCPUs */
 	double others_cpus;     /* CPUs that programs of others kept busy meanwhile: noise */
-	uint64_t memory_errors; /* pages of the guest with wrong content */
+	uint64_t memory_errors; /* places in the guest's memory that did not hold what it wrote there */
 	uint64_t breaks;        /* in the numbers of its reports */
 	double reported_total_ms, reported_downtime_ms, reported_mib; /* by the mover; negative: not said */
 	json_t *reported;

@@ -140,7 +140,7 @@ static void stops_waiting_when_memory_is_wrong(void **state)
 	guestlog_feed(&log, "\n", 1);
 	assert_int_equal(guestlog_wait_clock(&log, 13000, clock_mono_ns() + 60000000000ull, &err), -1);
 	assert_int_equal(err.kind, ERR_INPUT);
-	assert_non_null(strstr(err.text, "7 pages"));
+	assert_non_null(strstr(err.text, "7 places"));
 }
 
 int main(void)
