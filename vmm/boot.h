@@ -43,8 +43,6 @@ struct boot_kernel {
 /* A file that is read piece by piece. */
 struct boot_file {
 	int fd;
-	const char *what; /* "kernel" or "initrd" */
-	const char *path;
 	uint64_t size;
 };
 
@@ -55,8 +53,8 @@ int boot_load(const struct memory *ram, const struct vm_config *config, struct b
 /* boot_set_cpu(vcpu_fd, start, err): the registers with which the kernel is entered. */
 int boot_set_cpu(int vcpu_fd, const struct boot_start *start, struct err *err);
 
-/* The parts, one file each. */
-int boot_file_open(struct boot_file *file, const char *what, const char *path, struct err *err);
+/* The parts, one file each.  Their errors do not name the file: boot_load does. */
+int boot_file_open(struct boot_file *file, const char *path, struct err *err);
 void boot_file_close(struct boot_file *file);
 /* boot_file_read(file, offset, data, len, err): all of it, or an error that says that the file is too short. */
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, size_t len, struct err *err);

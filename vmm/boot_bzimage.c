@@ -29,46 +29,43 @@ enum {
 	SECTOR = 512,
 };
 
-#define FAIL(file, err, format, ...)                                                                         \
-	err_set(err, ERR_INPUT, "kernel %s: " format, (file)->path __VA_OPT__(, ) __VA_ARGS__)
-
 /* The setup header: head holds the file's first bytes.  Returns how far it reaches, 0 with *err when unfit. */
-static size_t check_header(const struct boot_file *file, const uint8_t *head, size_t len, struct err *err)
+static size_t check_header(const uint8_t *head, size_t len, struct err *err)
 {
 	if (len < HEADER_MIN || le16_get(head + BOOT_FLAG) != 0xaa55 ||
 	    memcmp(head + HEADER_MAGIC, "HdrS", 4)) {
-		FAIL(file, err, "neither an ELF file nor a Linux bzImage");
+		err_set(err, ERR_INPUT, "neither an ELF file nor a Linux bzImage");
 		return 0;
 	}
 	unsigned protocol = le16_get(head + PROTOCOL);
 	if (protocol < PROTOCOL_MIN) {
-		FAIL(file, err, "its boot protocol is %u.%02u; 2.12 (Linux 3.8) or later is needed",
-		     protocol >> 8, protocol & 0xff);
+		err_set(err, ERR_INPUT, "its boot protocol is %u.%02u; 2.12 (Linux 3.8) or later is needed",
+			protocol >> 8, protocol & 0xff);
 		return 0;
 	}
 	if (!(head[LOADFLAGS] & LOADED_HIGH) || !(le16_get(head + XLOADFLAGS) & XLF_KERNEL_64)) {
-		FAIL(file, err, "it has no 64-bit entry point");
+		err_set(err, ERR_INPUT, "it has no 64-bit entry point");
 		return 0;
 	}
 	size_t end = HEADER_MAGIC + (size_t)head[JUMP_LENGTH];
 	if (end < HEADER_MIN || end > HEADER_MAX) {
-		FAIL(file, err, "its setup header ends at 0x%zx, expected 0x%x to 0x%x", end, HEADER_MIN,
-		     HEADER_MAX);
+		err_set(err, ERR_INPUT, "its setup header ends at 0x%zx, expected 0x%x to 0x%x", end,
+			HEADER_MIN, HEADER_MAX);
 		return 0;
 	}
 	return end;
 }
 
 /* Where it is to be loaded; 0 with *err when nowhere. */
-static uint64_t place(const struct boot_file *file, const uint8_t *head, const struct memory *ram,
-		      uint64_t image_len, uint64_t *need, struct err *err)
+static uint64_t place(const uint8_t *head, const struct memory *ram, uint64_t image_len, uint64_t *need,
+		      struct err *err)
 {
 	uint64_t at = le64_get(head + PREF_ADDRESS);
 	uint64_t align = le32_get(head + KERNEL_ALIGNMENT);
 	uint64_t room = le32_get(head + INIT_SIZE);
 	if (at > UINT32_MAX || (align & (align - 1))) {
-		FAIL(file, err, "its preferred address 0x%llx or alignment 0x%llx is impossible",
-		     (unsigned long long)at, (unsigned long long)align);
+		err_set(err, ERR_INPUT, "its preferred address 0x%llx or alignment 0x%llx is impossible",
+			(unsigned long long)at, (unsigned long long)align);
 		return 0;
 	}
 	/* Loaded lower, it would move itself up to its preferred address anyway. */
@@ -76,14 +73,15 @@ static uint64_t place(const struct boot_file *file, const uint8_t *head, const s
 		at = ((at < BOOT_KERNEL_MIN ? BOOT_KERNEL_MIN : at) + align - 1) & ~(align - 1);
 	*need = room > image_len ? room : image_len;
 	if (at < BOOT_KERNEL_MIN) {
-		FAIL(file, err, "it wants to be loaded at 0x%llx, below 1 MiB, where the boot data goes",
-		     (unsigned long long)at);
+		err_set(err, ERR_INPUT,
+			"it wants to be loaded at 0x%llx, below 1 MiB, where the boot data goes",
+			(unsigned long long)at);
 		return 0;
 	}
 	if (at > ram->low || *need > ram->low - at) {
-		FAIL(file, err,
-		     "it needs RAM up to 0x%llx, but the guest's ends at 0x%llx; give the VM more memory",
-		     (unsigned long long)(at + *need), (unsigned long long)ram->low);
+		err_set(err, ERR_INPUT,
+			"it needs RAM up to 0x%llx, but the guest's ends at 0x%llx; give the VM more memory",
+			(unsigned long long)(at + *need), (unsigned long long)ram->low);
 		return 0;
 	}
 	return at;
@@ -96,16 +94,16 @@ int boot_bzimage_load(const struct boot_file *file, const struct memory *ram, st
 	size_t have = file->size < sizeof(head) ? (size_t)file->size : sizeof(head);
 	if (boot_file_read(file, 0, head, have, err))
 		return -1;
-	size_t end = check_header(file, head, have, err);
+	size_t end = check_header(head, have, err);
 	if (!end)
 		return -1;
 	/* 0 stands for 4, for the sake of very old kernels. */
 	uint64_t code = ((head[SETUP_SECTS] ? head[SETUP_SECTS] : 4) + 1ull) * SECTOR;
 	uint64_t len = le32_get(head + SYSSIZE) * 16ull;
 	if (len <= ENTRY_64)
-		return FAIL(file, err, "its code has %llu bytes only", (unsigned long long)len);
+		return err_set(err, ERR_INPUT, "its code has %llu bytes only", (unsigned long long)len);
 	uint64_t need = 0;
-	uint64_t at = place(file, head, ram, len, &need, err);
+	uint64_t at = place(head, ram, len, &need, err);
 	if (!at || boot_file_load(file, code, ram, at, len, err))
 		return -1;
 	*kernel = (struct boot_kernel){

@@ -24,18 +24,16 @@ struct elf {
 	struct segment segments[MAX_SEGMENTS];
 };
 
-#define FAIL(elf, err, format, ...)                                                                          \
-	err_set(err, ERR_INPUT, "kernel %s: " format, (elf)->file->path __VA_OPT__(, ) __VA_ARGS__)
-
 static int read_segments(struct elf *elf, bool wide, uint64_t at, unsigned count, unsigned size,
 			 struct err *err)
 {
 	unsigned expected = wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
 	if (size != expected)
-		return FAIL(elf, err, "its ELF program headers have %u bytes each, expected %u", size,
-			    expected);
+		return err_set(err, ERR_INPUT, "its ELF program headers have %u bytes each, expected %u",
+			       size, expected);
 	if (count == 0 || count > MAX_SEGMENTS)
-		return FAIL(elf, err, "it has %u ELF program headers, expected 1 to %d", count, MAX_SEGMENTS);
+		return err_set(err, ERR_INPUT, "it has %u ELF program headers, expected 1 to %d", count,
+			       MAX_SEGMENTS);
 	for (unsigned i = 0; i < count; i++, at += size) {
 		uint8_t raw[sizeof(Elf64_Phdr)];
 		struct segment *s = &elf->segments[i];
@@ -64,7 +62,7 @@ static int read_header(struct elf *elf, struct err *err)
 		return -1;
 	bool wide = ident[EI_CLASS] == ELFCLASS64;
 	if ((!wide && ident[EI_CLASS] != ELFCLASS32) || ident[EI_DATA] != ELFDATA2LSB)
-		return FAIL(elf, err, "not a little-endian ELF file of 32 or 64 bits");
+		return err_set(err, ERR_INPUT, "not a little-endian ELF file of 32 or 64 bits");
 	Elf64_Ehdr h64;
 	Elf32_Ehdr h32;
 	if (wide ? boot_file_read(elf->file, 0, &h64, sizeof(h64), err)
@@ -73,9 +71,9 @@ static int read_header(struct elf *elf, struct err *err)
 	unsigned machine = wide ? h64.e_machine : h32.e_machine;
 	unsigned type = wide ? h64.e_type : h32.e_type;
 	if (machine != EM_X86_64 && machine != EM_386)
-		return FAIL(elf, err, "an ELF file for machine type %u, not for x86", machine);
+		return err_set(err, ERR_INPUT, "an ELF file for machine type %u, not for x86", machine);
 	if (type != ET_EXEC && type != ET_DYN)
-		return FAIL(elf, err, "an ELF file of type %u, not an executable", type);
+		return err_set(err, ERR_INPUT, "an ELF file of type %u, not an executable", type);
 	return wide ? read_segments(elf, true, h64.e_phoff, h64.e_phnum, h64.e_phentsize, err)
 		    : read_segments(elf, false, h32.e_phoff, h32.e_phnum, h32.e_phentsize, err);
 }
@@ -89,28 +87,30 @@ static int check_segments(const struct elf *elf, const struct memory *ram, struc
 		if (s->type != PT_LOAD || !s->len)
 			continue;
 		if (s->file_len > s->len)
-			return FAIL(elf, err, "segment %zu has more bytes in the file than in memory", i);
+			return err_set(err, ERR_INPUT,
+				       "segment %zu has more bytes in the file than in memory", i);
 		if (s->gpa < BOOT_KERNEL_MIN)
-			return FAIL(elf, err,
-				    "segment %zu lies at 0x%llx, below 1 MiB, where the boot data goes", i,
-				    (unsigned long long)s->gpa);
+			return err_set(err, ERR_INPUT,
+				       "segment %zu lies at 0x%llx, below 1 MiB, where the boot data goes", i,
+				       (unsigned long long)s->gpa);
 		if (s->gpa > ram->low || s->len > ram->low - s->gpa)
-			return FAIL(elf, err,
-				    "segment %zu (0x%llx bytes at 0x%llx) does not fit into the guest's RAM; "
-				    "give the VM "
-				    "more memory",
-				    i, (unsigned long long)s->len, (unsigned long long)s->gpa);
+			return err_set(
+			    err, ERR_INPUT,
+			    "segment %zu (0x%llx bytes at 0x%llx) does not fit into the guest's RAM; "
+			    "give the VM "
+			    "more memory",
+			    i, (unsigned long long)s->len, (unsigned long long)s->gpa);
 		for (size_t j = 0; j < i; j++) {
 			const struct segment *o = &elf->segments[j];
 			if (o->type == PT_LOAD && o->len && s->gpa < o->gpa + o->len &&
 			    o->gpa < s->gpa + s->len)
-				return FAIL(elf, err, "segments %zu and %zu overlap", j, i);
+				return err_set(err, ERR_INPUT, "segments %zu and %zu overlap", j, i);
 		}
 		if (s->gpa + s->len > kernel->end)
 			kernel->end = s->gpa + s->len;
 	}
 	if (!kernel->end)
-		return FAIL(elf, err, "it has no segment to load");
+		return err_set(err, ERR_INPUT, "it has no segment to load");
 	return 0;
 }
 
@@ -147,23 +147,23 @@ static int find_entry(const struct elf *elf, uint64_t *entry, struct err *err)
 		if (s->type != PT_NOTE || !s->file_len)
 			continue;
 		if (s->file_len > MAX_NOTES)
-			return FAIL(elf, err, "its notes have %llu bytes, expected at most %d",
-				    (unsigned long long)s->file_len, MAX_NOTES);
+			return err_set(err, ERR_INPUT, "its notes have %llu bytes, expected at most %d",
+				       (unsigned long long)s->file_len, MAX_NOTES);
 		uint8_t *notes = malloc(s->file_len);
 		if (!notes)
-			return err_sys(err, "kernel %s", elf->file->path);
+			return err_sys(err, "its notes");
 		int found = -1;
 		if (!boot_file_read(elf->file, s->offset, notes, s->file_len, err)) {
 			found = scan_notes(notes, s->file_len, s->align == 8 ? 8 : 4, entry);
 			if (found < 0)
-				FAIL(elf, err, "the notes in segment %zu are damaged", i);
+				err_set(err, ERR_INPUT, "the notes in segment %zu are damaged", i);
 		}
 		free(notes);
 		if (found)
 			return found < 0 ? -1 : 0;
 	}
-	return FAIL(elf, err,
-		    "an ELF file without a PVH entry note; build it with CONFIG_PVH, or boot its bzImage");
+	return err_set(err, ERR_INPUT,
+		       "an ELF file without a PVH entry note; build it with CONFIG_PVH, or boot its bzImage");
 }
 
 static bool in_kernel(const struct elf *elf, uint64_t gpa)
@@ -185,8 +185,8 @@ int boot_elf_load(const struct boot_file *file, const struct memory *ram, struct
 	if (read_header(&elf, err) || check_segments(&elf, ram, kernel, err) || find_entry(&elf, &entry, err))
 		return -1;
 	if (!in_kernel(&elf, entry))
-		return FAIL(&elf, err, "its entry point 0x%llx is outside of what it loads",
-			    (unsigned long long)entry);
+		return err_set(err, ERR_INPUT, "its entry point 0x%llx is outside of what it loads",
+			       (unsigned long long)entry);
 	for (size_t i = 0; i < elf.count; i++) {
 		const struct segment *s = &elf.segments[i];
 		if (s->type == PT_LOAD && s->len &&

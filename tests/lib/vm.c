@@ -79,7 +79,7 @@ static void boot(struct vm *vm, const struct kernel *kernel)
 
 void vm_boot32(struct vm *vm, const uint8_t *code, const uint8_t *end)
 {
-	struct kernel kernel;
+	struct kernel kernel = {.len = 0};
 
 	kernel_elf(&kernel, code, (size_t)(end - code));
 	boot(vm, &kernel);
@@ -87,7 +87,7 @@ void vm_boot32(struct vm *vm, const uint8_t *code, const uint8_t *end)
 
 void vm_boot64(struct vm *vm, const uint8_t *code, const uint8_t *end)
 {
-	struct kernel kernel;
+	struct kernel kernel = {.len = 0};
 
 	kernel_bzimage(&kernel, code, (size_t)(end - code));
 	boot(vm, &kernel);

@@ -39,7 +39,6 @@ static void make(struct port *port)
 {
 	const struct serial_wires wires = {port, on_irq, on_transmit};
 
-	memset(port, 0, sizeof(*port));
 	serial_init(&port->serial, &wires);
 }
 
@@ -60,7 +59,7 @@ static size_t type(struct port *port, const char *text)
 
 static void test_transmit(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -77,7 +76,7 @@ static void test_transmit(void **state)
 
 static void test_divisor_is_not_data(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -98,7 +97,7 @@ static void test_divisor_is_not_data(void **state)
 
 static void test_transmit_interrupt(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -118,7 +117,7 @@ static void test_transmit_interrupt(void **state)
 
 static void test_receive_without_fifo(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -137,7 +136,7 @@ static void test_receive_without_fifo(void **state)
 
 static void test_receive_fifo(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -159,7 +158,7 @@ static void test_receive_fifo(void **state)
 
 static void test_priority(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -176,7 +175,7 @@ static void test_priority(void **state)
 
 static void test_loopback(void **state)
 {
-	struct port port;
+	struct port port = {.level = false};
 
 	(void)state;
 	make(&port);
@@ -213,7 +212,7 @@ static void test_state_round_trip(void **state)
 
 	(void)state;
 	for (unsigned round = 0; round < 300; round++) {
-		struct port a, b;
+		struct port a = {.level = false}, b = {.level = false};
 		struct buf saved = {0};
 		struct err err = {0};
 
@@ -244,7 +243,7 @@ static void test_hostile_state(void **state)
 		unsigned at;
 		uint8_t value;
 	} bad[] = {{0, 0x10}, {2, 0x20}, {4, 0x03}, {4, 0x00}, {7, 4}, {8, 1}, {8, 3}, {8, 17}, {8, 255}};
-	struct port port;
+	struct port port = {.level = false};
 	struct err err = {0};
 
 	(void)state;
