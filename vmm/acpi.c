@@ -112,7 +112,7 @@ static const uint8_t *build_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	enum { LEGACY_DEVICES = 1, NO_VGA = 4 };
 	uint8_t *at = take(t, FADT_LEN);
 	header(at, "FACP", 6, FADT_LEN);
-	le32_put(at + 36, (uint32_t)facs);
+	le32_put(at + 36, (uint32_t)facs); /* and then X_FIRMWARE_CTRL must be 0 */
 	le32_put(at + 40, (uint32_t)dsdt);
 	le16_put(at + 46, POWER_SCI_IRQ);
 	le32_put(at + 56, POWER_PM1_EVENT);
@@ -128,7 +128,6 @@ static const uint8_t *build_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	port_address(at + 116, POWER_RESET_PORT, 8);
 	at[128] = POWER_RESET_VALUE;
 	at[131] = 4; /* minor version */
-	le64_put(at + 132, facs);
 	le64_put(at + 140, dsdt);
 	port_address(at + 148, POWER_PM1_EVENT, 32);
 	port_address(at + 172, POWER_PM1_CONTROL, 16);

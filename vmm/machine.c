@@ -168,6 +168,9 @@ void machine_destroy(struct machine *machine)
 	free(machine);
 }
 
+/* As firmware leaves it: memory is write-back.  Linux makes no use of PAT where MTRRs are off. */
+enum { MSR_MTRR_DEFAULT = 0x2ff, MTRR_WRITE_BACK = 0x800 | 6 };
+
 int machine_boot(struct machine *machine, const struct vm_config *config, struct err *err)
 {
 	struct boot_start start;
@@ -175,6 +178,10 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
 		return err_set(err, ERR_STATE, "this machine has run already");
 	if (boot_load(&machine->ram, config, &start, err))
 		return -1;
+	for (unsigned i = 0; i < machine->cpus; i++)
+		if (msr_list_has(machine->msrs, MSR_MTRR_DEFAULT) &&
+		    msr_set(machine->vcpus[i].fd, MSR_MTRR_DEFAULT, MTRR_WRITE_BACK))
+			return err_set(err, ERR_SYSTEM, "vCPU %u: cannot set its memory types", i);
 	return boot_set_cpu(machine->vcpus[0].fd, &start, err);
 }
 

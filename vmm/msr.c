@@ -8,13 +8,34 @@
 
 static_assert(offsetof(struct msr_values, entries) == sizeof(struct kvm_msrs), "msr_values is not kvm_msrs");
 
-/* KVM lists the VMX capability registers although they are constants of the host; guests have no VMX here. */
-enum { VMX_FIRST = 0x480, VMX_LAST = 0x491 };
+struct range {
+	uint32_t first, last;
+};
+
+/* What KVM lists, but belongs to features that guests do not have here (vmm/cpuid.c).  Which of these there are
+ * differs from CPU to CPU: they would keep a guest from a host that lacks what it cannot use. */
+static const struct range hidden[] = {
+    {0x8c, 0x8f},             /* SGX */
+    {0xc1, 0xd8},             /* performance counters */
+    {0x186, 0x19a},           /* their event selectors */
+    {0x309, 0x318},           /* fixed counters */
+    {0x329, 0x329},           /* performance metrics */
+    {0x345, 0x345},           /* performance capabilities */
+    {0x38d, 0x391},           /* control of the counters */
+    {0x3f1, 0x3f2},           /* precise events */
+    {0x480, 0x492},           /* VMX capabilities */
+    {0x560, 0x58f},           /* processor trace */
+    {0x600, 0x600},           /* debug store */
+    {0x1200, 0x121f},         /* branch records */
+    {0x14ce, 0x14cf},         /* their control */
+    {0xc0000300, 0xc0000303}, /* AMD: control of the counters */
+    {0xc0010000, 0xc0010007}, /* AMD: event selectors and counters */
+    {0xc0010200, 0xc001020b}, /* AMD: more of them */
+};
 
 /* The memory type range registers: guest state that older KVMs keep, but do not list. */
-static const struct {
-	uint32_t first, last;
-} extra[] = {{0x200, 0x20f}, {0x250, 0x250}, {0x258, 0x259}, {0x268, 0x26f}, {0x2ff, 0x2ff}};
+static const struct range extra[] = {
+    {0x200, 0x20f}, {0x250, 0x250}, {0x258, 0x259}, {0x268, 0x26f}, {0x2ff, 0x2ff}};
 
 bool msr_list_has(const struct msr_list *list, uint32_t index)
 {
@@ -24,9 +45,17 @@ bool msr_list_has(const struct msr_list *list, uint32_t index)
 	return false;
 }
 
+static bool is_hidden(uint32_t index)
+{
+	for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+		if (index >= hidden[i].first && index <= hidden[i].last)
+			return true;
+	return false;
+}
+
 static void add(struct msr_list *list, uint32_t index)
 {
-	if (index == MSR_TSC || (index >= VMX_FIRST && index <= VMX_LAST) || msr_list_has(list, index))
+	if (index == MSR_TSC || is_hidden(index) || msr_list_has(list, index))
 		return;
 	if (list->count < MSR_LIST_MAX)
 		list->index[list->count++] = index;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,9 +116,16 @@ static void *keep_log(void *arg)
 	char text[1024];
 	ssize_t got;
 
-	while ((got = read(sshd->log_pipe, text, sizeof(text))) > 0)
-		if (fd >= 0 && write(fd, text, (size_t)got) < 0)
+	for (;;) {
+		struct pollfd fds[] = {{.fd = sshd->log_pipe, .events = POLLIN},
+				       {.fd = sshd->log_end, .events = POLLIN}};
+
+		if (poll(fds, 2, -1) < 0 || fds[1].revents)
 			break;
+		got = read(sshd->log_pipe, text, sizeof(text));
+		if (got <= 0 || (fd >= 0 && write(fd, text, (size_t)got) < 0))
+			break;
+	}
 	io_close(&fd);
 	return NULL;
 }
@@ -152,6 +161,9 @@ static int spawn(struct sshd *sshd)
 	snprintf(config, sizeof(config), "%s/sshd_config", sshd->dir);
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return complain("pipe");
+	sshd->log_end = eventfd(0, EFD_CLOEXEC);
+	if (sshd->log_end < 0)
+		return complain("eventfd");
 	sshd->pid = fork();
 	if (sshd->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -168,6 +180,7 @@ static int spawn(struct sshd *sshd)
 	    pthread_create(&sshd->log_thread, NULL, keep_log, sshd) == 0)
 		return 0;
 	close(pipes[0]);
+	close(sshd->log_end);
 	if (sshd->pid > 0) {
 		kill(sshd->pid, SIGTERM);
 		waitpid(sshd->pid, NULL, 0);
@@ -214,9 +227,10 @@ void sshd_stop(struct sshd *sshd)
 	kill(sshd->pid, SIGTERM);
 	waitpid(sshd->pid, NULL, 0);
 	/* A session that is about to end may still hold the pipe, so its end is not waited for. */
-	pthread_cancel(sshd->log_thread);
+	eventfd_write(sshd->log_end, 1);
 	pthread_join(sshd->log_thread, NULL);
 	close(sshd->log_pipe);
+	close(sshd->log_end);
 	sshd->pid = 0;
 }
 

@@ -18,6 +18,7 @@ struct sshd {
 	char known_hosts[SSHD_PATH + 32]; /* with its host key */
 	char log[SSHD_PATH + 32];         /* what it wrote to stderr */
 	int log_pipe;
+	int log_end; /* eventfd: the log's thread is to end */
 	pthread_t log_thread;
 };
 

@@ -331,7 +331,7 @@ GUEST_CODE(smp, 32,
 	   "	mov $0x3f8, %dx\n"
 	   "	mov $'1', %al\n"
 	   "4:	out %al, %dx\n"
-	   "	addr32 incw 0x9000\n"
+	   "	incw 0x9000\n"
 	   "	jmp 4b\n"
 	   "	.code32\n"
 	   "trampoline_end:\n");
@@ -472,6 +472,46 @@ static void test_pause_while_throttled(void **state)
 	check_count(&vm);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* Resident memory of this process that is not guest RAM, in KiB. */
+static long resident(void)
+{
+	char line[256];
+	long all = 0, shared = 0;
+	FILE *file = fopen("/proc/self/status", "re");
+
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "VmRSS: %ld", &all);
+		sscanf(line, "RssShmem: %ld", &shared);
+	}
+	fclose(file);
+	return all - shared;
+}
+
+static void test_small_beside_its_ram(void **state)
+{
+	static struct pageset set;
+	struct err err = {0};
+	long before = resident();
+
+	(void)state;
+	need_kvm();
+	vm_make(&vm, 1024, 2, DIRTY_AUTO);
+	BOOT32(spin);
+	assert_int_equal(pageset_create(&set, (1024 << 20) / MEMORY_PAGE, &err), 0);
+	assert_int_equal(machine_dirty_start(vm.machine, &set, &err), 0);
+	machine_resume(vm.machine);
+	vm_wait_console(&vm, 1);
+	assert_int_equal(machine_dirty_harvest(vm.machine, &err), 0);
+	assert_in_range(resident() - before + 1024, 0, (8 << 10) + 1024);
+	machine_dirty_stop(vm.machine);
+	pageset_close(&set);
+}
+#define TEST_SIZE TEST(test_small_beside_its_ram),
+#else
+#define TEST_SIZE /* the sanitizers take more than that */
+#endif
+
 static void refuse_create(uint64_t bytes, unsigned cpus, int fd, enum err_kind kind)
 {
 	struct vm_config config = {.name = "x", .memory_bytes = bytes, .cpus = cpus};
@@ -530,7 +570,7 @@ int main(void)
 	    TEST(test_threads),
 	    TEST(test_throttle),
 	    TEST(test_pause_while_throttled),
-	    TEST(test_refused_creation),
+	    TEST_SIZE TEST(test_refused_creation),
 	    TEST(test_boot_once),
 	};
 
