@@ -73,23 +73,16 @@ static void take(struct kvm_dirty_gfn *gfn)
 	__atomic_store_n(&gfn->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
 }
 
-/* Let KVM have back the count entries that were taken, and protect their pages.  A signal makes KVM stop early. */
+/* Let KVM have back what was taken, and protect those pages. */
 static int reset_rings(struct machine *machine, uint32_t count)
 {
-	enum { IDLE_TRIES = 100 };
-	for (unsigned idle = 0; count && idle < IDLE_TRIES;) {
-		int done = ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0);
-		if (done < 0 && errno != EINTR)
-			return -1;
-		if (done > 0 && (uint32_t)done > count)
-			break; /* more than was taken: the ring is not what we believe it is */
-		if (done > 0)
-			count -= (uint32_t)done;
-		else
-			idle++;
-	}
-	errno = EIO;
-	return count ? -1 : 0;
+	int done;
+	do {
+		done = ioctl(machine->kvm.vm, KVM_RESET_DIRTY_RINGS, 0);
+	} while (done < 0 && errno == EINTR);
+	if (done >= 0 && (uint32_t)done != count)
+		errno = EIO;
+	return done >= 0 && (uint32_t)done == count ? 0 : -1;
 }
 
 /* ---- rings that were overrun ----------------------------------------------------------------------------
@@ -161,7 +154,7 @@ static int finish_batch(struct machine *machine, size_t *have)
 	struct dirty *dirty = &machine->dirty;
 	size_t count = *have;
 	*have = 0;
-	if (reset_rings(machine, (uint32_t)count))
+	if (count && reset_rings(machine, (uint32_t)count))
 		return -1;
 	for (size_t i = 0; dirty->set && i < count; i++)
 		if (dirty->batch[i] != UINT64_MAX)
