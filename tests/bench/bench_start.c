@@ -51,21 +51,33 @@ static int await_byte(const char *path, uint64_t deadline_ns, struct err *err)
 	return 0;
 }
 
+/* A kind of memory in MiB: private, of files, and shared less the guest's RAM.  Pages of the RAM that the process
+ * itself never touched are allocated but not resident in it, hence the bound. */
+static double beside_ram(int64_t anon_kib, int64_t file_kib, int64_t shared_kib, int64_t ram_kib)
+{
+	return (anon_kib + file_kib + (shared_kib > ram_kib ? shared_kib - ram_kib : 0)) / 1024.0;
+}
+
 static int weigh(const struct benchenv *env, pid_t pid, struct cell *cell, struct err *err)
 {
+	static const char *const fields[][2] = {
+	    {"status", "RssAnon"},        {"status", "RssFile"},        {"status", "RssShmem"},
+	    {"smaps_rollup", "Pss_Anon"}, {"smaps_rollup", "Pss_File"}, {"smaps_rollup", "Pss_Shmem"},
+	    {"status", "VmPTE"},
+	};
+	enum { FIELDS = sizeof(fields) / sizeof(fields[0]) };
+	int64_t kib[FIELDS];
 	int64_t ram = procfs_memfd_kib(pid, (uint64_t)env->memory_mib << 20);
-	int64_t anon = procfs_field_kib(pid, "status", "RssAnon");
-	int64_t file = procfs_field_kib(pid, "status", "RssFile");
-	int64_t shared = procfs_field_kib(pid, "status", "RssShmem");
-	int64_t pss = procfs_field_kib(pid, "smaps_rollup", "Pss");
-	int64_t tables = procfs_field_kib(pid, "status", "VmPTE");
 
-	if (ram < 0 || anon < 0 || file < 0 || shared < 0 || pss < 0 || tables < 0)
-		return err_set(err, ERR_SYSTEM, "/proc/%d does not tell the memory of the VM process",
-			       (int)pid);
-	stats_add(&cell->rss_mib, (anon + file + shared - ram) / 1024.0);
-	stats_add(&cell->pss_mib, (pss - ram) / 1024.0);
-	stats_add(&cell->pagetab_mib, tables / 1024.0);
+	for (size_t i = 0; i < FIELDS; i++) {
+		kib[i] = procfs_field_kib(pid, fields[i][0], fields[i][1]);
+		if (kib[i] < 0 || ram < 0)
+			return err_set(err, ERR_SYSTEM, "/proc/%d/%s does not tell %s of the VM process",
+				       (int)pid, fields[i][0], ram < 0 ? "the RAM" : fields[i][1]);
+	}
+	stats_add(&cell->rss_mib, beside_ram(kib[0], kib[1], kib[2], ram));
+	stats_add(&cell->pss_mib, beside_ram(kib[3], kib[4], kib[5], ram));
+	stats_add(&cell->pagetab_mib, kib[6] / 1024.0);
 	return 0;
 }
 
