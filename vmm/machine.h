@@ -76,7 +76,7 @@ void machine_dirty_stop(struct machine *machine);
 const char *machine_dirty_mode(const struct machine *machine); /* "ring" or "bitmap" */
 
 /* machine_throttle(machine, percent): let each vCPU run only (100 - percent) % of the time, in slices of
- * about a millisecond; 0 to 99; 0 ends it. */
+ * a millisecond or less where that is little; 0 to 99; 0 ends it. */
 void machine_throttle(struct machine *machine, unsigned percent);
 
 /* machine_console_input(machine, data, len): bytes typed at the first serial port.  Returns how many its

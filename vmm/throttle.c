@@ -7,14 +7,20 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-#define NS_PER_MS 1000000ull
-#define NS_PER_S  1000000000ull
+#define NS_PER_MS    1000000ull
+#define REST_NS      (4 * NS_PER_MS)
+#define SLICE_MIN_NS (NS_PER_MS / 10) /* what a kick and an entry cost is small beside it */
+#define NS_PER_S     1000000000ull
 
 uint64_t throttle_slice_ns(unsigned percent)
 {
-	if (percent >= 50)
+	uint64_t slice;
+	if (percent < 50)
+		return NS_PER_MS * (100 - percent) / percent;
+	slice = REST_NS * (100 - percent) / percent;
+	if (slice > NS_PER_MS)
 		return NS_PER_MS;
-	return NS_PER_MS * (100 - percent) / percent;
+	return slice < SLICE_MIN_NS ? SLICE_MIN_NS : slice;
 }
 
 int throttle_open(struct throttle *throttle, int signal)
@@ -49,8 +55,8 @@ uint64_t throttle_rest(struct throttle *throttle, unsigned percent, uint64_t now
 	if (ran < slice)
 		return 0;
 	/* A slice that the host's scheduler drew out was not all spent in the guest. */
-	if (ran > 4 * slice)
-		ran = 4 * slice;
+	if (ran > slice + NS_PER_MS / 2)
+		ran = slice + NS_PER_MS / 2;
 	throttle->slice_began_ns = 0;
 	throttle->rest_until_ns = now_ns + ran * percent / (100 - percent);
 	return throttle->rest_until_ns;

@@ -18,7 +18,8 @@ struct throttle {
 	uint64_t rest_until_ns;  /* CLOCK_MONOTONIC */
 };
 
-/* throttle_slice_ns(percent): how long a slice is; the shorter of run and rest lasts a millisecond. */
+/* throttle_slice_ns(percent): how long a slice is: the rest after it lasts a millisecond, above 50 % up to 4, since the
+ * guest sees rests as gaps; longer only where slices would get too short to be worth an entry (above 97 %). */
 uint64_t throttle_slice_ns(unsigned percent);
 
 /* throttle_open: the calling thread's timer; it sends that thread `signal`.  0, or -1 with errno. */

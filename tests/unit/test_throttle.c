@@ -15,8 +15,9 @@ static unsigned share(unsigned percent, uint64_t late)
 		throttle.slice_began_ns = now; /* as throttle_begin does */
 		now += slice;
 		ran += slice;
-		assert_int_equal(throttle_rest(&throttle, percent, now - slice / 2),
-				 0); /* a kick in the middle */
+		/* a kick in the middle */
+		assert_int_equal(
+		    throttle_rest(&throttle, percent, now - slice + throttle_slice_ns(percent) / 2), 0);
 		uint64_t until = throttle_rest(&throttle, percent, now);
 		assert_true(until > now);
 		assert_int_equal(throttle_rest(&throttle, percent, until - 1), until); /* woken too early */
@@ -39,7 +40,8 @@ static void test_slices_are_short(void **state)
 {
 	(void)state;
 	assert_int_equal(throttle_slice_ns(50), MS);
-	assert_int_equal(throttle_slice_ns(99), MS);
+	assert_int_equal(throttle_slice_ns(90), 4 * MS / 9);
+	assert_int_equal(throttle_slice_ns(99), MS / 10);
 	assert_int_equal(throttle_slice_ns(20), 4 * MS);
 	assert_int_equal(throttle_slice_ns(1), 99 * MS);
 }
