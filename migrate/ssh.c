@@ -354,7 +354,9 @@ static ssize_t ssh_write(void *io, const uint8_t *data, size_t len, struct err *
 		return err_set(err, ERR_LINK, "the connection to %s ended", ssh->name);
 	if (ssh_pending(ssh))
 		return 0;
-	put = ssh_channel_write(ssh->channel, data, (uint32_t)(len < WRITE_MAX ? len : WRITE_MAX));
+	if (len >= 2 * WRITE_MAX) /* else all: no small rest that would be a packet and a send of its own */
+		len = WRITE_MAX;
+	put = ssh_channel_write(ssh->channel, data, (uint32_t)len);
 	if (put < 0) {
 		ssh->broken = true;
 		return err_set(err, ERR_LINK, "the connection to %s broke: %s", ssh->name,
