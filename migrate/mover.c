@@ -161,7 +161,12 @@ void mover_notice(struct mover *mover, const char *format, ...)
 
 int mover_call(struct mover *mover, json_t *request, struct err *err)
 {
-	if (!control_call(&mover->vm, request, MOVER_VM_MS, NULL, NULL, NULL, err))
+	return mover_ask(mover, request, NULL, err);
+}
+
+int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err)
+{
+	if (!control_call(&mover->vm, request, MOVER_VM_MS, reply, NULL, NULL, err))
 		return 0;
 	/* A cancelled VM process refuses what the mover still asks of it; its event says why. */
 	for (size_t i = 0; i < json_array_size(mover->vm.events); i++)

@@ -72,6 +72,8 @@ void mover_tell(struct mover *mover, enum move_phase phase); /* progress, rate-l
 void mover_notice(struct mover *mover, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* mover_call(mover, request, err): a request to the VM process that has an empty answer. */
 int mover_call(struct mover *mover, json_t *request, struct err *err);
+/* mover_ask: the same, with its answer (a new reference). */
+int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err);
 
 /* An epoch, in pieces: begin, then pages from the dirty set or a range, then seal. */
 int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);

@@ -263,12 +263,15 @@ static int do_handover_pause(struct vmproc *vm, struct client *client, const jso
 	const char *session, *peer;
 	uint64_t term;
 
-	(void)client, (void)fd, (void)answer;
+	(void)client, (void)fd;
 	if (jobj_u64(request, "term", true, 1, INT64_MAX, &term, err) ||
 	    jobj_string(request, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    jobj_string(request, "peer", true, LEDGER_PEER_MAX, &peer, err))
 		return -1;
-	return handover_pause(&vm->handover, term, session, peer, err);
+	if (handover_pause(&vm->handover, term, session, peer, err))
+		return -1;
+	answer->ok = json_pack("{s:I}", "paused_ns", (json_int_t)vm->handover.paused_ns);
+	return 0;
 }
 
 static int do_handover_state(struct vmproc *vm, struct client *client, const json_t *request, int fd,
