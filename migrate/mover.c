@@ -206,6 +206,7 @@ static int sent_pages(struct mover *mover, uint64_t pages, struct err *err)
 	if (mover->frames % CHECK_FRAMES)
 		return 0;
 	mover->progress.bytes_sent = link_bytes_sent(mover->link);
+	pages_encoder_link(mover->encoder, link_send_ns(mover->link), mover->progress.bytes_sent);
 	mover_tell(mover, mover->progress.phase);
 	if (link_check(mover->link, err))
 		return -1;

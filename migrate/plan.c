@@ -2,10 +2,9 @@
 
 enum {
 	ROUNDS_TO_TELL =
-	    4, /* the first acknowledgements wait for a full link, and so tell little of its delay */
-	LARGE_ROUND = 2048,  /* pages; below, fixed costs hide the cost of a page */
-	SMALL_REST = 128,    /* pages that are not worth another round */
-	THROTTLE_FIRST = 30, /* percent */
+	    16, /* the first acknowledgements wait for a full link, and so tell little of its delay */
+	LARGE_ROUND = 2048, /* pages; below, fixed costs hide the cost of a page */
+	SMALL_REST = 128,   /* pages that are not worth another round */
 	THROTTLE_MAX = 99,
 	ROUNDS_MAX = MOVE_MAX_ROUNDS - 2,
 };
@@ -26,10 +25,12 @@ static bool shrinking(uint64_t remaining, uint64_t sent)
 	return remaining * 100 < sent * 85;
 }
 
-/* A step large enough to matter at once: close half of the distance to a stopped guest. */
-static unsigned slower(unsigned throttle)
+/* The guest dirtied `remaining` pages while `sent` were sent: let it run just so much that it would have been half of
+ * them, and no less than half of what it runs now, unless even that would be too much. */
+static unsigned slower(unsigned throttle, uint64_t remaining, uint64_t sent)
 {
-	unsigned next = throttle == 0 ? THROTTLE_FIRST : throttle + (100 - throttle + 1) / 2;
+	double run = (100 - throttle) * 0.5 * (double)sent / (double)remaining;
+	unsigned next = run >= 1 ? 100 - (unsigned)run : THROTTLE_MAX;
 
 	return next > THROTTLE_MAX ? THROTTLE_MAX : next;
 }
@@ -52,7 +53,7 @@ struct plan_decision plan_next(const struct plan_input *input)
 		    (input->rounds >= ROUNDS_TO_TELL && input->fixed_ns > input->budget_ns))
 			decision.action = PLAN_FAIL;
 		else if (pages_ns > input->budget_ns / 4 && !shrinking(input->remaining, last->pages))
-			decision.throttle = slower(input->throttle);
+			decision.throttle = slower(input->throttle, input->remaining, last->pages);
 	}
 	return decision;
 }

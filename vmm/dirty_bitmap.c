@@ -12,6 +12,9 @@
 /* Words without dirty pages between two stretches that are cheaper passed along than another system call. */
 enum { GAP_WORDS = 1024, WORD_PAGES = 64 };
 
+/* Words that one clearing covers: KVM keeps its lock for so long, and a vCPU that faults waits for it. */
+enum { CLEAR_WORDS = 64 };
+
 static void stop(struct machine *machine)
 {
 	struct dirty *dirty = &machine->dirty;
@@ -47,8 +50,8 @@ static int clear(struct machine *machine, unsigned slot, uint64_t first_word, ui
 {
 	uint64_t pages = machine->slots[slot].bytes / MEMORY_PAGE;
 	while (first_word < end_word) {
-		/* num_pages has 32 bits, and must be a multiple of 64 or reach the end of the slot. */
-		uint64_t end = end_word - first_word > 1u << 24 ? first_word + (1u << 24) : end_word;
+		/* The number of pages must be a multiple of 64 or reach the end of the slot. */
+		uint64_t end = end_word - first_word > CLEAR_WORDS ? first_word + CLEAR_WORDS : end_word;
 		uint64_t first_page = first_word * WORD_PAGES;
 		uint64_t end_page = end * WORD_PAGES < pages ? end * WORD_PAGES : pages;
 		struct kvm_clear_dirty_log log = {.slot = slot,
