@@ -33,6 +33,8 @@ HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection 
 else
 CFLAGS ?= -O1 -g
 HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+# Fuzzed code takes any checksum for right, so that changed bytes get past it.
+CPPFLAGS += $(if $(findstring fuzzer,$(SANITIZE)),-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
 endif
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(HARDEN) $(CFLAGS) -MMD -MP
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
@@ -45,10 +47,10 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common vmm migrate imagefmt
+LIB_DIRS := common imagefmt vmm migrate cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,migrate vmm imagefmt common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli migrate vmm imagefmt common,$(B)/lib$(d).a)
 
 build: $(B)/drover $(B)/drover-vm
 
@@ -61,9 +63,8 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
-CLI_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
-$(B)/drover: $(CLI_OBJS) $(LIBS_ALL)
-	$(CC) -o $@ $(CLI_OBJS) $(LIBS_ALL) $(LDFLAGS_ALL) $(LIBS_CLI)
+$(B)/drover: $(B)/cli/main.o $(LIBS_ALL)
+	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_CLI)
 
 # The VM process is a program of its own: it links no network library at all.
 $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libcommon.a
@@ -77,19 +78,12 @@ $(B)/libtest.a: $(TESTLIB_OBJS)
 UNIT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 E2E_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/bench_*.c))
+BENCHLIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)))
+$(B)/libbench.a: $(BENCHLIB_OBJS)
+$(BENCHES) $(filter $(B)/tests/unit/test_bench_%,$(UNIT_TESTS)): $(B)/libbench.a
 
 $(UNIT_TESTS) $(E2E_TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
-	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
-
-# Fuzzers are built whole and by clang, with checksums that let changed bytes pass.
-FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SOURCES := $(wildcard imagefmt/*.c) $(addprefix common/,buf.c err.c io.c text.c units.c) tests/lib/memdisk.c
-FUZZ_SECONDS ?= 60
-$(FUZZERS): build/fuzz/%: tests/fuzz/%.c $(FUZZ_SOURCES) $(wildcard imagefmt/*.h common/*.h tests/fuzz/*.h)
-	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=gnu17 -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -O1 -g \
-		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_SOURCES) \
-		$(shell pkg-config --libs libcrypto) -lpthread
+	$(CC) -o $@ $< $(filter %/libbench.a,$^) $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -lcmocka $(LIBS_CLI)
 
 GUEST := $(B)/guest/testguest.elf $(B)/guest/testguest.bzImage
 
@@ -111,19 +105,30 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
-# A finding is kept as build/fuzz/NAME-…; run the fuzzer on that file to see it again.
-fuzz: deps
-	@$(MAKE) --no-print-directory $(FUZZERS)
-	@for fuzzer in $(FUZZERS); do \
-		mkdir -p $$fuzzer.corpus; \
-		echo "fuzz $$fuzzer: $(FUZZ_SECONDS) s"; \
-		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=400 \
-			-artifact_prefix=$$fuzzer- $$fuzzer.corpus >$$fuzzer.log 2>&1 || { tail -n 40 $$fuzzer.log; exit 1; }; \
-	done
-
 demo: deps
 	@$(MAKE) --no-print-directory build $(GUEST)
 	@B=$(B) tests/demo
+
+# ---- fuzzing ----------------------------------------------------------------------------------------------
+# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS; what they find lies beside them.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
+	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -lcmocka $(LIBS_CLI)
+
+fuzz: deps
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined run-fuzzers
+
+.PHONY: run-fuzzers
+run-fuzzers: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+		mkdir -p $$f.corpus; \
+		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=20000 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || \
+			{ tail -30 $$f.log; exit 1; }; \
+		tail -1 $$f.log; \
+	done
 
 # ---- chores -----------------------------------------------------------------------------------------------
 deps:
@@ -137,7 +142,7 @@ format:
 lint:
 	@tools/deps.sh lint
 	clang-format --dry-run --Werror $(C_FILES)
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability -I. $(filter-out tests/guest/%,$(filter %.c,$(C_FILES)))
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --suppress=varFuncNullUB -I. $(filter-out tests/guest/%,$(filter %.c,$(C_FILES)))
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
@@ -157,7 +162,7 @@ help:
 	@echo 'make demo       move a running guest from one host to another over SSH'
 	@echo 'make check      all tests (DROVER_TEST_KVM=require: fail rather than skip without KVM)'
 	@echo 'make unit|e2e   a part of them'
-	@echo 'make fuzz       the fuzzers, FUZZ_SECONDS=60 each'
+	@echo 'make fuzz       run the fuzzers, FUZZ_SECONDS=60 each'
 	@echo 'make bench      drover beside QEMU, medians and ratios, JSON under build/bench/'
 	@echo 'make deps       install missing Debian packages (what the above do first)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='

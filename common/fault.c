@@ -1,6 +1,7 @@
 /* fault.c: failures on demand, at named points. */
 #include "common/fault.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,12 +72,28 @@ void fault_open(void)
 	fault_armed = true;
 }
 
+/* Before the action: after it this process may be gone. */
+static void leave_trace(enum fault_point_id id)
+{
+	const char *path = getenv("DROVER_FAULT_TRACE");
+	int fd;
+
+	if (!path)
+		return;
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || dprintf(fd, "%s\n", point_names[id]) < 0)
+		fprintf(stderr, "DROVER_FAULT_TRACE: cannot write %s\n", path);
+	if (fd >= 0)
+		close(fd);
+}
+
 bool fault_due(enum fault_point_id id)
 {
 	enum action action = __atomic_exchange_n(&actions[id], ACTION_NONE, __ATOMIC_SEQ_CST);
 
 	if (action == ACTION_NONE)
 		return false;
+	leave_trace(id);
 	__atomic_store_n(&last_was_cut, action == ACTION_CUT, __ATOMIC_SEQ_CST);
 	/* To the process, not the thread: no thread of it gets any further. */
 	if (action == ACTION_KILL)

@@ -6,6 +6,7 @@
  *   stop     it stops itself (SIGSTOP), as a hung host would look
  *   error    fault_point returns true: the caller fails this step as if the system had refused it
  *   cut      fault_point returns true, and fault_is_cut() too: the caller drops its connection
+ * $DROVER_FAULT_TRACE names a file to which the name of a point is appended before its action is taken.
  * Every point there is stands in the list below: tests walk it. */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H

@@ -7,6 +7,7 @@
  *   <state>/vms/NAME/lock       locked (flock) by the VM process while it lives
  *   <state>/vms/NAME/handover   the hand-over ledger (vmm/ledger.h)
  *   <state>/vms/NAME/console.log
+ *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <run>/vms/NAME.sock         control socket of the VM process */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H

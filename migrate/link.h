@@ -33,7 +33,7 @@ void link_close(struct link *link);
  * first. */
 void link_set_stall(struct link *link, unsigned ms);
 
-/* A watch: a descriptor to look at whenever the link has to wait.  `events` as for poll (0: only the end of
+/* A watch: a descriptor to look at whenever the link writes or has to wait.  `events` as for poll (0: only the end of
  * the connection).  ready() runs in the waiting thread: 0 to go on waiting (it must have consumed what made
  * the descriptor ready), or -1 with *err set, which then is what the waiting function returns: "the VM
  * process ended", "cancelled". It must not use the link. */
@@ -51,7 +51,6 @@ int link_check(struct link *link, struct err *err);
 /* Sending.  link_begin(link): a buffer with a frame begun in it: append the payload (frame.h), then link_send
  * seals it with the next sequence number.  Frames gather and are written in large pieces; link_send waits
  * while the other side does not take them.  link_flush: everything is with the operating system on return.
- * link_send_json… and the like are the upper layer's.
  * 0, or -1 with *err: ERR_LINK (cut, stalled, ended; what the other side said on its stderr is in the text),
  * ERR_INPUT (payload too long: nothing was sent), or the error of a watch.  After ERR_LINK the link can only
  * be closed. */
@@ -79,5 +78,8 @@ void link_cut(struct link *link);
 const char *link_peer(const struct link *link);
 uint64_t link_bytes_sent(const struct link *link); /* stream bytes handed over, without what SSH adds */
 uint64_t link_bytes_received(const struct link *link);
+/* link_send_ns(link): time spent so far in handing bytes over, waiting included: with link_bytes_sent what a byte
+ * costs on this link (pages_encoder_link). */
+uint64_t link_send_ns(const struct link *link);
 
 #endif

@@ -1,7 +1,5 @@
-#include "common/io.h"
 #include "common/jobj.h"
 #include "migrate/mover.h"
-#include "vmm/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,27 +27,20 @@ static int learn_vm(struct mover *mover, struct err *err)
 	return failed ? -1 : 0;
 }
 
-/* HELLO and WELCOME: versions, CPU, and which terms the other host has promised away. */
+/* HELLO and WELCOME: versions, and which terms the other host has promised away. */
 static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 {
-	json_t *hello = mover_hello(mover, "move", err), *cpu, *welcome;
-	uint64_t protocol = 0, sent = clock_mono_ns();
+	json_t *hello = mover_hello(mover, "move", err), *welcome;
+	uint64_t protocol = 0;
 	struct frame frame;
 	int failed;
 
 	if (!hello)
 		return -1;
-	cpu = machine_cpu_json(err);
-	if (!cpu) {
-		json_decref(hello);
-		return -1;
-	}
-	json_object_set_new(hello, "cpu", cpu);
 	if (message_send_json(mover->link, MESSAGE_HELLO, hello, err) ||
 	    mover_fault(mover, FAULT_MOVER_HELLO_SENT, err) ||
 	    message_await(mover->link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
 		return -1;
-	mover->ack_ns = clock_mono_ns() - sent;
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
@@ -74,7 +65,9 @@ static int attach(struct mover *mover, struct err *err)
 	config_free(&mover->config);
 	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
 		 jobj_u64(reply, "term", true, 1, INT64_MAX - 1, &mover->term, err) ||
-		 jobj_bool(reply, "paused", true, &mover->paused, err);
+		 jobj_bool(reply, "paused", true, &mover->paused, err) ||
+		 jobj_object(reply, "cpu", true, &mover->cpu, err);
+	json_incref(mover->cpu);
 	json_decref(reply);
 	if (!failed && nfds != 2)
 		failed = err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 2", nfds);
@@ -102,8 +95,8 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:I, s:o, s:I, s:b, s:s}", "term", (json_int_t)mover->term, "config",
-			  config_to_json(&mover->config), "touched_bytes",
+	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s}", "cpu", mover->cpu, "term",
+			  (json_int_t)mover->term, "config", config_to_json(&mover->config), "touched_bytes",
 			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");

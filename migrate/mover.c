@@ -66,6 +66,7 @@ void mover_close(struct mover *mover)
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	config_free(&mover->config);
+	json_decref(mover->cpu);
 }
 
 int mover_connect(struct mover *mover, struct err *err)
@@ -75,6 +76,13 @@ int mover_connect(struct mover *mover, struct err *err)
 	return mover->link ? 0 : -1;
 }
 
+int mover_check_cancel(struct mover *mover, struct err *err)
+{
+	if (!mover->committed && mover->options->cancel && *mover->options->cancel)
+		return err_set(err, ERR_CANCELLED, "cancelled");
+	return 0;
+}
+
 static int on_tick(void *arg, short revents, struct err *err)
 {
 	struct mover *mover = arg;
@@ -82,30 +90,28 @@ static int on_tick(void *arg, short revents, struct err *err)
 
 	(void)revents;
 	(void)!read(mover->timer_fd, &ticks, sizeof(ticks));
-	if (mover->options->cancel && *mover->options->cancel)
-		return err_set(err, ERR_CANCELLED, "cancelled");
 	mover_tell(mover, mover->progress.phase);
-	return 0;
+	return mover_check_cancel(mover, err);
+}
+
+static bool is_cancel(const json_t *event)
+{
+	const char *name = json_string_value(json_object_get(event, "event"));
+
+	return name && !strcmp(name, "cancel");
 }
 
 static int on_vm(void *arg, short revents, struct err *err)
 {
 	struct mover *mover = arg;
 	json_t *event = control_event(&mover->vm, 0, err);
-	const char *name;
+	bool cancel = is_cancel(event);
 
 	(void)revents;
-	if (!event)
-		return err->kind == ERR_NONE
-			   ? 0
-			   : err_set(err, ERR_LINK, "the process of VM '%s' has ended", mover->options->vm);
-	name = json_string_value(json_object_get(event, "event"));
-	if (name && !strcmp(name, "cancel")) {
-		json_decref(event);
-		return err_set(err, ERR_CANCELLED, "cancelled by 'drover cancel'");
-	}
+	if (!event && err->kind != ERR_NONE)
+		return err_set(err, ERR_LINK, "the process of VM '%s' has ended", mover->options->vm);
 	json_decref(event);
-	return 0;
+	return cancel ? err_set(err, ERR_CANCELLED, "cancelled by 'drover cancel'") : 0;
 }
 
 void mover_watch(struct mover *mover, bool vm)
@@ -155,7 +161,18 @@ void mover_notice(struct mover *mover, const char *format, ...)
 
 int mover_call(struct mover *mover, json_t *request, struct err *err)
 {
-	return control_call(&mover->vm, request, MOVER_VM_MS, NULL, NULL, NULL, err);
+	return mover_ask(mover, request, NULL, err);
+}
+
+int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err)
+{
+	if (!control_call(&mover->vm, request, MOVER_VM_MS, reply, NULL, NULL, err))
+		return 0;
+	/* A cancelled VM process refuses what the mover still asks of it; its event says why. */
+	for (size_t i = 0; i < json_array_size(mover->vm.events); i++)
+		if (is_cancel(json_array_get(mover->vm.events, i)))
+			return err_set(err, ERR_CANCELLED, "cancelled by 'drover cancel'");
+	return -1;
 }
 
 /* ---- epochs ---------------------------------------------------------------------------------------------------- */
@@ -184,9 +201,12 @@ static int sent_pages(struct mover *mover, uint64_t pages, struct err *err)
 	    pages < mover->progress.pages_left ? mover->progress.pages_left - pages : 0;
 	if (mover->frames == 4 && mover->epoch == 1 && mover_fault(mover, FAULT_MOVER_ROUND_MIDDLE, err))
 		return -1;
+	if (mover_check_cancel(mover, err))
+		return -1;
 	if (mover->frames % CHECK_FRAMES)
 		return 0;
 	mover->progress.bytes_sent = link_bytes_sent(mover->link);
+	pages_encoder_link(mover->encoder, link_send_ns(mover->link), mover->progress.bytes_sent);
 	mover_tell(mover, mover->progress.phase);
 	if (link_check(mover->link, err))
 		return -1;

@@ -32,6 +32,7 @@ struct mover {
 	struct vm_config config;
 	uint64_t term; /* of the VM here; then the one it will have there */
 	bool paused;   /* by the user */
+	json_t *cpu;   /* what the guest sees of its CPU */
 	char session[LEDGER_SESSION_LEN + 1];
 
 	int ram_fd;
@@ -40,10 +41,10 @@ struct mover {
 	uint64_t epoch;   /* the last one begun */
 	uint64_t frames;  /* PAGES and STATE in it */
 	uint64_t pages;   /* in those */
-	uint64_t ack_ns;  /* round trip of a small message, measured */
+	uint64_t ack_ns;  /* shortest time from a seal to its acknowledgement so far; 0: none yet */
 	uint64_t touched; /* pages of RAM that were allocated at the start */
 	uint64_t started_ns;
-	bool fault_cut; /* an injected cut has happened */
+	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
 	struct move_progress progress;
 	uint64_t progress_told_ns;
@@ -60,6 +61,8 @@ int mover_connect(struct mover *mover, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);
+/* mover_check_cancel: -1 with ERR_CANCELLED when the user wants to stop. */
+int mover_check_cancel(struct mover *mover, struct err *err);
 /* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err);
 
@@ -69,6 +72,8 @@ void mover_tell(struct mover *mover, enum move_phase phase); /* progress, rate-l
 void mover_notice(struct mover *mover, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* mover_call(mover, request, err): a request to the VM process that has an empty answer. */
 int mover_call(struct mover *mover, json_t *request, struct err *err);
+/* mover_ask: the same, with its answer (a new reference). */
+int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err);
 
 /* An epoch, in pieces: begin, then pages from the dirty set or a range, then seal. */
 int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);

@@ -2,11 +2,14 @@
  *
  * Payload, little-endian:
  *    0 u16 volume           which memory; ids are the upper layer's
- *    2 u16 encoding         0 raw, 1 lz4 block
+ *    2 u16 encoding         0 raw, 1 lz4
  *    4 u32 runs             1 .. PAGES_RUNS_MAX
  *    8 u32 decoded length   bytes of all data pages: 4096 x data pages, at most PAGES_BATCH_MAX pages
  *   12 runs: { u64 first page, u32 count (not 0), u32 kind: 0 data, 1 zero }, ascending, none overlapping
- *   then the data pages of all data runs in order, as the encoding says
+ *   then the data pages of all data runs in order:
+ *     raw: as they are
+ *     lz4: in blocks of PAGES_BLOCK pages (the last one may have fewer), each a u32, the length of the block on the
+ *          wire, with bit 31 set when it is stored as it is, and so many bytes of lz4 block format
  * Nothing follows.  What the upper layer needs besides (epoch, round) goes before it, in a header of its own.
  */
 #ifndef MIGRATE_PAGES_H
@@ -21,10 +24,16 @@
 enum {
 	PAGES_SIZE = 4096,
 	PAGES_BATCH = 64,      /* data pages the encoder puts into a frame */
+	PAGES_BLOCK = 16,      /* pages compressed together: 64 KiB is all that lz4 looks back */
 	PAGES_BATCH_MAX = 128, /* data pages a decoder takes */
 	PAGES_RUNS_MAX = 1024,
 	PAGES_HEADER = 12,
 	PAGES_RUN = 16,
+
+	PAGES_RAW = 0, /* encodings */
+	PAGES_LZ4 = 1,
+	PAGES_RUN_DATA = 0, /* kinds of runs */
+	PAGES_RUN_ZERO = 1,
 };
 
 /* What was encoded or decoded since the coder was opened. */
@@ -55,13 +64,17 @@ void pages_encoder_close(struct pages_encoder *encoder);
  * when it is in the dirty set again: take it out of the dirty set BEFORE this call.  Each page is read once.
  * Holes of the memfd are not filled by reading them. Returns how many pages went in (at least 1), or -1 with
  * *err: ERR_SYSTEM reading the memfd failed, ERR_STATE pages not ascending or past the end. */
-int pages_encode(struct pages_encoder *encoder, const struct pages_source *source, const uint64_t *pages,
-		 size_t n, struct buf *out, struct err *err);
+int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *source, const uint64_t *pages,
+		     size_t n, struct buf *out, struct err *err);
 /* pages_encode_range(encoder, source, first, count, out, err): the same for a contiguous range. */
 int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
 			   uint64_t count, struct buf *out, struct err *err);
 /* pages_encoder_compress(encoder, on): with false data goes raw; on at first. */
 void pages_encoder_compress(struct pages_encoder *encoder, bool on);
+/* pages_encoder_link(encoder, ns, bytes): what the link has taken so far to send so many bytes (link_send_ns,
+ * link_bytes_sent); call it now and then.  From then on what costs more time to compress than it saves on the link goes
+ * raw, so that compression never makes a transfer slower.  Before the first call everything that shrinks is worth it. */
+void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t bytes);
 const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encoder);
 
 /* ---- decoder: several decoders (one a thread) may write one target at the same time, as long as no page is
@@ -84,8 +97,7 @@ struct pages_decoder *pages_decoder_open(struct err *err);
 void pages_decoder_close(struct pages_decoder *decoder);
 /* pages_decode(decoder, targets, ntargets, payload, len, err): check the whole payload, then apply it to the
  * target with its volume id.  Returns how many pages it had, or -1 with *err: ERR_INPUT the payload is not
- * valid (the target was not touched, unless lz4 data was found damaged: then neither), ERR_SYSTEM writing the
- * memfd failed. */
+ * valid (the target was not touched), ERR_SYSTEM writing the memfd failed. */
 int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets, size_t ntargets,
 		     const void *payload, size_t len, struct err *err);
 const struct pages_stats *pages_decoder_stats(const struct pages_decoder *decoder);

@@ -1,9 +1,10 @@
 #include "migrate/plan.h"
 
 enum {
-	LARGE_ROUND = 2048,  /* pages; below, fixed costs hide the cost of a page */
-	SMALL_REST = 128,    /* pages that are not worth another round */
-	THROTTLE_FIRST = 30, /* percent */
+	ROUNDS_TO_TELL =
+	    16, /* the first acknowledgements wait for a full link, and so tell little of its delay */
+	LARGE_ROUND = 2048, /* pages; below, fixed costs hide the cost of a page */
+	SMALL_REST = 128,   /* pages that are not worth another round */
 	THROTTLE_MAX = 99,
 	ROUNDS_MAX = MOVE_MAX_ROUNDS - 2,
 };
@@ -24,10 +25,12 @@ static bool shrinking(uint64_t remaining, uint64_t sent)
 	return remaining * 100 < sent * 85;
 }
 
-/* A step large enough to matter at once: close half of the distance to a stopped guest. */
-static unsigned slower(unsigned throttle)
+/* The guest dirtied `remaining` pages while `sent` were sent: let it run just so much that it would have been half of
+ * them, and no less than half of what it runs now, unless even that would be too much. */
+static unsigned slower(unsigned throttle, uint64_t remaining, uint64_t sent)
 {
-	unsigned next = throttle == 0 ? THROTTLE_FIRST : throttle + (100 - throttle + 1) / 2;
+	double run = (100 - throttle) * 0.5 * (double)sent / (double)remaining;
+	unsigned next = run >= 1 ? 100 - (unsigned)run : THROTTLE_MAX;
 
 	return next > THROTTLE_MAX ? THROTTLE_MAX : next;
 }
@@ -37,18 +40,20 @@ struct plan_decision plan_next(const struct plan_input *input)
 	const struct move_round *last = &input->round[input->rounds - 1];
 	double page_ns = plan_page_ns(input->round, input->rounds);
 	struct plan_decision decision = {.action = PLAN_ROUND, .throttle = input->throttle};
+	uint64_t pages_ns = (uint64_t)((double)input->remaining * page_ns);
 	bool better_soon;
 
-	decision.downtime_ns = input->fixed_ns + (uint64_t)((double)input->remaining * page_ns);
+	decision.downtime_ns = input->fixed_ns + pages_ns;
 	/* Another round is worth its time while it at least halves what the pause would have to carry. */
 	better_soon = input->remaining > SMALL_REST && input->remaining * 2 < last->pages;
 	if (decision.downtime_ns <= input->budget_ns && (!better_soon || input->rounds >= ROUNDS_MAX)) {
 		decision.action = PLAN_SWITCH;
 	} else if (decision.downtime_ns > input->budget_ns) {
-		if (input->rounds >= ROUNDS_MAX || input->fixed_ns > input->budget_ns)
+		if (input->rounds >= ROUNDS_MAX ||
+		    (input->rounds >= ROUNDS_TO_TELL && input->fixed_ns > input->budget_ns))
 			decision.action = PLAN_FAIL;
-		else if (!shrinking(input->remaining, last->pages))
-			decision.throttle = slower(input->throttle);
+		else if (pages_ns > input->budget_ns / 4 && !shrinking(input->remaining, last->pages))
+			decision.throttle = slower(input->throttle, input->remaining, last->pages);
 	}
 	return decision;
 }

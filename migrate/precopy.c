@@ -11,6 +11,7 @@
  * machines, and small beside a usual budget. */
 enum { SWITCH_FIXED_NS = 3000000 };
 
+/* Two round trips: PREPARED and STARTED. */
 static uint64_t fixed_ns(const struct mover *mover)
 {
 	return SWITCH_FIXED_NS + 2 * mover->ack_ns;
@@ -32,8 +33,8 @@ static int report_round(struct mover *mover, uint64_t started, uint64_t bytes_be
 
 static int await_ack(struct mover *mover, struct err *err)
 {
+	uint64_t epoch, sealed = clock_mono_ns(), took;
 	struct frame frame;
-	uint64_t epoch;
 
 	if (message_await(mover->link, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
 	    message_number(&frame, &epoch, err))
@@ -42,6 +43,9 @@ static int await_ack(struct mover *mover, struct err *err)
 		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
 			       link_peer(mover->link), (unsigned long long)epoch,
 			       (unsigned long long)mover->epoch);
+	took = clock_mono_ns() - sealed;
+	if (mover->ack_ns == 0 || took < mover->ack_ns)
+		mover->ack_ns = took;
 	return 0;
 }
 
@@ -117,9 +121,7 @@ static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 
 int precopy_run(struct mover *mover, struct err *err)
 {
-	struct plan_input input = {.budget_ns = mover->options->downtime_ns,
-				   .round = mover->report->round,
-				   .fixed_ns = fixed_ns(mover)};
+	struct plan_input input = {.budget_ns = mover->options->downtime_ns, .round = mover->report->round};
 
 	for (;;) {
 		struct plan_decision next;
@@ -129,6 +131,7 @@ int precopy_run(struct mover *mover, struct err *err)
 		    mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 			return -1;
 		input.rounds = mover->report->rounds;
+		input.fixed_ns = fixed_ns(mover);
 		input.remaining = pageset_count(&mover->dirty);
 		last = &mover->report->round[input.rounds - 1];
 		if (last->ns > 0)
@@ -138,12 +141,13 @@ int precopy_run(struct mover *mover, struct err *err)
 		if (next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
-			return err_set(
-			    err, ERR_STATE,
-			    "the guest dirties memory faster than the link to %s carries it, even slowed to "
-			    "%u %%: the pause would take %llu ms; allow it with --downtime",
-			    link_peer(mover->link), 100 - input.throttle,
-			    (unsigned long long)(next.downtime_ns / 1000000));
+			return err_set(err, ERR_STATE,
+				       "after %u rounds to %s the pause would still take %llu ms (guest "
+				       "running at %u %%); "
+				       "allow it with --downtime",
+				       input.rounds, link_peer(mover->link),
+				       (unsigned long long)(next.downtime_ns / 1000000),
+				       100 - input.throttle);
 		if (next.throttle != input.throttle && set_throttle(mover, next.throttle, err))
 			return -1;
 		input.throttle = next.throttle;

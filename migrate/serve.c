@@ -10,7 +10,6 @@
 #include "migrate/serve_outcome.h"
 #include "vmm/control.h"
 #include "vmm/ledger.h"
-#include "vmm/machine.h"
 #include "vmm/memory.h"
 #include "vmm/spawn.h"
 
@@ -94,22 +93,12 @@ static int read_hello(struct serve *serve, const json_t *hello, const char **pur
 	return 0;
 }
 
-/* Everything that can be known to be wrong before a byte of the VM is sent. */
-static int welcome(struct serve *serve, const json_t *hello, struct err *err)
+static int welcome(struct serve *serve, struct err *err)
 {
 	struct ledger_record record;
-	json_t *host;
 	bool locked;
-	int fits;
 
-	if (machine_check_host(err))
-		return -1;
-	host = machine_cpu_json(err);
-	if (!host)
-		return -1;
-	fits = machine_cpu_fits(json_object_get(hello, "cpu"), host, err);
-	json_decref(host);
-	if (fits || ledger_peek(serve->config.name, &record, &locked, err))
+	if (ledger_peek(serve->config.name, &record, &locked, err))
 		return -1;
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
@@ -138,12 +127,14 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 		      struct err *err)
 {
 	struct vm_config config = {0};
+	json_t *cpu;
 	uint64_t touched, available = available_memory();
 
 	if (jobj_u64(begin, "term", true, 1, INT64_MAX, &serve->term, err) ||
 	    jobj_u64(begin, "touched_bytes", true, 0, CONFIG_MAX_MEMORY, &touched, err) ||
 	    jobj_bool(begin, "paused", true, &incoming->paused, err) ||
 	    jobj_string(begin, "from", true, LEDGER_PEER_MAX, &incoming->peer, err) ||
+	    jobj_object(begin, "cpu", true, &cpu, err) ||
 	    config_from_json(json_object_get(begin, "config"), &config, err))
 		return -1;
 	if (strcmp(config.name, serve->config.name) || strcmp(config.uuid, serve->config.uuid)) {
@@ -157,13 +148,15 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 		    err, ERR_REFUSED,
 		    "the guest uses %llu MiB of memory, and that host has %llu MiB to give; free some there",
 		    (unsigned long long)(touched >> 20), (unsigned long long)(available >> 20));
+	incoming->cpu = cpu;
 	incoming->term = serve->term;
 	incoming->session = serve->session;
 	incoming->ram_fd = serve->ram_fd;
 	return 0;
 }
 
-/* An empty guest RAM, the promise on disk, and a VM process that waits around it. */
+/* An empty guest RAM, the promise on disk, and a VM process that waits around it.  Whatever is unfit for this VM (KVM, its
+ * CPU, memory, the name) is found out here, before a byte of it is sent. */
 static int begin(struct serve *serve, struct err *err)
 {
 	struct spawn_incoming incoming = {0};
@@ -388,7 +381,7 @@ static int session(struct serve *serve, bool *refusal, struct err *err)
 	if (!failed && strcmp(purpose, "move"))
 		failed = err_set(err, ERR_REFUSED, "it knows no session purpose '%s'", purpose);
 	if (!failed)
-		failed = welcome(serve, hello, err);
+		failed = welcome(serve, err);
 	json_decref(hello);
 	if (failed || begin(serve, err))
 		return -1;

@@ -34,18 +34,28 @@ static int ask_process(const char *name, const char *uuid, uint64_t term, const 
 	return failed;
 }
 
+/* The caller holds the VM's lock in *ledger.  The name may have gone to another VM since: then what was kept of the
+ * one that is asked about decides. */
 static int decide(struct ledger *ledger, const char *uuid, uint64_t term, const char *session, bool *started,
 		  char *detail, size_t cap, struct err *err)
 {
-	bool ran = !strcmp(ledger->now.uuid, uuid) && ledger->now.ran_term >= term;
-	struct ledger_record promise;
+	struct ledger_record known = ledger->now, promise;
+	bool ran, other = strcmp(known.uuid, uuid) != 0;
 
-	*started = ledger_outcome(&ledger->now, uuid, term, session, &promise);
+	if (other && ledger_buried(uuid, &known, err))
+		return -1;
+	if (other && known.state == LEDGER_NONE)
+		known = ledger->now;
+	ran = !strcmp(known.uuid, uuid) && known.ran_term >= term;
+	*started = ledger_outcome(&known, uuid, term, session, &promise);
 	snprintf(detail, cap, "%s",
 		 *started ? "it ran there"
 		 : ran    ? "it started there, but its process died; what it did since is lost"
 			  : "it was not started there");
-	return promise.state == LEDGER_NONE ? 0 : ledger_write(ledger, &promise, err);
+	if (promise.state == LEDGER_NONE)
+		return 0;
+	return other && ledger->now.state != LEDGER_NONE ? ledger_bury(&promise, err)
+							 : ledger_write(ledger, &promise, err);
 }
 
 int serve_outcome(const char *name, const char *uuid, uint64_t term, const char *session, bool *started,

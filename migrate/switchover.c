@@ -6,10 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
-static json_t *pause_request(const struct mover *mover)
+/* The guest stands still from *paused_at on (CLOCK_MONOTONIC of this host, which both processes see). */
+static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err)
 {
-	return json_pack("{s:s, s:I, s:s, s:s}", "cmd", "handover-pause", "term", (json_int_t)mover->term,
-			 "session", mover->session, "peer", mover->peer);
+	json_t *reply,
+	    *request = json_pack("{s:s, s:I, s:s, s:s}", "cmd", "handover-pause", "term",
+				 (json_int_t)mover->term, "session", mover->session, "peer", mover->peer);
+	int failed;
+
+	if (mover_ask(mover, request, &reply, err))
+		return -1;
+	failed = jobj_u64(reply, "paused_ns", true, 0, INT64_MAX, paused_at, err);
+	json_decref(reply);
+	return failed;
 }
 
 /* The machine state comes as a memfd; it goes on as it is. */
@@ -134,9 +143,20 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 	report->wire_mbps = copy_ns ? (uint64_t)((double)report->bytes_sent * 8e3 / (double)copy_ns) : 0;
 }
 
+/* When the user reads that the VM moved, its process here has let go of its memory and its name. */
+static void await_end(struct mover *mover)
+{
+	uint64_t until = clock_mono_ns() + MOVER_VM_MS * 1000000ull;
+	json_t *event;
+	struct err err;
+
+	while (clock_mono_ns() < until && (event = control_event(&mover->vm, MOVER_VM_MS, &err)))
+		json_decref(event);
+}
+
 int switchover_run(struct mover *mover, struct err *err)
 {
-	uint64_t bytes_before = link_bytes_sent(mover->link), asked_at;
+	uint64_t bytes_before = link_bytes_sent(mover->link), paused_at;
 	bool started = true;
 	struct err why;
 
@@ -144,13 +164,14 @@ int switchover_run(struct mover *mover, struct err *err)
 	/* The VM process's answers are awaited by name in here: the link's waits must not read its socket. */
 	mover_watch(mover, false);
 	link_set_stall(mover->link, MOVER_SWITCH_MS);
-	asked_at = clock_mono_ns();
-	if (mover_call(mover, pause_request(mover), err) || last_epoch(mover, err))
+	if (mover_check_cancel(mover, err) || pause_guest(mover, &paused_at, err) || last_epoch(mover, err))
 		goto give_up;
 	mover_watch(mover, false);
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-commit"), err))
 		goto give_up;
+	mover->committed = true;
 	if (commit(mover, &why)) {
+		mover->committed = false; /* the asking may be ended: the VM then stays pending */
 		if (find_out(mover, &why, &started, err))
 			return -1;
 		if (!started) {
@@ -160,12 +181,13 @@ int switchover_run(struct mover *mover, struct err *err)
 				       mover->peer, mover->config.name, why.text);
 		}
 	}
-	report_last(mover, asked_at, bytes_before);
+	report_last(mover, paused_at, bytes_before);
 	if (mover_fault(mover, FAULT_MOVER_STARTED, err))
 		return -1;
 	if (resolve_tell(mover, true, err))
 		return -1;
 	mover_fault(mover, FAULT_MOVER_OUTCOME_TOLD, err);
+	await_end(mover);
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */

@@ -17,7 +17,7 @@ enum {
 #define CONFIG_MAX_MEMORY (4ull << 40)
 
 enum dirty_mode {
-	DIRTY_AUTO,   /* the ring where KVM has it, else the bitmap */
+	DIRTY_AUTO,   /* whichever is cheaper: the bitmap, or the ring for a guest of more than 16 GiB */
 	DIRTY_RING,   /* KVM_CAP_DIRTY_LOG_RING */
 	DIRTY_BITMAP, /* KVM_GET_DIRTY_LOG with manual protect */
 };

@@ -124,8 +124,9 @@ int handover_pause(struct handover *handover, uint64_t next_term, const char *se
 	if (ledger_write(handover->ledger, &intent, err))
 		return -1;
 	handover->phase = HANDOVER_SWITCHING;
-	handover->lease_end = clock_mono_ns() + HANDOVER_LEASE_NS;
 	machine_throttle(handover->machine, 0);
+	handover->paused_ns = clock_mono_ns();
+	handover->lease_end = handover->paused_ns + HANDOVER_LEASE_NS;
 	machine_pause(handover->machine);
 	if (fault_point(FAULT_SOURCE_PAUSED) || machine_dirty_harvest(handover->machine, err)) {
 		abandon_switch(handover);

@@ -35,6 +35,7 @@ struct handover {
 	bool tracking;
 	uint64_t pages;       /* of RAM */
 	struct pageset dirty; /* open while a mover is attached */
+	uint64_t paused_ns;   /* CLOCK_MONOTONIC, when the guest was asked to stand still */
 	uint64_t lease_end;   /* CLOCK_MONOTONIC; in phase SWITCHING */
 	bool ledger_due;      /* handover_settle has something to write */
 };

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -215,6 +216,54 @@ int ledger_peek(const char *name, struct ledger_record *record, bool *locked, st
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_sys(err, "cannot open %s", path);
 	status = read_slots(fd, name, record, &sequence, err);
+	close(fd);
+	return status;
+}
+
+static int buried_path(const char *uuid, char path[PATHS_MAX], struct err *err)
+{
+	size_t len;
+
+	if (paths_state(path, err))
+		return -1;
+	len = strlen(path);
+	if (snprintf(path + len, PATHS_MAX - len, "/forgotten/%s", uuid) >= (int)(PATHS_MAX - len))
+		return err_set(err, ERR_USAGE, "the state folder's path is too long");
+	return 0;
+}
+
+int ledger_bury(const struct ledger_record *record, struct err *err)
+{
+	uint8_t file[2 * SLOT] = {0};
+	char path[PATHS_MAX];
+
+	/* Term 1 is begun where the VM is made: no other host waits to hear of it. */
+	if (record->ran_term <= 1)
+		return 0;
+	if (buried_path(record->uuid, path, err))
+		return -1;
+	*strrchr(path, '/') = 0;
+	if (io_mkdirs(path, 0700))
+		return err_sys(err, "cannot make the folder %s", path);
+	encode(record, 1, file + SLOT);
+	if (buried_path(record->uuid, path, err))
+		return -1;
+	return io_replace_file(path, file, sizeof(file)) ? err_sys(err, "cannot write %s", path) : 0;
+}
+
+int ledger_buried(const char *uuid, struct ledger_record *record, struct err *err)
+{
+	char path[PATHS_MAX];
+	uint64_t sequence;
+	int fd, status;
+
+	memset(record, 0, sizeof(*record));
+	if (buried_path(uuid, path, err))
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, "cannot open %s", path);
+	status = read_slots(fd, uuid, record, &sequence, err);
 	close(fd);
 	return status;
 }

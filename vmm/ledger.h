@@ -64,6 +64,13 @@ int ledger_write(struct ledger *ledger, const struct ledger_record *record, stru
  * lives.  A VM that this host does not know gives LEDGER_NONE. */
 int ledger_peek(const char *name, struct ledger_record *record, bool *locked, struct err *err);
 
+/* ledger_bury(record, err): before a record is dropped (`drover forget`, or the name's use by another VM): keep what it
+ * says about a VM that ran here on behalf of another host, which may still ask about it: in <state>/forgotten/UUID,
+ * durable on return.  Does nothing for a record that nobody can ask about.
+ * ledger_buried(uuid, record, err): that record, LEDGER_NONE when there is none. */
+int ledger_bury(const struct ledger_record *record, struct err *err);
+int ledger_buried(const char *uuid, struct ledger_record *record, struct err *err);
+
 const char *ledger_state_name(enum ledger_state state);
 
 /* ledger_outcome(record, uuid, term, session, promise): how hand-over attempt `session`, which was to start

@@ -18,18 +18,19 @@
 struct machine;
 
 enum machine_end {
-	MACHINE_END_RESET, /* the guest asked for a reset or power-off (keyboard controller) */
+	MACHINE_END_RESET, /* the guest asked for a reset or power-off (keyboard controller, 0xcf9, ACPI) */
 	MACHINE_END_CRASH, /* triple fault, or an exit that KVM cannot go on from */
 };
 
 /* What the machine tells its owner.  Called from vCPU threads; must not block long nor call the machine back.
- */
+ * Signals may interrupt system calls in them (EINTR). */
 struct machine_owner {
 	void *arg;
 	/* ended: the guest will not run on; all vCPUs stop by themselves.  detail: one sentence.  Called
 	 * once. */
 	void (*ended)(void *arg, enum machine_end why, const char *detail);
-	/* console: bytes that the guest wrote to its first serial port, in order. */
+	/* console: bytes that the guest wrote to its first serial port, in order.  The serial port's lock is
+	 * held: the owner must not call machine_console_input while it holds a lock that console takes. */
 	void (*console)(void *arg, const uint8_t *data, size_t len);
 };
 
@@ -39,7 +40,8 @@ int machine_check_host(struct err *err);
 
 /* machine_create(config, ram_fd, owner, err): the machine, stopped, with zeroed vCPU state at reset.
  * ram_fd: memfd to run on (a received guest), or -1 to make an empty one.  The machine takes ram_fd over,
- * also on failure.  Cost does not depend on the RAM's size.  NULL with *err on failure. */
+ * also on failure.  Cost depends on the RAM's size only as far as KVM itself makes tables for all of it,
+ * which it does where it shadows page tables.  NULL with *err on failure. */
 struct machine *machine_create(const struct vm_config *config, int ram_fd, const struct machine_owner *owner,
 			       struct err *err);
 /* machine_destroy: stops the vCPU threads and frees all; NULL is harmless. */
@@ -49,14 +51,17 @@ void machine_destroy(struct machine *machine);
  * the kernel's entry (PVH ELF or bzImage).  Once, before the first resume. */
 int machine_boot(struct machine *machine, const struct vm_config *config, struct err *err);
 
-/* machine_resume: vCPUs run.  machine_pause: returns when every vCPU is out of KVM_RUN and has completed its
- * pending I/O; from then on until resume neither registers nor RAM change.  Both are idempotent. */
+/* machine_resume: vCPUs run; no effect once the guest has ended.  machine_pause: returns when every vCPU is out
+ * of KVM_RUN and has completed its pending I/O; from then on until resume neither registers nor RAM change, so
+ * that state and dirty pages may be taken in either order.  Both are idempotent. */
 void machine_resume(struct machine *machine);
 void machine_pause(struct machine *machine);
 
 /* Machine state: vCPUs, interrupt chips, PIT, clock, devices; not RAM.  Format: docs/state.md.
- * save: appends to *out; paused machine only; leaves the machine as it was, able to resume.
- * load: into a machine that never ran; data is not trusted; on failure the machine must be destroyed. */
+ * save: appends to *out (nothing on failure); paused machine only, ERR_STATE when the guest has ended; leaves
+ * the machine as it was, able to resume.
+ * load: into a machine that never ran; data is not trusted; on failure the machine must be destroyed.  The time
+ * between save and load has passed for the guest, and goes on passing from then on, also before the resume. */
 int machine_save(struct machine *machine, struct buf *out, struct err *err);
 int machine_load(struct machine *machine, const void *data, size_t len, struct err *err);
 
@@ -71,7 +76,7 @@ void machine_dirty_stop(struct machine *machine);
 const char *machine_dirty_mode(const struct machine *machine); /* "ring" or "bitmap" */
 
 /* machine_throttle(machine, percent): let each vCPU run only (100 - percent) % of the time, in slices of
- * about a millisecond; 0 to 99; 0 ends it. */
+ * a millisecond or less where that is little; 0 to 99; 0 ends it. */
 void machine_throttle(struct machine *machine, unsigned percent);
 
 /* machine_console_input(machine, data, len): bytes typed at the first serial port.  Returns how many its
@@ -81,10 +86,11 @@ size_t machine_console_input(struct machine *machine, const void *data, size_t l
 int machine_ram_fd(const struct machine *machine); /* borrowed */
 bool machine_running(const struct machine *machine);
 
-/* machine_cpu_json(err): what a guest made on this host sees of its CPU, for the comparison before a
- * hand-over: {"vendor", "tsc_khz", "xsave_bytes", "features": {"<leaf>.<subleaf>.<register>": "0x…"}, "msrs":
- * ["0x…"]}.  New reference, NULL with *err.  Any process; opens and closes /dev/kvm. */
-json_t *machine_cpu_json(struct err *err);
+/* machine_cpu_json(machine, err): what its guest sees of the CPU, for the comparison before a hand-over: {"vendor",
+ * "tsc_khz", "tsc_scaling", "xsave_bytes", "phys_bits", "features": {"<leaf>.<subleaf>.<register>": "0x…"},
+ * "msrs": ["0x…"]}.  Of a machine that was just made: what this host offers.  Of one that was loaded: what its guest
+ * came with, which may be less, and is what its next destination must have.  New reference, NULL with *err. */
+json_t *machine_cpu_json(const struct machine *machine, struct err *err);
 /* machine_cpu_fits(guest, host, err): a guest made where machine_cpu_json gave `guest` can run on the host
  * that gave `host`.  Both untrusted in form.  0, or -1 with ERR_REFUSED naming the first few things missing.
  */

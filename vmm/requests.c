@@ -196,14 +196,19 @@ static int do_outcome(struct vmproc *vm, struct client *client, const json_t *re
 static int do_migrate(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		      struct answer *answer, struct err *err)
 {
+	json_t *cpu;
+
 	(void)request, (void)fd;
 	if (vm->rate.active)
 		vmproc_end_rate(vm);
-	if (handover_attach(&vm->handover, err))
+	cpu = machine_cpu_json(vm->machine, err);
+	if (!cpu || handover_attach(&vm->handover, err)) {
+		json_decref(cpu);
 		return -1;
+	}
 	client->is_mover = true;
-	answer->ok = json_pack("{s:o, s:I, s:b}", "config", config_to_json(&vm->config), "term",
-			       (json_int_t)vm->handover.term, "paused", vm->handover.user_paused);
+	answer->ok = json_pack("{s:o, s:o, s:I, s:b}", "config", config_to_json(&vm->config), "cpu", cpu,
+			       "term", (json_int_t)vm->handover.term, "paused", vm->handover.user_paused);
 	answer->fds[0] = machine_ram_fd(vm->machine);
 	answer->fds[1] = vm->handover.dirty.fd;
 	answer->nfds = 2;
@@ -258,12 +263,15 @@ static int do_handover_pause(struct vmproc *vm, struct client *client, const jso
 	const char *session, *peer;
 	uint64_t term;
 
-	(void)client, (void)fd, (void)answer;
+	(void)client, (void)fd;
 	if (jobj_u64(request, "term", true, 1, INT64_MAX, &term, err) ||
 	    jobj_string(request, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    jobj_string(request, "peer", true, LEDGER_PEER_MAX, &peer, err))
 		return -1;
-	return handover_pause(&vm->handover, term, session, peer, err);
+	if (handover_pause(&vm->handover, term, session, peer, err))
+		return -1;
+	answer->ok = json_pack("{s:I}", "paused_ns", (json_int_t)vm->handover.paused_ns);
+	return 0;
 }
 
 static int do_handover_state(struct vmproc *vm, struct client *client, const json_t *request, int fd,

@@ -54,9 +54,9 @@ static json_t *start_request(const struct vm_config *config, const struct spawn_
 
 	if (incoming)
 		json_object_set_new(request, "incoming",
-				    json_pack("{s:I, s:s, s:s, s:b}", "term", (json_int_t)incoming->term,
+				    json_pack("{s:I, s:s, s:s, s:b, s:O}", "term", (json_int_t)incoming->term,
 					      "session", incoming->session, "peer", incoming->peer, "paused",
-					      incoming->paused));
+					      incoming->paused, "cpu", incoming->cpu));
 	return request;
 }
 
@@ -91,8 +91,10 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
+		/* After a refusal it tidies up and ends by itself; one that did not answer is not waited for. */
+		if (err && err->kind == ERR_LINK)
+			kill(pid, SIGKILL);
 		control_close(control);
-		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		return -1;
 	}

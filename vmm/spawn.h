@@ -15,9 +15,11 @@ enum { SPAWN_FD = 3 }; /* the descriptor on which drover-vm finds its socket */
 struct spawn_incoming {
 	uint64_t term;       /* the term that it will run under */
 	const char *session; /* hand-over attempt */
-	const char *peer;    /* where it comes from, for status; may be "" */
-	bool paused;         /* by the user: stays so when it starts here */
-	int ram_fd;          /* memfd that serve fills; borrowed */
+	const json_t
+	    *cpu; /* what the guest saw of its CPU so far (machine_cpu_json): this host must offer as much */
+	const char *peer; /* where it comes from, for status; may be "" */
+	bool paused;      /* by the user: stays so when it starts here */
+	int ram_fd;       /* memfd that serve fills; borrowed */
 };
 
 /* spawn_vm(config, incoming, control, pid, err): start drover-vm in a session of its own (it outlives the

@@ -239,6 +239,15 @@ static int check_incoming(struct vmproc *vm, const json_t *incoming, struct ledg
 	return ledger_may_receive(&vm->ledger.now, vm->config.name, vm->config.uuid, record->term, err);
 }
 
+static int check_cpu(const struct vmproc *vm, const json_t *guest, struct err *err)
+{
+	json_t *host = machine_cpu_json(vm->machine, err);
+	int unfit = host ? machine_cpu_fits(guest, host, err) : -1;
+
+	json_decref(host);
+	return unfit;
+}
+
 /* A new VM must not take the name of one that this host has given, or may have given, to another. */
 static int check_new(const struct vmproc *vm, struct err *err)
 {
@@ -270,6 +279,7 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	if (config_from_json(json_object_get(start, "config"), &vm->config, err) ||
 	    ledger_open(&vm->ledger, vm->config.name, err))
 		return -1;
+	vm->known_before = vm->ledger.now.state != LEDGER_NONE;
 	strcpy(record.uuid, vm->config.uuid);
 	if (!strcmp(vm->ledger.now.uuid, vm->config.uuid))
 		record.ran_term = vm->ledger.now.ran_term;
@@ -284,6 +294,8 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 		if (check_new(vm, err))
 			return -1;
 	}
+	if (strcmp(vm->ledger.now.uuid, vm->config.uuid) && ledger_bury(&vm->ledger.now, err))
+		return -1;
 	if (ledger_write(&vm->ledger, &record, err))
 		return -1;
 	vm->ledger_mine = true;
@@ -294,6 +306,8 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	fd = incoming ? dup(ram_fd) : -1;
 	vm->machine = machine_create(&vm->config, fd, &owner, err);
 	if (!vm->machine)
+		return -1;
+	if (incoming && check_cpu(vm, json_object_get(incoming, "cpu"), err))
 		return -1;
 	if (incoming)
 		fault_point(FAULT_DEST_MACHINE);
@@ -327,6 +341,8 @@ static int take_start(struct vmproc *vm, int fd)
 		return -1;
 	start = jobj_parse(text, (size_t)len, &err);
 	status = start ? vmproc_make(vm, start, nfds > 0 ? fds[0] : -1, &err) : -1;
+	/* A new guest may end before its starter can ask for events; how it ended waits in the socket then. */
+	parent->subscribed = start && !json_object_get(start, "incoming");
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
 	answer_request(parent, json_integer_value(json_object_get(start, "id")),
@@ -335,9 +351,19 @@ static int take_start(struct vmproc *vm, int fd)
 	return status;
 }
 
-/* A start that failed after the promise was written takes it back: the sender hears the refusal and goes on, and
- * this host keeps no debt for a VM that it never had. */
-static void end(struct vmproc *vm)
+/* The folder of a VM that this host did not know before and that could not be started: nothing of it stays. */
+static void remove_folder(struct vmproc *vm)
+{
+	static const char *const files[] = {"handover", "console.log", "vm.log", "lock"};
+	char path[PATHS_MAX];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		unlinkat(vm->ledger.dir_fd, files[i], 0);
+	if (!paths_vm_dir(vm->config.name, path, NULL))
+		rmdir(path);
+}
+
+static void end(struct vmproc *vm, bool never_was)
 {
 	struct ledger_record record = vm->ledger.now;
 	char path[PATHS_MAX];
@@ -346,7 +372,9 @@ static void end(struct vmproc *vm)
 	machine_destroy(vm->machine);
 	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
 		unlink(path);
-	if (vm->ledger_mine && (record.state == LEDGER_RUNNING || record.state == LEDGER_INCOMING)) {
+	if (never_was && vm->ledger.dir_fd >= 0) {
+		remove_folder(vm);
+	} else if (vm->ledger_mine && (record.state == LEDGER_RUNNING || record.state == LEDGER_INCOMING)) {
 		record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
 		if (ledger_write(&vm->ledger, &record, &err))
 			log_error("%s", err.text);
@@ -461,7 +489,7 @@ int vmproc_run(int fd)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	vm.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (take_start(&vm, fd)) {
-		end(&vm);
+		end(&vm, !vm.known_before);
 		return 1;
 	}
 	while (!vm.quit)
@@ -470,7 +498,7 @@ int vmproc_run(int fd)
 	console_flush(&vm.console);
 	tell_subscribers(&vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm.quit_why, "detail",
 					vm.quit_detail));
-	end(&vm);
+	end(&vm, false);
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
 		io_close(&vm.client[i].fd);
 	return vm.exit_status;

@@ -50,6 +50,7 @@ struct vmproc {
 	uint64_t started_ns;
 	uint64_t
 	    input_retry_ns; /* typed bytes found the guest's queue full: not before this time again; 0 none */
+	bool known_before;  /* the ledger had a record when this process came */
 	bool ledger_mine;   /* the ledger's record is about this process */
 	char state_told[16]; /* the last state that subscribers heard of */
 

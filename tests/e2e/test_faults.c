@@ -6,13 +6,11 @@
 #include "tests/lib/host.h"
 #include "tests/lib/need.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/lib/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define GUEST "fill=8M dirty=20 report=20"
 
@@ -36,7 +34,6 @@ struct aftermath {
 static struct aftermath settle(const char *vm)
 {
 	struct aftermath after;
-	char output[HOST_OUTPUT];
 
 	host_wait_state(&world.a, vm, "running pending none");
 	host_state(&world.a, vm, after.a);
@@ -54,7 +51,6 @@ static struct aftermath settle(const char *vm)
 	}
 	host_wait_state(&world.b, vm, "running none");
 	host_state(&world.b, vm, after.b);
-	(void)output;
 	return after;
 }
 
@@ -92,7 +88,9 @@ static void one_fault(const char *point, const char *action)
 	after = settle(vm);
 	on_a = !strcmp(after.a, "running");
 	on_b = !strcmp(after.b, "running");
-	print_message("  %-28s migrate %3d, A %s, B %s\n", what, status, after.a, after.b);
+	print_message("  %-28s migrate exits %3d, A %s, B %s\n", what, status, after.a, after.b);
+	if (!host_fault_fired(remote ? &world.b : &world.a, point))
+		fail_msg("%s: nothing passed that point: %s", what, command->output);
 	if (on_a && on_b)
 		fail_msg("%s: two copies run; %s", what, command->output);
 	if (!on_a && !on_b && !source)
@@ -145,9 +143,10 @@ static void a_step_that_the_system_refuses(void **state)
 static int build_world(void **state)
 {
 	(void)state;
-	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(world.folder));
-	sshd_start(world.folder, &world.sshd);
+	assert_int_equal(sshd_start(world.folder, "", &world.sshd), 0);
 	host_open(&world.a, world.folder, "a");
 	host_open(&world.b, world.folder, "b");
 	return 0;

@@ -16,6 +16,8 @@ _Static_assert(offsetof(struct cpu_hw, tss.bitmap) == HW_TSS + 102, "the archite
 _Static_assert(offsetof(struct cpu_hw, tss.end) == HW_BYTES - 1, "layout.h");
 
 #define LAPIC_BASE     0xfee00000
+#define LAPIC_SVR      0x0f0
+#define SVR_ENABLE     0x1ff
 #define LAPIC_ICR_LOW  0x300
 #define LAPIC_ICR_HIGH 0x310
 #define ICR_INIT       0x4500
@@ -27,7 +29,8 @@ _Static_assert(offsetof(struct cpu_hw, tss.end) == HW_BYTES - 1, "layout.h");
 
 extern struct cpu_hw boot_hw;
 extern uint32_t ap_hw;
-extern char trampoline[], trampoline_end[];
+extern const char trampoline[];
+extern const uint32_t trampoline_bytes;
 
 static void send_ipi(unsigned apic_id, uint32_t command)
 {
@@ -56,7 +59,7 @@ static struct cpu_hw *make_hw(void (*entry)(void *arg), void *arg)
 	return hw;
 }
 
-static bool wait_for(const volatile uint32_t *online)
+static bool wait_for(const _Atomic uint32_t *online)
 {
 	uint64_t start = rdtsc();
 
@@ -69,12 +72,13 @@ static bool wait_for(const volatile uint32_t *online)
 }
 
 /* One CPU at a time, so that the trampoline need not find out which one it runs on: CPUID may not tell. */
-void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const volatile uint32_t *online)
+void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const _Atomic uint32_t *online)
 {
 	struct text name = {0};
 
-	__builtin_memcpy((void *)GUEST_TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
+	__builtin_memcpy((void *)GUEST_TRAMPOLINE, trampoline, trampoline_bytes);
 	*(volatile uint32_t *)&ap_hw = (uint32_t)(uintptr_t)make_hw(entry, arg);
+	*(volatile uint32_t *)(LAPIC_BASE + LAPIC_SVR) = SVR_ENABLE; /* without firmware, nobody has yet */
 	for (unsigned i = 0; i < START_TRIES; i++) {
 		send_ipi(apic_id, ICR_INIT);
 		send_ipi(apic_id, ICR_STARTUP | GUEST_TRAMPOLINE / PAGE_SIZE);

@@ -26,6 +26,6 @@ struct cpu_hw {
 
 /* Starts the CPU with this APIC id; it runs entry(arg) in ring 3 on a stack of its own and has to set *online
  * there.  Waits for that, and stops the machine where it does not come.  CPU 0, after clock_init(). */
-void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const volatile uint32_t *online);
+void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const _Atomic uint32_t *online);
 
 #endif

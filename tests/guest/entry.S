@@ -196,7 +196,7 @@ fault_ring3:
 /* ---- trampoline, copied to GUEST_TRAMPOLINE ----------------------------------------------------------------- */
 	.section .rodata, "a", @progbits
 	.code16
-	.globl trampoline, trampoline_end
+	.globl trampoline, trampoline_bytes
 trampoline:
 	cli
 	lgdtl	%cs:(trampoline_gdtr - trampoline)
@@ -209,6 +209,9 @@ trampoline_gdtr:
 	.word	GDT_BYTES - 1
 	.long	boot_gdt
 trampoline_end:
+	.balign 4
+trampoline_bytes:
+	.long	trampoline_end - trampoline
 	.code64
 
 	.section .note.GNU-stack, "", @progbits

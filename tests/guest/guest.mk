@@ -15,7 +15,7 @@ GUEST_CFLAGS := -std=gnu17 -O2 -g -m64 -march=x86-64 -ffreestanding -fno-pic -fn
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing \
 	-U_FORTIFY_SOURCE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wformat=2 -Wundef
-GUEST_LDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,max-page-size=4096
+GUEST_LDFLAGS := -nostdlib -static -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,max-page-size=4096
 
 .PHONY: guest
 guest: $(guest_products)
@@ -27,6 +27,8 @@ $(B)/guest/%.c.o: $(guest_dir)/%.c
 $(B)/guest/%.S.o: $(guest_dir)/%.S
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(guest_objs): $(guest_dir)/guest.mk
 
 $(B)/guest/testguest.elf: $(guest_objs) $(guest_dir)/guest.lds
 	$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(guest_dir)/guest.lds -o $@ $(guest_objs)

@@ -14,7 +14,7 @@ _Noreturn void guest_main(unsigned boot, uint64_t pointer);
 
 static struct bootinfo info;
 static struct params params;
-static volatile bool go; /* all pages are filled */
+static _Atomic enum { STARTING, FILLING, WORKING } phase;
 
 static void print_start(void)
 {
@@ -46,8 +46,10 @@ static void ap_main(void *arg)
 
 	w->online = 1;
 	w->has_pv = clock_enable_pv(&w->pv);
+	while (phase < FILLING) /* until all CPUs have their memory, pages have no addresses */
+		cpu_relax();
 	work_fill(w);
-	while (!go)
+	while (phase < WORKING)
 		cpu_relax();
 	for (;;)
 		work_turn(w);
@@ -55,6 +57,9 @@ static void ap_main(void *arg)
 
 static void fill_all(void)
 {
+	if (params.fill / PAGE_SIZE > ram_pages())
+		stop_error("fill does not fit into memory", NULL);
+	phase = FILLING;
 	work_fill(work_worker(0));
 	for (unsigned i = 1; i < params.cpus; i++)
 		while (!work_worker(i)->filled)
@@ -80,12 +85,10 @@ _Noreturn void guest_main(unsigned boot, uint64_t pointer)
 	clock = clock_init(params.tsc_khz, w->has_pv ? &w->pv : NULL);
 	for (unsigned i = 1; i < params.cpus; i++)
 		cpu_start(i, ap_main, work_worker(i), &work_worker(i)->online);
-	if (params.fill / PAGE_SIZE > ram_pages())
-		stop_error("fill does not fit into memory", NULL);
 	fill_all();
 	print_filled(rdtsc() - entered, clock);
 
-	go = true;
+	phase = WORKING;
 	control_start(rdtsc(), params.report, (unsigned)params.cpus);
 	for (;;)
 		control_turn(work_turn(w));

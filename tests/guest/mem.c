@@ -1,5 +1,5 @@
-/* The functions that compilers call on their own in freestanding code.  guest.mk keeps the compiler from
- * turning these loops into calls of themselves. */
+/* The functions that compilers call on their own in freestanding code, in assembly lest they become calls of
+ * themselves. */
 #include <stddef.h>
 
 void *memcpy(void *restrict to, const void *restrict from, size_t len);

@@ -13,6 +13,7 @@ extern uint64_t pdpt[512];
 static struct ram_range ranges[BOOTINFO_RANGES]; /* ascending, whole pages, above the image */
 static unsigned n_ranges;
 static uint64_t total;
+static bool sealed; /* pages have their numbers */
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {
@@ -75,8 +76,10 @@ void *ram_alloc(uint64_t bytes)
 	uint64_t size = (bytes + PAGE_SIZE - 1) & -(uint64_t)PAGE_SIZE;
 	uint64_t *at;
 
+	if (sealed)
+		stop_error("memory taken after the pages were counted", NULL);
 	if (n_ranges == 0 || ranges[0].end - ranges[0].start < size || ranges[0].start + size > ALLOC_END)
-		stop_error("not enough memory", NULL);
+		stop_error("fill does not fit into memory", NULL);
 	at = (uint64_t *)(uintptr_t)ranges[0].start;
 	ranges[0].start += size;
 	for (uint64_t i = 0; i < size / sizeof(*at); i++)
@@ -88,6 +91,7 @@ uint64_t ram_pages(void)
 {
 	uint64_t pages = 0;
 
+	sealed = true;
 	for (unsigned i = 0; i < n_ranges; i++)
 		pages += (ranges[i].end - ranges[i].start) / PAGE_SIZE;
 	return pages;

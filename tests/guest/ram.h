@@ -15,9 +15,10 @@ uint64_t ram_total(void);
 /* Returns zeroed, page-aligned memory below 4 GiB, never freed.  Stops the machine where there is none. */
 void *ram_alloc(uint64_t bytes);
 
-/* How many whole pages are left; they are numbered from 0 by ram_page().  No ram_alloc() after the first use.
- */
+/* How many whole pages are left.  Ends the time of ram_alloc(), which would move them. */
 uint64_t ram_pages(void);
+
+/* The pages left, numbered from 0.  After ram_pages(); any CPU. */
 void *ram_page(uint64_t index);
 
 #endif

@@ -24,6 +24,7 @@ setup_start:
 	.word	0			/* root_dev */
 	.word	0xaa55			/* boot_flag */
 	.byte	0xeb, start - header_magic
+	.globl	header_magic, header_end
 header_magic:
 	.ascii	"HdrS"
 	.word	0x020f			/* version */

@@ -17,7 +17,6 @@ static struct worker *workers;
 static uint32_t *versions; /* of each page */
 static volatile uint64_t dirty_rate;
 static uint64_t n_errors;
-static uint32_t n_error_slots;
 static struct work_error error_slots[WORK_ERRORS];
 
 void work_init(const struct params *p)
@@ -63,14 +62,10 @@ void work_set_dirty(uint64_t rate)
 
 static void add_error(const struct work_error *e)
 {
-	uint32_t slot;
+	uint64_t slot = __atomic_fetch_add(&n_errors, 1, __ATOMIC_RELAXED);
 
-	__atomic_fetch_add(&n_errors, 1, __ATOMIC_RELAXED);
-	slot = __atomic_fetch_add(&n_error_slots, 1, __ATOMIC_RELAXED);
-	if (slot >= WORK_ERRORS) {
-		__atomic_store_n(&n_error_slots, WORK_ERRORS, __ATOMIC_RELAXED);
+	if (slot >= WORK_ERRORS)
 		return;
-	}
 	error_slots[slot] = *e;
 	__atomic_store_n(&error_slots[slot].ready, 1, __ATOMIC_RELEASE);
 }

@@ -17,7 +17,7 @@ struct worker {
 	struct pvclock pv;
 	bool has_pv;
 	unsigned id;
-	volatile uint32_t online, filled;
+	_Atomic uint32_t online, filled;
 
 	uint64_t first, pages; /* its share of all pages */
 	uint64_t dirty_pages;  /* how many of them, from the first on, it dirties */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,7 +23,7 @@ enum { WAIT_NS_SECONDS = 20, COMMAND_SECONDS = 60, ARGS = 32 };
 
 const char *host_build(void)
 {
-	static char path[HOST_PATH];
+	static char path[PATH_MAX]; /* what realpath may fill */
 	const char *given = getenv("DROVER_BUILD");
 
 	if (!*path && !realpath(given ? given : "build", path))
@@ -48,21 +49,63 @@ void host_open(struct host *host, const char *folder, const char *name)
 	assert_int_equal(io_mkdirs(path, 0700), 0);
 }
 
+/* A test that failed may have left VMs: each is ended by the number that its own host gives. */
+static void end_vms(const struct host *host)
+{
+	static char output[HOST_OUTPUT];
+	json_t *list, *vm;
+	size_t i;
+
+	host_drover(host, output, "list", "--json", NULL);
+	list = json_loads(output, 0, NULL);
+	json_array_foreach(json_object_get(list, "vms"), i, vm)
+	{
+		pid_t pid = (pid_t)json_integer_value(json_object_get(vm, "pid"));
+
+		if (pid <= 1)
+			continue;
+		print_message("host %s still had VM %s\n", host->name,
+			      json_string_value(json_object_get(vm, "name")));
+		kill(pid, SIGKILL);
+	}
+	json_decref(list);
+}
+
 void host_close(struct host *host)
 {
 	const char *const argv[] = {"rm", "-rf", host->root, NULL};
-	char output[HOST_OUTPUT];
 	pid_t pid;
 
-	host_drover(host, output, "list", "--json", NULL);
-	if (strstr(output, "\"pid\"") && !strstr(output, "\"pid\": null") && !strstr(output, "\"pid\":null"))
-		print_message("host %s still has VMs: %s\n", host->name, output);
+	end_vms(host);
 	pid = fork();
 	if (pid == 0) {
 		execvp("rm", (char *const *)argv);
 		_exit(127);
 	}
 	waitpid(pid, NULL, 0);
+}
+
+static void host_trace(const struct host *host, char path[HOST_PATH])
+{
+	folder_of(host, "fault-trace", path);
+}
+
+bool host_fault_fired(const struct host *host, const char *point)
+{
+	char path[HOST_PATH], line[64];
+	bool fired = false;
+	FILE *file;
+
+	host_trace(host, path);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = 0;
+		fired |= !strcmp(line, point);
+	}
+	if (file)
+		fclose(file);
+	unlink(path);
+	return fired;
 }
 
 /* ---- commands -------------------------------------------------------------------------------------------------- */
@@ -78,7 +121,8 @@ static void enter(const struct host *host)
 	setenv("DROVER_RUN", path, 1);
 }
 
-void command_start(struct command *command, const struct host *host, const char *fault, const char *const argv[])
+void command_start(struct command *command, const struct host *host, const char *fault,
+		   const char *const argv[])
 {
 	char program[HOST_PATH + 16];
 	int pipes[2];
@@ -89,11 +133,14 @@ void command_start(struct command *command, const struct host *host, const char 
 	command->pid = fork();
 	assert_true(command->pid >= 0);
 	if (command->pid == 0) {
+		char trace[HOST_PATH];
 		int null = open("/dev/null", O_RDONLY);
 
 		enter(host);
 		if (fault)
 			setenv("DROVER_FAULT", fault, 1);
+		host_trace(host, trace);
+		setenv("DROVER_FAULT_TRACE", trace, 1);
 		dup2(null, 0);
 		dup2(pipes[1], 1);
 		dup2(pipes[1], 2);
@@ -123,7 +170,8 @@ int command_wait(struct command *command)
 		}
 		if (poll(&readable, 1, 1000) <= 0)
 			continue;
-		got = read(command->out, room ? command->output + command->len : spill, room ? room : sizeof(spill));
+		got = read(command->out, room ? command->output + command->len : spill,
+			   room ? room : sizeof(spill));
 		if (got <= 0)
 			break;
 		if (room)
@@ -150,7 +198,8 @@ static int run_list(const struct host *host, char *output, va_list args)
 	if (output)
 		memcpy(output, command->output, sizeof(command->output));
 	else if (status)
-		print_message("drover %s on %s: status %d: %s\n", argv[1], host->name, status, command->output);
+		print_message("drover %s on %s: status %d: %s\n", argv[1], host->name, status,
+			      command->output);
 	free(command);
 	return status;
 }
@@ -246,8 +295,8 @@ void host_run_guest(const struct host *host, const char *vm, const char *memory,
 {
 	char kernel[HOST_PATH + 32];
 	struct command command;
-	const char *argv[] = {"drover", "run",	    "--name",	vm,	    "--memory", memory, "--cpus",
-			      "1",	"--kernel", kernel,	"--append", parameters, "--detach", NULL};
+	const char *argv[] = {"drover", "run",      "--name", vm,         "--memory", memory,     "--cpus",
+			      "1",      "--kernel", kernel,   "--append", parameters, "--detach", NULL};
 	int status;
 
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
@@ -270,8 +319,9 @@ static size_t parse_reports(const char *log, struct guest_report *reports, size_
 
 		if (!strchr(at, '\n'))
 			break;
-		if (sscanf(at, "drover-guest: seq=%llu t_ms=%llu written=%llu verified=%llu gap_us=%llu "
-			       "max_gap_us=%llu errors=%llu",
+		if (sscanf(at,
+			   "drover-guest: seq=%llu t_ms=%llu written=%llu verified=%llu gap_us=%llu "
+			   "max_gap_us=%llu errors=%llu",
 			   &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6]) != 7)
 			fail_msg("a report that cannot be read: %.120s", at);
 		*r = (struct guest_report){f[0], f[1], f[2], f[3], f[4], f[5], f[6]};
@@ -309,7 +359,8 @@ struct guest_report host_wait_report(const struct host *host, const char *vm, ui
 		if (n > 0 && reports[n - 1].seq >= seq)
 			break;
 		if (clock_mono_ns() > until)
-			fail_msg("guest %s on host %s gave no report %llu", vm, host->name, (unsigned long long)seq);
+			fail_msg("guest %s on host %s gave no report %llu", vm, host->name,
+				 (unsigned long long)seq);
 		pause_ms(5);
 	}
 	free(reports);
@@ -327,19 +378,33 @@ static struct {
 
 static void fill_way(const struct sshd *sshd, const struct host *to, const char *remote_fault)
 {
-	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd_user(), sshd->port);
-	snprintf(way.command, sizeof(way.command), "env DROVER_STATE=%s/state DROVER_RUN=%s/run DROVER_FAULT=%s %s/drover serve",
-		 to->root, to->root, remote_fault ? remote_fault : "", host_build());
+	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user, sshd->port);
+	snprintf(way.command, sizeof(way.command),
+		 "env DROVER_STATE=%s/state DROVER_RUN=%s/run DROVER_FAULT=%s "
+		 "DROVER_FAULT_TRACE=%s/fault-trace %s/drover serve",
+		 to->root, to->root, remote_fault ? remote_fault : "", to->root, host_build());
 }
 
 const char *const *host_migrate_argv(const struct sshd *sshd, const struct host *to, const char *vm,
 				     const char *remote_fault)
 {
 	static const char *argv[16];
-	const char *const fresh[] = {"drover",	      "migrate",     vm,		 way.url,	     "--identity",
-				     sshd->client_key, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
-				     "--json",	      NULL};
+	const char *const fresh[] = {"drover",
+				     "migrate",
+				     vm,
+				     way.url,
+				     "--identity",
+				     sshd->identity,
+				     "--known-hosts",
+				     sshd->known_hosts,
+				     "--remote-command",
+				     way.command,
+				     "--downtime",
+				     "2s",
+				     "--json",
+				     NULL};
 
+	/* The generous budget: what these tests are about must not depend on the machine's load. */
 	fill_way(sshd, to, remote_fault);
 	memcpy(argv, fresh, sizeof(fresh));
 	return argv;
@@ -348,8 +413,16 @@ const char *const *host_migrate_argv(const struct sshd *sshd, const struct host 
 const char *const *host_resolve_argv(const struct sshd *sshd, const struct host *to, const char *vm)
 {
 	static const char *argv[16];
-	const char *const fresh[] = {"drover",	      "resolve",     vm,		 way.url,	     "--identity",
-				     sshd->client_key, "--known-hosts", sshd->known_hosts, "--remote-command", way.command,
+	const char *const fresh[] = {"drover",
+				     "resolve",
+				     vm,
+				     way.url,
+				     "--identity",
+				     sshd->identity,
+				     "--known-hosts",
+				     sshd->known_hosts,
+				     "--remote-command",
+				     way.command,
 				     NULL};
 
 	fill_way(sshd, to, NULL);

@@ -21,8 +21,8 @@ struct host {
 /* host_build(): absolute path of the build folder ($DROVER_BUILD, else build). */
 const char *host_build(void);
 
-/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: fails the test when a VM still lives
- * there, then removes all. */
+/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: ends VMs that a failed test left there (and
+ * says so), then removes all. */
 void host_open(struct host *host, const char *folder, const char *name);
 void host_close(struct host *host);
 
@@ -35,12 +35,16 @@ struct command {
 };
 /* command_start(command, host, fault, argv): argv[0] is "drover", NULL at its end; fault: $DROVER_FAULT or NULL.
  * command_wait: its exit status, or 128 + signal; fails the test after 60 s (and kills it). */
-void command_start(struct command *command, const struct host *host, const char *fault, const char *const argv[]);
+void command_start(struct command *command, const struct host *host, const char *fault,
+		   const char *const argv[]);
 int command_wait(struct command *command);
 /* host_drover(host, output, …): run `drover …` (NULL at the end), the status; output (HOST_OUTPUT) may be NULL. */
 int host_drover(const struct host *host, char *output, ...) __attribute__((sentinel));
 /* host_must: the same, and the status must be 0. */
 void host_must(const struct host *host, ...) __attribute__((sentinel));
+
+/* host_fault_fired(host, point): an injected fault took place in a process of this host since the last call. */
+bool host_fault_fired(const struct host *host, const char *point);
 
 /* host_state(host, vm, state): what the VM process says it is ("running", …), or "none" when none answers. */
 void host_state(const struct host *host, const char *vm, char state[16]);

@@ -3,6 +3,7 @@
 #include "tests/lib/test.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 uint64_t random_begin(void)
@@ -24,4 +25,23 @@ uint64_t random_next(uint64_t *state)
 	*state ^= *state >> 7;
 	*state ^= *state << 17;
 	return *state;
+}
+
+uint64_t random_below(uint64_t *state, uint64_t limit)
+{
+	return random_next(state) % limit;
+}
+
+void random_fill(uint64_t *state, void *data, size_t len)
+{
+	uint8_t *to = data;
+
+	while (len > 0) {
+		uint64_t value = random_next(state);
+		size_t n = len < sizeof(value) ? len : sizeof(value);
+
+		memcpy(to, &value, n);
+		to += n;
+		len -= n;
+	}
 }

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define UUID "01234567-89ab-4cde-8f01-23456789abcd"
-#define OTHER_UUID "11111111-89ab-4cde-8f01-23456789abcd"
-#define SESSION "0123456789abcdef0123456789abcdef"
+#define UUID          "01234567-89ab-4cde-8f01-23456789abcd"
+#define OTHER_UUID    "11111111-89ab-4cde-8f01-23456789abcd"
+#define SESSION       "0123456789abcdef0123456789abcdef"
 #define OTHER_SESSION "ffffffffffffffff0123456789abcdef"
 
 static char root[64];
@@ -41,7 +41,8 @@ static int remove_root(void **state)
 
 static struct ledger_record record(enum ledger_state kind, uint64_t term)
 {
-	struct ledger_record made = {.state = kind, .uuid = UUID, .term = term, .session = SESSION, .peer = "ssh://b"};
+	struct ledger_record made = {
+	    .state = kind, .uuid = UUID, .term = term, .session = SESSION, .peer = "ssh://b"};
 
 	return made;
 }
@@ -154,10 +155,19 @@ static void outcome_without_a_process(void **state)
 	    {"an earlier attempt", {LEDGER_REFUSED, UUID, 3, 0, 0, OTHER_SESSION, ""}, false, LEDGER_REFUSED},
 	    {"started and died", {LEDGER_RUNNING, UUID, 5, 0, 5, SESSION, ""}, false, LEDGER_REFUSED},
 	    {"started and stopped in order", {LEDGER_STOPPED, UUID, 5, 0, 5, SESSION, ""}, true, LEDGER_NONE},
-	    {"started and moved on", {LEDGER_HANDED_OVER, UUID, 6, 0, 5, SESSION, "ssh://c"}, true, LEDGER_NONE},
+	    {"started and moved on",
+	     {LEDGER_HANDED_OVER, UUID, 6, 0, 5, SESSION, "ssh://c"},
+	     true,
+	     LEDGER_NONE},
 	    {"started, moving on", {LEDGER_INTENT, UUID, 5, 6, 5, SESSION, "ssh://c"}, true, LEDGER_NONE},
-	    {"started, left and comes back", {LEDGER_INCOMING, UUID, 8, 0, 5, OTHER_SESSION, ""}, true, LEDGER_NONE},
-	    {"another VM of that name", {LEDGER_RUNNING, OTHER_UUID, 9, 0, 9, SESSION, ""}, false, LEDGER_NONE},
+	    {"started, left and comes back",
+	     {LEDGER_INCOMING, UUID, 8, 0, 5, OTHER_SESSION, ""},
+	     true,
+	     LEDGER_NONE},
+	    {"another VM of that name",
+	     {LEDGER_RUNNING, OTHER_UUID, 9, 0, 9, SESSION, ""},
+	     false,
+	     LEDGER_NONE},
 	};
 
 	(void)state;
@@ -166,11 +176,31 @@ static void outcome_without_a_process(void **state)
 		bool started = ledger_outcome(&rows[i].now, UUID, 5, SESSION, &promise);
 
 		if (started != rows[i].started || promise.state != rows[i].promise)
-			fail_msg("%s: started %d, promise %s", rows[i].what, started, ledger_state_name(promise.state));
+			fail_msg("%s: started %d, promise %s", rows[i].what, started,
+				 ledger_state_name(promise.state));
 		/* Asked again after the promise was written, the answer is the same. */
 		if (promise.state != LEDGER_NONE && ledger_outcome(&promise, UUID, 5, SESSION, &again))
 			fail_msg("%s: the promise does not hold", rows[i].what);
 	}
+}
+
+static void what_is_forgotten_still_answers(void **state)
+{
+	struct ledger_record moved_on = {LEDGER_HANDED_OVER, UUID, 6, 0, 5, SESSION, "ssh://c"}, kept,
+			     promise, made_here = {LEDGER_STOPPED, OTHER_UUID, 1, 0, 1, "", ""};
+	struct err err;
+
+	(void)state;
+	must(ledger_buried(UUID, &kept, &err), &err);
+	assert_int_equal(kept.state, LEDGER_NONE);
+	must(ledger_bury(&moved_on, &err), &err);
+	must(ledger_buried(UUID, &kept, &err), &err);
+	assert_int_equal(kept.ran_term, 5);
+	assert_true(ledger_outcome(&kept, UUID, 5, SESSION, &promise));
+	/* Nobody else can have a claim on a VM that was made here and never came from elsewhere. */
+	must(ledger_bury(&made_here, &err), &err);
+	must(ledger_buried(OTHER_UUID, &kept, &err), &err);
+	assert_int_equal(kept.state, LEDGER_NONE);
 }
 
 static void receiving_needs_a_term_that_is_not_spent(void **state)
@@ -203,6 +233,7 @@ int main(void)
 	    cmocka_unit_test(torn_write_leaves_the_older_record),
 	    cmocka_unit_test(the_lock_is_one_process_s),
 	    cmocka_unit_test(outcome_without_a_process),
+	    cmocka_unit_test(what_is_forgotten_still_answers),
 	    cmocka_unit_test(receiving_needs_a_term_that_is_not_spent),
 	};
 

@@ -1,0 +1,275 @@
+/* commands.c: the table of commands.  Help, the parser and the check of the manual page work from it. */
+#include "cli/commands.h"
+
+#include "vmm/config.h"
+
+#include <string.h>
+
+#define AT(field) offsetof(struct args, field)
+#define JSON                                                                                                 \
+	{                                                                                                    \
+		.name = "json", .help = "one JSON object on stdout", .type = OPTION_FLAG, .offset = AT(json) \
+	}
+#define END                                                                                                  \
+	{                                                                                                    \
+		.name = NULL                                                                                 \
+	}
+#define VM                                                                                                   \
+	{                                                                                                    \
+		.label = "NAME", .is_name = true                                                             \
+	}
+
+/* The words stand in the order of enum dirty_mode. */
+static const char *const dirty_words[] = {
+    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap", [DIRTY_BITMAP + 1] = NULL};
+
+static const struct option_spec json_only[] = {JSON, END};
+static const struct option_spec none[] = {END};
+
+static const struct option_spec run_options[] = {
+    {.name = "name",
+     .argument = "NAME",
+     .help = "its name on every host that it comes to",
+     .type = OPTION_NAME,
+     .offset = AT(name),
+     .required = true},
+    {.name = "memory",
+     .argument = "SIZE",
+     .help = "RAM of the guest, as in 512M or 4G",
+     .type = OPTION_SIZE,
+     .offset = AT(memory_bytes),
+     .min = CONFIG_MIN_MEMORY,
+     .max = CONFIG_MAX_MEMORY,
+     .required = true},
+    {.name = "cpus",
+     .argument = "N",
+     .help = "virtual CPUs (1)",
+     .type = OPTION_COUNT,
+     .offset = AT(cpus),
+     .min = 1,
+     .max = CONFIG_MAX_CPUS,
+     .initial = 1},
+    {.name = "kernel",
+     .argument = "FILE",
+     .help = "a Linux bzImage or an ELF kernel with a PVH entry",
+     .type = OPTION_TEXT,
+     .offset = AT(kernel),
+     .required = true},
+    {.name = "initrd",
+     .argument = "FILE",
+     .help = "initial RAM disk",
+     .type = OPTION_TEXT,
+     .offset = AT(initrd)},
+    {.name = "append",
+     .argument = "TEXT",
+     .help = "the kernel's command line",
+     .type = OPTION_FREE,
+     .offset = AT(append)},
+    {.name = "dirty-tracking",
+     .argument = "HOW",
+     .help = "finding written pages: auto, ring, bitmap (auto)",
+     .type = OPTION_WORD,
+     .offset = AT(dirty_tracking),
+     .words = dirty_words,
+     .initial = DIRTY_AUTO},
+    {.name = "detach",
+     .help = "leave it in the background, without a console",
+     .type = OPTION_FLAG,
+     .offset = AT(detach)},
+    {.name = "json",
+     .help = "with --detach: one JSON object on stdout",
+     .type = OPTION_FLAG,
+     .offset = AT(json)},
+    END,
+};
+
+static const struct option_spec stop_options[] = {
+    {.name = "force", .help = "also while a hand-over is pending", .type = OPTION_FLAG, .offset = AT(force)},
+    JSON,
+    END,
+};
+
+static const struct option_spec dirty_rate_options[] = {
+    {.name = "interval",
+     .argument = "TIME",
+     .help = "how long to measure, 1ms to 60s (1s)",
+     .type = OPTION_DURATION,
+     .offset = AT(interval_ns),
+     .min = 1000000,
+     .max = 60000000000,
+     .initial = 1000000000},
+    JSON,
+    END,
+};
+
+#define SSH_OPTIONS                                                                                          \
+	{.name = "identity",                                                                                 \
+	 .argument = "FILE",                                                                                 \
+	 .help = "SSH private key (the agent and your usual keys)",                                          \
+	 .type = OPTION_TEXT,                                                                                \
+	 .offset = AT(identity)},                                                                            \
+	    {.name = "known-hosts",                                                                          \
+	     .argument = "FILE",                                                                             \
+	     .help = "where the host's key must stand (your known_hosts)",                                   \
+	     .type = OPTION_TEXT,                                                                            \
+	     .offset = AT(known_hosts)},                                                                     \
+	{                                                                                                    \
+		.name = "remote-command", .argument = "COMMAND",                                             \
+		.help = "what to start there ('drover serve')", .type = OPTION_TEXT,                         \
+		.offset = AT(remote_command)                                                                 \
+	}
+
+static const struct option_spec migrate_options[] = {
+    SSH_OPTIONS,
+    {.name = "downtime",
+     .argument = "TIME",
+     .help = "how long the guest may stand still, 1ms to 1h (30ms)",
+     .type = OPTION_DURATION,
+     .offset = AT(downtime_ns),
+     .min = 1000000,
+     .max = 3600000000000,
+     .initial = 30000000},
+    JSON,
+    END,
+};
+
+static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
+
+static const struct option_spec forget_options[] = {
+    {.name = "force",
+     .help = "also when only the peer knows who runs it",
+     .type = OPTION_FLAG,
+     .offset = AT(force)},
+    JSON,
+    END,
+};
+
+const struct command commands[] = {
+    {.name = "run",
+     .summary = "boot a VM",
+     .synopsis = "--name NAME --memory SIZE --kernel FILE [--cpus N]\n"
+		 "[--initrd FILE] [--append TEXT]\n"
+		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
+     .details = "The VM runs in a process of its own. Without --detach the guest's serial console\n"
+		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"
+		"does: with 0 after a reset, a power-off, a stop or a move, with 1 after a crash.\n"
+		"What the guest writes is kept in console.log in the VM's folder in either case.",
+     .run = cmd_run,
+     .options = run_options},
+    {.name = "list",
+     .summary = "the VMs that this host knows",
+     .synopsis = "[--json]",
+     .details = "Those that run here, and those it handed over, gave up or ran before. A VM\n"
+		"process that does not answer within 2 seconds is shown as 'not answering'.",
+     .run = cmd_list,
+     .options = json_only},
+    {.name = "status",
+     .summary = "one VM, in detail",
+     .synopsis = "NAME [--json]",
+     .details = "What the VM's process says of itself or, where there is none, what this host\n"
+		"has recorded of it.",
+     .run = cmd_status,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "console",
+     .summary = "the guest's serial console on this terminal",
+     .synopsis = "NAME",
+     .details = "Begins with the last 4096 bytes. Ctrl-] leaves it; the VM runs on. The exit\n"
+		"status is that of 'drover run'.",
+     .run = cmd_console,
+     .options = none,
+     .operands = {VM}},
+    {.name = "pause",
+     .summary = "stop the guest's CPUs",
+     .synopsis = "NAME [--json]",
+     .details = "Nothing of the guest is lost; 'drover resume' lets it run on.",
+     .run = cmd_pause,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "resume",
+     .summary = "let a paused guest run on",
+     .synopsis = "NAME [--json]",
+     .details = "Refused while only the peer knows how a hand-over ended ('drover resolve').",
+     .run = cmd_resume,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "stop",
+     .summary = "end a VM",
+     .synopsis = "NAME [--force] [--json]",
+     .details = "At once, as if its power were cut. Refused while a hand-over is pending: the\n"
+		"copy here may be the only one. --force drops it all the same.",
+     .run = cmd_stop,
+     .options = stop_options,
+     .operands = {VM}},
+    {.name = "dirty-rate",
+     .summary = "how fast the guest writes to its memory",
+     .synopsis = "NAME [--interval TIME] [--json]",
+     .details = "Counts the different pages written within the interval. A guest that dirties\n"
+		"more than the link carries cannot be moved without slowing it down.",
+     .run = cmd_dirty_rate,
+     .options = dirty_rate_options,
+     .operands = {VM}},
+    {.name = "migrate",
+     .summary = "move a running VM to another host",
+     .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--downtime TIME] [--json]",
+     .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover.\n"
+		"The guest runs on here while its memory is copied, and stands still only for\n"
+		"the last part. Until the destination may have started it, anything that goes\n"
+		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
+		"destination knows: drover waits for its answer, and a signal does not end it. If\n"
+		"the answer cannot be had, the guest stays paused here, and 'drover resolve'\n"
+		"asks again.",
+     .run = cmd_migrate,
+     .options = migrate_options,
+     .operands = {VM, {.label = "URL"}}},
+    {.name = "cancel",
+     .summary = "give up a migration under way",
+     .synopsis = "NAME [--json]",
+     .details = "The guest runs on here. Refused once the destination may have started it.",
+     .run = cmd_cancel,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "resolve",
+     .summary = "learn how a broken hand-over ended",
+     .synopsis = "NAME [URL] [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--json]",
+     .details = "Asks the destination (URL, or the recorded one) whether it runs the VM. If so,\n"
+		"the copy here ends; if not, it never will, and the guest resumes here.",
+     .run = cmd_resolve,
+     .options = resolve_options,
+     .operands = {VM, {.label = "URL", .optional = true}}},
+    {.name = "forget",
+     .summary = "remove what this host has recorded of a VM",
+     .synopsis = "NAME [--force] [--json]",
+     .details = "For a VM that does not live here: its folder, console.log and vm.log included.\n"
+		"The record is what keeps this host from starting a VM that another one runs;\n"
+		"--force removes it even while only the peer knows how a hand-over ended.",
+     .run = cmd_forget,
+     .options = forget_options,
+     .operands = {VM}},
+    {.name = "serve",
+     .summary = "receive a VM on stdin and stdout",
+     .synopsis = "",
+     .details = "Started by the other host through SSH, for one hand-over or one question; fit\n"
+		"for a forced command in authorized_keys.",
+     .run = cmd_serve,
+     .options = none,
+     .plumbing = true},
+    {.name = "help",
+     .summary = "what a command does",
+     .synopsis = "[COMMAND]",
+     .details = "Without COMMAND: the list of commands.",
+     .run = cmd_help,
+     .options = none,
+     .operands = {{.label = "COMMAND", .optional = true}}},
+    {.name = NULL},
+};
+
+const struct command *commands_find(const char *name)
+{
+	for (const struct command *command = commands; command->name; command++)
+		if (!strcmp(command->name, name))
+			return command;
+	return NULL;
+}

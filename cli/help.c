@@ -1,0 +1,70 @@
+#include "cli/help.h"
+
+#include "cli/commands.h"
+
+#include <string.h>
+
+static void list_commands(FILE *out, bool plumbing)
+{
+	for (const struct command *command = commands; command->name; command++)
+		if (command->plumbing == plumbing)
+			fprintf(out, "  %-12s %s\n", command->name, command->summary);
+}
+
+void help_overview(FILE *out)
+{
+	fprintf(out, "usage: drover COMMAND [OPTION...]\n\n"
+		     "drover runs virtual machines and moves them between hosts while they run.\n\n");
+	list_commands(out, false);
+	fprintf(out, "\nstarted by drover itself on another host:\n");
+	list_commands(out, true);
+	fprintf(out, "\n'drover help COMMAND' tells more, 'man drover' everything; 'drover --version'.\n"
+		     "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no KVM on this host.\n");
+}
+
+/* The synopsis may have several lines; each after the first is indented below the first's arguments. */
+static void print_synopsis(FILE *out, const struct command *command)
+{
+	const char *line = command->synopsis;
+	int indent = fprintf(out, "usage: drover %s", command->name) + 1;
+
+	while (*line) {
+		size_t len = strcspn(line, "\n");
+
+		fprintf(out, "%*s%.*s\n", line == command->synopsis ? 1 : indent, "", (int)len, line);
+		line += len + (line[len] == '\n');
+	}
+	if (!*command->synopsis)
+		fputc('\n', out);
+}
+
+void help_command(FILE *out, const struct command *command)
+{
+	char left[64];
+
+	print_synopsis(out, command);
+	fprintf(out, "\n%c%s.\n%s\n\n", command->summary[0] - 'a' + 'A', command->summary + 1,
+		command->details);
+	for (const struct option_spec *option = command->options; option->name; option++) {
+		snprintf(left, sizeof(left), "--%s%s%s", option->name, option->argument ? " " : "",
+			 option->argument ? option->argument : "");
+		fprintf(out, "  %-25s %s\n", left, option->help);
+	}
+	fprintf(out, "  %-25s %s\n", "--help", "this text");
+}
+
+int cmd_help(const struct args *args, struct err *err)
+{
+	const struct command *command;
+
+	if (!args->operand[0]) {
+		help_overview(stdout);
+		return 0;
+	}
+	command = commands_find(args->operand[0]);
+	if (!command)
+		return err_set(err, ERR_USAGE, "help: there is no command '%.80s'; 'drover help' lists them",
+			       args->operand[0]);
+	help_command(stdout, command);
+	return 0;
+}

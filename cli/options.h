@@ -1,0 +1,83 @@
+/* options.h: command lines, read by tables.
+ *
+ * One option means the same in every command, so all values land in one struct args; a command's table says
+ * which options it takes and what they may hold. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "common/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ARGS_MAX_OPERANDS = 2 };
+
+/* What a command line said.  Strings point into argv. */
+struct args {
+	const char *operand[ARGS_MAX_OPERANDS]; /* NULL where an optional one was left out */
+	bool help;
+	bool json;
+	bool detach;
+	bool force;
+	const char *name;
+	const char *kernel;
+	const char *initrd;
+	const char *append;
+	const char *identity;
+	const char *known_hosts;
+	const char *remote_command;
+	uint64_t memory_bytes;
+	uint64_t cpus;
+	uint64_t dirty_tracking; /* enum dirty_mode */
+	uint64_t downtime_ns;
+	uint64_t interval_ns;
+};
+
+enum option_type {
+	OPTION_FLAG,     /* bool */
+	OPTION_TEXT,     /* const char *, not empty */
+	OPTION_FREE,     /* const char *, may be empty */
+	OPTION_NAME,     /* const char *, a VM's name */
+	OPTION_SIZE,     /* uint64_t bytes */
+	OPTION_DURATION, /* uint64_t ns */
+	OPTION_COUNT,    /* uint64_t */
+	OPTION_WORD,     /* uint64_t: the index of the word in words[] */
+};
+
+struct option_spec {
+	const char *name;     /* without the dashes */
+	const char *argument; /* what help calls its argument; NULL for a flag */
+	const char *help;     /* one line */
+	enum option_type type;
+	size_t offset;     /* in struct args */
+	uint64_t min, max; /* of SIZE, DURATION and COUNT, both included */
+	uint64_t initial;  /* value of SIZE, DURATION, COUNT and WORD when the option is not given */
+	const char *const *words;
+	bool required;
+};
+
+struct operand_spec {
+	const char *label; /* NULL ends the list */
+	bool is_name;      /* must be a VM's name */
+	bool optional;
+};
+
+struct command {
+	const char *name;
+	const char *summary;  /* one line */
+	const char *synopsis; /* what follows the command's name */
+	const char *details;  /* paragraphs for its help, lines of at most 78 columns */
+	/* run(args, err): the exit status, or -1 with *err. */
+	int (*run)(const struct args *args, struct err *err);
+	const struct option_spec *options; /* ends with a NULL name; every command takes --help besides */
+	struct operand_spec operands[ARGS_MAX_OPERANDS];
+	bool plumbing; /* started by programs; listed apart */
+};
+
+/* options_parse(command, argc, argv, args, err): argv[0] is the command's name; argv may be reordered.
+ * Returns 0, or -1 with ERR_USAGE: a sentence that begins with the command's name and ends with where its
+ * help is.  args->json is right also after a failure.  When --help is among the options, args->help is set
+ * and what else is missing does not matter. */
+int options_parse(const struct command *command, int argc, char **argv, struct args *args, struct err *err);
+
+#endif

@@ -1,0 +1,78 @@
+#include "cli/report.h"
+
+#include "cli/output.h"
+#include "common/text.h"
+#include "common/units.h"
+
+#include <inttypes.h>
+
+static double megabytes_per_s(uint64_t bytes, uint64_t ns)
+{
+	return ns ? (double)bytes * 1e3 / (double)ns : 0;
+}
+
+static void rounds_text(FILE *out, const struct move_report *report)
+{
+	char bytes[16], time[24];
+
+	fprintf(out, "  %5s %10s %11s %11s %9s %9s\n", "round", "pages", "bytes", "time", "MB/s",
+		"slowed by");
+	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+		const struct move_round *round = &report->round[i];
+
+		fprintf(out, "  %5u %10" PRIu64 " %11s %11s %9.1f %8u%%\n", i + 1, round->pages,
+			units_format_size(round->bytes, bytes), units_format_duration(round->ns, time),
+			megabytes_per_s(round->bytes, round->ns), round->throttle);
+	}
+}
+
+void report_text(FILE *out, const struct move_options *options, const struct move_report *report)
+{
+	char text[512], real[24], forecast[24], budget[24];
+
+	text_format(text, sizeof(text), "%s", options->url);
+	fprintf(out, "VM '%s' runs on %s now\n", options->vm, text);
+	fprintf(out, "  total time  %-10s forecast %s\n", units_format_duration(report->total_ns, real),
+		units_format_duration(report->forecast_ns, forecast));
+	fprintf(out, "  downtime    %-10s forecast %s, budget %s%s\n",
+		units_format_duration(report->downtime_ns, real),
+		units_format_duration(report->forecast_downtime_ns, forecast),
+		units_format_duration(options->downtime_ns, budget),
+		report->downtime_ns > options->downtime_ns ? ": exceeded" : "");
+	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
+		report->zero_pages);
+	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
+	fprintf(out, "  throughput  %.1f MB/s (%" PRIu64 " Mbit/s)\n", (double)report->wire_mbps / 8,
+		report->wire_mbps);
+	if (report->max_throttle)
+		fprintf(out, "  throttle    the guest was slowed by up to %u%%\n", report->max_throttle);
+	else
+		fprintf(out, "  throttle    none\n");
+	fprintf(out, "  term        %" PRIu64 "\n", report->term);
+	rounds_text(out, report);
+}
+
+json_t *report_json(const struct move_options *options, const struct move_report *report)
+{
+	json_t *bytes = json_array(), *detail = json_array();
+
+	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+		const struct move_round *round = &report->round[i];
+
+		json_array_append_new(bytes, json_integer((json_int_t)round->bytes));
+		json_array_append_new(detail,
+				      json_pack("{s:I, s:I, s:o, s:i}", "pages", (json_int_t)round->pages,
+						"bytes", (json_int_t)round->bytes, "ms", output_ms(round->ns),
+						"throttle", (int)round->throttle));
+	}
+	return json_pack("{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o}",
+			 "name", options->vm, "destination", output_string(options->url), "term",
+			 (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
+			 output_ms(report->downtime_ns), "downtime_budget_ms",
+			 output_ms(options->downtime_ns), "forecast_ms", output_ms(report->forecast_ns),
+			 "forecast_downtime_ms", output_ms(report->forecast_downtime_ns), "rounds",
+			 (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
+			 (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent,
+			 "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle",
+			 (int)report->max_throttle, "rounds_detail", detail);
+}

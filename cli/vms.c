@@ -1,0 +1,303 @@
+#include "cli/vms.h"
+#include "cli/output.h"
+#include "common/jobj.h"
+#include "common/paths.h"
+#include "common/text.h"
+#include "common/units.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void copy_field(const json_t *object, const char *key, char *to, size_t size)
+{
+	const char *text = NULL;
+
+	if (!jobj_string(object, key, false, size - 1, &text, NULL) && text)
+		snprintf(to, size, "%s", text);
+}
+
+static void read_status(const json_t *status, struct vm_view *view)
+{
+	json_t *handover = NULL;
+
+	copy_field(status, "state", view->state, sizeof(view->state));
+	copy_field(status, "uuid", view->uuid, sizeof(view->uuid));
+	copy_field(status, "dirty_mode", view->dirty_mode, sizeof(view->dirty_mode));
+	jobj_u64(status, "term", false, 0, INT64_MAX, &view->term, NULL);
+	jobj_u64(status, "pid", false, 0, INT32_MAX, &view->pid, NULL);
+	jobj_u64(status, "memory_bytes", false, 0, INT64_MAX, &view->memory_bytes, NULL);
+	jobj_u64(status, "cpus", false, 0, CONFIG_MAX_CPUS, &view->cpus, NULL);
+	jobj_u64(status, "uptime_ms", false, 0, INT64_MAX, &view->uptime_ms, NULL);
+	if (!jobj_object(status, "handover", false, &handover, NULL) && handover) {
+		copy_field(handover, "phase", view->phase, sizeof(view->phase));
+		copy_field(handover, "peer", view->peer, sizeof(view->peer));
+		jobj_u64(handover, "term", false, 0, INT64_MAX, &view->next_term, NULL);
+	}
+	view->answered = true;
+}
+
+static bool ask_process(const char *name, struct vm_view *view)
+{
+	struct control control;
+	json_t *status = NULL;
+
+	if (control_connect(&control, name, NULL))
+		return false;
+	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
+			  NULL, NULL)) {
+		read_status(status, view);
+		json_decref(status);
+	}
+	control_close(&control);
+	return view->answered;
+}
+
+static const char *state_without_process(enum ledger_state state)
+{
+	switch (state) {
+	case LEDGER_RUNNING:
+		return "down";
+	case LEDGER_INTENT:
+		return "pending";
+	case LEDGER_HANDED_OVER:
+		return "handed-over";
+	case LEDGER_INCOMING:
+		return "dropped";
+	case LEDGER_REFUSED:
+		return "refused";
+	case LEDGER_STOPPED:
+		return "stopped";
+	case LEDGER_NONE:
+		break;
+	}
+	return "empty";
+}
+
+/* With these a process that holds the lock has, or is about to have, a guest; with the others it is only ending. */
+static bool may_run(enum ledger_state state)
+{
+	return state == LEDGER_NONE || state == LEDGER_RUNNING || state == LEDGER_INTENT ||
+	       state == LEDGER_INCOMING;
+}
+
+static bool has_folder(const char *name)
+{
+	char path[PATHS_MAX];
+	struct stat st;
+
+	return !paths_vm_dir(name, path, NULL) && !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+void vms_view(const char *name, struct vm_view *view)
+{
+	struct ledger_record record = {0};
+
+	*view = (struct vm_view){0};
+	snprintf(view->name, sizeof(view->name), "%s", name);
+	if (ask_process(name, view)) {
+		view->known = view->locked = true;
+		return;
+	}
+	view->known = has_folder(name);
+	if (ledger_peek(name, &record, &view->locked, NULL)) {
+		snprintf(view->state, sizeof(view->state), "damaged");
+		return;
+	}
+	snprintf(view->uuid, sizeof(view->uuid), "%s", record.uuid);
+	snprintf(view->peer, sizeof(view->peer), "%s", record.peer);
+	view->term = record.term;
+	view->next_term = record.next_term;
+	snprintf(view->state, sizeof(view->state), "%s",
+		 view->locked && may_run(record.state) ? "not-answering"
+						       : state_without_process(record.state));
+}
+
+const char *vms_state_text(const struct vm_view *view, char *text, size_t size)
+{
+	static const struct {
+		const char *state, *alone, *before_peer;
+	} words[] = {
+	    {"migrating", "migrating", "migrating to"},
+	    {"switching", "switching over", "switching over to"},
+	    {"pending", "pending", "pending, only the peer knows:"},
+	    {"incoming", "incoming", "incoming from"},
+	    {"prepared", "prepared", "prepared, from"},
+	    {"handed-over", "handed over", "handed over to"},
+	    {"not-answering", "not answering", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(words[i].state, view->state))
+			continue;
+		if (words[i].before_peer && view->peer[0])
+			snprintf(text, size, "%s %s", words[i].before_peer, view->peer);
+		else
+			snprintf(text, size, "%s", words[i].alone);
+		text_make_printable(text);
+		return text;
+	}
+	snprintf(text, size, "%s", view->state);
+	text_make_printable(text);
+	return text;
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return text[0] ? output_string(text) : json_null();
+}
+
+static json_t *number_or_null(uint64_t value)
+{
+	return value ? json_integer((json_int_t)value) : json_null();
+}
+
+json_t *vms_json(const struct vm_view *view)
+{
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", view->name,
+			 "state", text_or_null(view->state), "uuid", text_or_null(view->uuid), "pid",
+			 number_or_null(view->pid), "memory_bytes", number_or_null(view->memory_bytes),
+			 "cpus", number_or_null(view->cpus), "term", number_or_null(view->term), "next_term",
+			 number_or_null(view->next_term), "peer", text_or_null(view->peer), "phase",
+			 text_or_null(view->phase), "dirty_mode", text_or_null(view->dirty_mode), "uptime_ms",
+			 view->answered ? json_integer((json_int_t)view->uptime_ms) : json_null());
+}
+
+struct names {
+	char **name;
+	size_t count, room;
+};
+
+static void add_name(struct names *names, const char *name, size_t len)
+{
+	char copy[CONFIG_NAME_MAX + 1];
+
+	if (!len || len > CONFIG_NAME_MAX)
+		return;
+	memcpy(copy, name, len);
+	copy[len] = '\0';
+	if (!units_name_valid(copy))
+		return;
+	for (size_t i = 0; i < names->count; i++)
+		if (!strcmp(names->name[i], copy))
+			return;
+	if (names->count == names->room) {
+		names->room = names->room ? 2 * names->room : 16;
+		names->name = reallocarray(names->name, names->room, sizeof(char *));
+		if (!names->name)
+			abort();
+	}
+	names->name[names->count] = strdup(copy);
+	if (!names->name[names->count++])
+		abort();
+}
+
+/* scan(base, suffix, names, err): the entries of base/vms whose names end with suffix, without it. */
+static int scan(const char *base, const char *suffix, struct names *names, struct err *err)
+{
+	char path[PATHS_MAX + 8];
+	size_t tail = strlen(suffix);
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/vms", base);
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? 0 : err_sys(err, "cannot list %s", path);
+	while ((entry = readdir(dir))) {
+		size_t len = strlen(entry->d_name);
+
+		if (len > tail && !strcmp(entry->d_name + len - tail, suffix))
+			add_name(names, entry->d_name, len - tail);
+	}
+	closedir(dir);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int vms_names(char ***list, size_t *count, struct err *err)
+{
+	struct names names = {0};
+	char base[PATHS_MAX];
+
+	if (paths_state(base, err) || scan(base, "", &names, err) || paths_run(base, err) ||
+	    scan(base, ".sock", &names, err)) {
+		vms_free_names(names.name, names.count);
+		return -1;
+	}
+	if (names.count)
+		qsort(names.name, names.count, sizeof(char *), by_name);
+	*list = names.name;
+	*count = names.count;
+	return 0;
+}
+
+void vms_free_names(char **names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+}
+
+int vms_no_process(const struct vm_view *view, struct err *err)
+{
+	const char *name = view->name, *peer = view->peer[0] ? view->peer : "another host";
+
+	if (!view->known)
+		return err_set(err, ERR_STATE,
+			       "this host has no VM named '%s'; 'drover list' shows those it has", name);
+	if (view->locked)
+		return err_set(err, ERR_STATE,
+			       "the process of VM '%s' lives but does not answer; its vm.log may say why",
+			       name);
+	if (!strcmp(view->state, "handed-over"))
+		return err_set(err, ERR_STATE, "VM '%s' was handed over to %s and does not run here any more",
+			       name, peer);
+	if (!strcmp(view->state, "pending"))
+		return err_set(
+		    err, ERR_STATE,
+		    "the process of VM '%s' died here in a hand-over to %s, which alone knows whether the VM "
+		    "runs there: look there, then 'drover forget --force %s'",
+		    name, peer, name);
+	return err_set(
+	    err, ERR_STATE,
+	    "VM '%s' does not run here (%s); 'drover run' boots a VM, 'drover forget %s' removes its record",
+	    name, view->state, name);
+}
+
+int vms_connect(struct control *control, const char *name, struct err *err)
+{
+	struct err why = {0};
+	struct vm_view view;
+
+	if (!control_connect(control, name, &why))
+		return 0;
+	if (why.kind == ERR_STATE) {
+		vms_view(name, &view);
+		if (!view.answered)
+			return vms_no_process(&view, err);
+	}
+	if (err)
+		*err = why;
+	return -1;
+}
+
+int vms_order(const char *name, json_t *request, int timeout_ms, json_t **reply, struct err *err)
+{
+	struct control control;
+	int result;
+
+	if (vms_connect(&control, name, err)) {
+		json_decref(request);
+		return -1;
+	}
+	result = control_call(&control, request, timeout_ms, reply, NULL, NULL, err);
+	control_close(&control);
+	return result;
+}

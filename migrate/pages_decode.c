@@ -1,0 +1,327 @@
+/* pages_decode.c: a payload of pages, checked, into the memory of a guest that does not run yet.
+ *
+ * Everything is checked and decompressed before the first byte is written.  The data goes from a scratch area that
+ * stays in the cache to the memfd by pwrite: for pages that the memfd does not hold yet that is cheaper than writing
+ * through a mapping, which takes a page fault for each. */
+#include "migrate/pages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lz4.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	BLOCK_BYTES = PAGES_BLOCK * PAGES_SIZE,
+	/* Punching a hole costs as much as writing about so many pages of zeroes. */
+	PUNCH_MIN = 16,
+	WORD = 64,
+};
+#define STORED 0x80000000u
+
+struct run {
+	uint64_t first;
+	uint32_t count;
+	uint32_t kind;
+};
+
+struct pages_decoder {
+	struct pages_stats stats;
+	struct run runs[PAGES_RUNS_MAX];
+	uint8_t *scratch; /* PAGES_BATCH_MAX pages */
+};
+
+/* A payload whose head was checked. */
+struct payload {
+	struct pages_target *target;
+	uint16_t encoding;
+	uint32_t nruns;
+	uint32_t decoded;
+	uint64_t pages;
+	uint64_t zero_pages;
+	const uint8_t *data;
+	size_t data_len;
+};
+
+static const uint8_t zeroes[PUNCH_MIN * PAGES_SIZE];
+
+int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint64_t pages, struct err *err)
+{
+	struct stat st;
+	size_t words = (size_t)((pages + WORD - 1) / WORD);
+
+	*target = (struct pages_target){.volume = volume, .fd = fd, .pages = pages};
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, "cannot look at the memory to be filled");
+	if (pages == 0 || (uint64_t)st.st_size / PAGES_SIZE != pages || st.st_size % PAGES_SIZE)
+		return err_set(err, ERR_STATE, "the memory to be filled has %lld bytes, not %llu pages",
+			       (long long)st.st_size, (unsigned long long)pages);
+	target->filled = calloc(words, sizeof(*target->filled));
+	if (!target->filled)
+		return err_sys(err, "cannot allocate the map of filled pages");
+	if (st.st_blocks > 0)
+		memset(target->filled, 0xff, words * sizeof(*target->filled));
+	return 0;
+}
+
+void pages_target_close(struct pages_target *target)
+{
+	free(target->filled);
+	*target = (struct pages_target){.fd = -1};
+}
+
+struct pages_decoder *pages_decoder_open(struct err *err)
+{
+	struct pages_decoder *decoder = calloc(1, sizeof(*decoder));
+
+	if (decoder)
+		decoder->scratch = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH_MAX * PAGES_SIZE);
+	if (!decoder || !decoder->scratch) {
+		err_sys(err, "cannot allocate a page decoder");
+		pages_decoder_close(decoder);
+		return NULL;
+	}
+	return decoder;
+}
+
+void pages_decoder_close(struct pages_decoder *decoder)
+{
+	if (!decoder)
+		return;
+	free(decoder->scratch);
+	free(decoder);
+}
+
+const struct pages_stats *pages_decoder_stats(const struct pages_decoder *decoder)
+{
+	return &decoder->stats;
+}
+
+static int bad(struct err *err, const char *what)
+{
+	return err_set(err, ERR_INPUT, "pages from the other side are not valid: %s", what);
+}
+
+static struct pages_target *find_target(struct pages_target *targets, size_t n, uint16_t volume)
+{
+	for (size_t i = 0; i < n; i++)
+		if (targets[i].volume == volume)
+			return &targets[i];
+	return NULL;
+}
+
+static int check_runs(struct pages_decoder *decoder, struct reader *reader, struct payload *payload,
+		      struct err *err)
+{
+	uint64_t end = 0;
+	uint64_t data_pages = 0;
+
+	for (uint32_t i = 0; i < payload->nruns; i++) {
+		struct run run;
+
+		run.first = reader_u64(reader);
+		run.count = reader_u32(reader);
+		run.kind = reader_u32(reader);
+		if (reader->bad)
+			return bad(err, "they end inside the list of runs");
+		if (run.count == 0 || run.kind > PAGES_RUN_ZERO)
+			return bad(err, "a run is empty or of unknown kind");
+		if (run.first >= payload->target->pages || run.count > payload->target->pages - run.first)
+			return bad(err, "a run goes past the end of the memory");
+		if (run.first < end)
+			return bad(err, "runs overlap or are out of order");
+		end = run.first + run.count;
+		payload->pages += run.count;
+		if (run.kind == PAGES_RUN_ZERO)
+			payload->zero_pages += run.count;
+		else
+			data_pages += run.count;
+		decoder->runs[i] = run;
+	}
+	if (payload->decoded > PAGES_BATCH_MAX * PAGES_SIZE || data_pages * PAGES_SIZE != payload->decoded)
+		return bad(err, "the length of the data is not that of the runs");
+	return 0;
+}
+
+static int check_head(struct pages_decoder *decoder, struct pages_target *targets, size_t ntargets,
+		      const void *at, size_t len, struct payload *payload, struct err *err)
+{
+	struct reader reader = reader_of(at, len);
+	uint16_t volume = reader_u16(&reader);
+
+	*payload = (struct payload){.encoding = reader_u16(&reader)};
+	payload->nruns = reader_u32(&reader);
+	payload->decoded = reader_u32(&reader);
+	if (reader.bad)
+		return bad(err, "they are too short");
+	payload->target = find_target(targets, ntargets, volume);
+	if (!payload->target)
+		return err_set(err, ERR_INPUT,
+			       "pages from the other side are for volume %u, which is not known here",
+			       volume);
+	if (payload->encoding != PAGES_RAW && payload->encoding != PAGES_LZ4)
+		return err_set(err, ERR_INPUT,
+			       "pages from the other side have encoding %u, which is not known here",
+			       payload->encoding);
+	if (payload->nruns == 0 || payload->nruns > PAGES_RUNS_MAX)
+		return bad(err, "there are no runs or too many");
+	if (check_runs(decoder, &reader, payload, err) < 0)
+		return -1;
+	payload->data = reader.at;
+	payload->data_len = reader.left;
+	return 0;
+}
+
+static int decompress(struct pages_decoder *decoder, const struct payload *payload, struct err *err)
+{
+	struct reader reader = reader_of(payload->data, payload->data_len);
+
+	for (size_t at = 0; at < payload->decoded; at += BLOCK_BYTES) {
+		size_t block = payload->decoded - at < BLOCK_BYTES ? payload->decoded - at : BLOCK_BYTES;
+		uint32_t head = reader_u32(&reader);
+		uint32_t len = head & ~STORED;
+		const void *from = reader_bytes(&reader, len);
+		char *to = (char *)decoder->scratch + at;
+
+		if (!from || len > block)
+			return bad(err, "a compressed block has a wrong length");
+		if (head & STORED) {
+			if (len != block)
+				return bad(err, "a stored block has a wrong length");
+			memcpy(to, from, len);
+		} else if (LZ4_decompress_safe(from, to, (int)len, (int)block) != (int)block) {
+			return bad(err, "a compressed block is damaged");
+		}
+	}
+	if (reader.left > 0)
+		return bad(err, "something follows the data");
+	return 0;
+}
+
+static int write_pages(const struct pages_target *target, const uint8_t *from, uint64_t page, uint64_t count,
+		       struct err *err)
+{
+	size_t len = (size_t)count * PAGES_SIZE;
+	off_t at = (off_t)(page * PAGES_SIZE);
+
+	while (len > 0) {
+		ssize_t put = pwrite(target->fd, from, len, at);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return err_sys(
+			    err, "cannot write the guest's memory at page %llu (is the host out of memory?)",
+			    (unsigned long long)page);
+		from += put;
+		at += put;
+		len -= (size_t)put;
+	}
+	return 0;
+}
+
+/* The bits of a word that stand for pages of [page, end); page lies in the word. */
+static uint64_t word_mask(uint64_t page, uint64_t end)
+{
+	uint64_t mask = ~0ull << page % WORD;
+
+	if (end - (page - page % WORD) < WORD)
+		mask &= (1ull << end % WORD) - 1;
+	return mask;
+}
+
+/* Several threads may mark pages of one word at a time. */
+static void mark(struct pages_target *target, uint64_t page, uint64_t end, bool filled)
+{
+	for (; page < end; page = (page / WORD + 1) * WORD) {
+		uint64_t *word = &target->filled[page / WORD];
+		uint64_t mask = word_mask(page, end);
+
+		if (filled)
+			__atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
+		else
+			__atomic_fetch_and(word, ~mask, __ATOMIC_RELAXED);
+	}
+}
+
+/* The first page of [page, end) whose bit is `filled`; end when there is none. */
+static uint64_t find(const struct pages_target *target, uint64_t page, uint64_t end, bool filled)
+{
+	for (; page < end; page = (page / WORD + 1) * WORD) {
+		uint64_t word = __atomic_load_n(&target->filled[page / WORD], __ATOMIC_RELAXED);
+		uint64_t hits = (filled ? word : ~word) & word_mask(page, end);
+
+		if (hits)
+			return page - page % WORD + (uint64_t)__builtin_ctzll(hits);
+	}
+	return end;
+}
+
+/* Only what was ever filled needs work; long stretches are given back to the system. */
+static int apply_zero(struct pages_target *target, uint64_t page, uint64_t end, struct err *err)
+{
+	for (page = find(target, page, end, true); page < end; page = find(target, page, end, true)) {
+		uint64_t stop = find(target, page, end, false);
+
+		if (stop - page < PUNCH_MIN) {
+			if (write_pages(target, zeroes, page, stop - page, err) < 0)
+				return -1;
+		} else {
+			if (fallocate(target->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      (off_t)(page * PAGES_SIZE), (off_t)((stop - page) * PAGES_SIZE)) < 0)
+				return err_sys(err, "cannot clear the guest's memory at page %llu",
+					       (unsigned long long)page);
+			mark(target, page, stop, false);
+		}
+		page = stop;
+	}
+	return 0;
+}
+
+static int apply(const struct pages_decoder *decoder, const struct payload *payload, struct err *err)
+{
+	const uint8_t *from = payload->encoding == PAGES_RAW ? payload->data : decoder->scratch;
+	struct pages_target *target = payload->target;
+
+	for (uint32_t i = 0; i < payload->nruns; i++) {
+		const struct run *run = &decoder->runs[i];
+
+		if (run->kind == PAGES_RUN_ZERO) {
+			if (apply_zero(target, run->first, run->first + run->count, err) < 0)
+				return -1;
+			continue;
+		}
+		mark(target, run->first, run->first + run->count, true);
+		if (write_pages(target, from, run->first, run->count, err) < 0)
+			return -1;
+		from += (size_t)run->count * PAGES_SIZE;
+	}
+	return 0;
+}
+
+int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets, size_t ntargets,
+		     const void *at, size_t len, struct err *err)
+{
+	struct payload payload;
+
+	if (check_head(decoder, targets, ntargets, at, len, &payload, err) < 0)
+		return -1;
+	if (payload.encoding == PAGES_RAW) {
+		if (payload.data_len != payload.decoded)
+			return bad(err, "the data is shorter or longer than the runs");
+	} else if (decompress(decoder, &payload, err) < 0) {
+		return -1;
+	}
+	if (apply(decoder, &payload, err) < 0)
+		return -1;
+	decoder->stats.pages += payload.pages;
+	decoder->stats.zero_pages += payload.zero_pages;
+	decoder->stats.raw_bytes += payload.pages * PAGES_SIZE;
+	decoder->stats.encoded_bytes += len;
+	decoder->stats.frames++;
+	if (payload.encoding == PAGES_RAW && payload.decoded > 0)
+		decoder->stats.frames_raw++;
+	return (int64_t)payload.pages;
+}

@@ -1,0 +1,94 @@
+#include "tests/bench/cpumeter.h"
+#include "tests/bench/procfs.h"
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t all_ns(void)
+{
+	struct procfs_stat found[PROCFS_MAX];
+	size_t count = procfs_descendants(found, PROCFS_MAX);
+	uint64_t tick_ns = 1000000000ull / sysconf(_SC_CLK_TCK);
+	struct rusage reaped;
+	uint64_t sum;
+
+	getrusage(RUSAGE_CHILDREN, &reaped);
+	sum = (reaped.ru_utime.tv_sec + reaped.ru_stime.tv_sec) * 1000000000ull +
+	      (reaped.ru_utime.tv_usec + reaped.ru_stime.tv_usec) * 1000ull;
+	for (size_t i = 0; i < count; i++)
+		sum += procfs_cpu_ns(found[i].pid) + found[i].reaped_ticks * tick_ns;
+	return sum;
+}
+
+/* All CPU time that the machine spent so far, on whatever, less this process's own. */
+static uint64_t busy_ns(void)
+{
+	struct timespec own;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+	return procfs_busy_ns() - (own.tv_sec * 1000000000ull + own.tv_nsec);
+}
+
+static bool known(const struct cpumeter *meter, pid_t tid)
+{
+	for (size_t i = 0; i < meter->count; i++)
+		if (meter->vcpus[i].tid == tid)
+			return true;
+	return false;
+}
+
+/* Add vCPU threads that are not known yet; `fresh`: they started after the meter, so count from zero. */
+static void find_vcpus(struct cpumeter *meter, bool fresh)
+{
+	struct procfs_stat found[PROCFS_MAX];
+	size_t count = procfs_descendants(found, PROCFS_MAX);
+
+	for (size_t i = 0; i < count; i++) {
+		pid_t tids[CPUMETER_VCPUS];
+		size_t ntids = procfs_vcpus(found[i].pid, tids, CPUMETER_VCPUS);
+
+		for (size_t t = 0; t < ntids && meter->count < CPUMETER_VCPUS; t++) {
+			uint64_t now_ns = procfs_thread_cpu_ns(found[i].pid, tids[t]);
+
+			if (known(meter, tids[t]))
+				continue;
+			meter->vcpus[meter->count].pid = found[i].pid;
+			meter->vcpus[meter->count].tid = tids[t];
+			meter->vcpus[meter->count].first_ns = fresh ? 0 : now_ns;
+			meter->vcpus[meter->count].last_ns = now_ns;
+			meter->count++;
+		}
+	}
+}
+
+void cpumeter_start(struct cpumeter *meter)
+{
+	meter->count = 0;
+	find_vcpus(meter, false);
+	meter->start_ns = all_ns();
+	meter->busy_start_ns = busy_ns();
+}
+
+void cpumeter_sample(struct cpumeter *meter)
+{
+	for (size_t i = 0; i < meter->count; i++) {
+		uint64_t now_ns = procfs_thread_cpu_ns(meter->vcpus[i].pid, meter->vcpus[i].tid);
+
+		if (now_ns > meter->vcpus[i].last_ns)
+			meter->vcpus[i].last_ns = now_ns;
+	}
+}
+
+void cpumeter_stop(struct cpumeter *meter)
+{
+	uint64_t busy = busy_ns() - meter->busy_start_ns;
+
+	cpumeter_sample(meter);
+	find_vcpus(meter, true);
+	meter->total_ns = all_ns() - meter->start_ns;
+	meter->others_ns = busy > meter->total_ns ? busy - meter->total_ns : 0;
+	meter->guest_ns = 0;
+	for (size_t i = 0; i < meter->count; i++)
+		meter->guest_ns += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
+}

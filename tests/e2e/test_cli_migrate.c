@@ -1,0 +1,168 @@
+/* test_cli_migrate.c: what `drover migrate` says and returns, moved or given up. */
+#include "tests/lib/host.h"
+#include "tests/lib/need.h"
+#include "tests/lib/temp.h"
+#include "tests/lib/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GUEST "fill=8M dirty=10 report=50"
+
+static struct {
+	char folder[TEMP_MAX];
+	struct sshd sshd;
+	struct host a, b;
+} world;
+
+static struct command command;
+
+static void must_say(const struct command *of, const char *text)
+{
+	if (!strstr(of->output, text))
+		fail_msg("'%s' is not in: %s", text, of->output);
+}
+
+static void a_report_in_json_has_every_field(void **state)
+{
+	static const char *const numbers[] = {
+	    "term",        "total_ms",   "downtime_ms", "downtime_budget_ms",
+	    "forecast_ms", "rounds",     "pages_sent",  "forecast_downtime_ms",
+	    "zero_pages",  "bytes_sent", "mbps",        "max_throttle"};
+	json_t *report;
+	char *begin;
+
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "json", "32M", NULL, GUEST);
+	command_start(&command, &world.a, NULL, host_migrate_argv(&world.sshd, &world.b, "json", NULL));
+	if (command_wait(&command))
+		fail_msg("%s", command.output);
+	/* The progress lines before it went to stderr; here both are one pipe. */
+	must_say(&command, "drover: copying");
+	begin = strstr(command.output, "{\"name\"");
+	report = begin ? json_loads(begin, 0, NULL) : NULL;
+	if (!report)
+		fail_msg("no report, but: %s", command.output);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (!json_is_number(json_object_get(report, numbers[i])))
+			fail_msg("the report lacks %s: %s", numbers[i], begin);
+	assert_int_equal(json_integer_value(json_object_get(report, "term")), 2);
+	assert_true(json_real_value(json_object_get(report, "total_ms")) >
+		    json_real_value(json_object_get(report, "downtime_ms")));
+	assert_int_equal(json_array_size(json_object_get(report, "bytes_per_round")),
+			 json_integer_value(json_object_get(report, "rounds")));
+	assert_int_equal(json_array_size(json_object_get(report, "rounds_detail")),
+			 json_integer_value(json_object_get(report, "rounds")));
+	json_decref(report);
+	/* The command does not return before this host is through with the VM. */
+	host_must(&world.a, "forget", "json", NULL);
+	host_must(&world.b, "stop", "json", NULL);
+	host_must(&world.b, "forget", "json", NULL);
+}
+
+static void a_signal_cancels_and_the_guest_runs_on(void **state)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "signal", "32M", NULL, GUEST);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		int status;
+
+		/* The mover stops itself in the middle of the first round, so the signal comes no earlier or later. */
+		command_start(&command, &world.a, "mover.round-middle=stop",
+			      host_migrate_argv(&world.sshd, &world.b, "signal", NULL));
+		assert_int_equal(waitpid(command.pid, &status, WUNTRACED), command.pid);
+		assert_true(WIFSTOPPED(status));
+		kill(command.pid, signals[i]);
+		kill(command.pid, SIGCONT);
+		assert_int_equal(command_wait(&command), 1);
+		assert_non_null(
+		    strstr(command.output,
+			   "drover: the migration of VM 'signal' was cancelled; the guest runs on here\n"));
+		host_wait_state(&world.a, "signal", "running");
+	}
+	host_wait_state(&world.b, "signal", "none");
+	host_must(&world.a, "stop", "signal", NULL);
+	host_must(&world.a, "forget", "signal", NULL);
+	host_must(&world.b, "forget", "signal", NULL);
+}
+
+static void cancel_ends_the_migration_of_another_process(void **state)
+{
+	char output[HOST_OUTPUT];
+	int status;
+
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "cancel", "32M", NULL, GUEST);
+	assert_int_equal(host_drover(&world.a, output, "cancel", "cancel", NULL), 1);
+	command_start(&command, &world.a, "mover.round-middle=stop",
+		      host_migrate_argv(&world.sshd, &world.b, "cancel", NULL));
+	assert_int_equal(waitpid(command.pid, &status, WUNTRACED), command.pid);
+	assert_int_equal(host_drover(&world.a, output, "list", NULL), 0);
+	assert_non_null(strstr(output, "migrating"));
+	assert_int_equal(host_drover(&world.a, output, "cancel", "cancel", NULL), 0);
+	assert_string_equal(output, "the migration of VM 'cancel' is cancelled; the guest runs on here\n");
+	kill(command.pid, SIGCONT);
+	assert_int_equal(command_wait(&command), 1);
+	must_say(&command, "drover: the migration of VM 'cancel' was cancelled by 'drover cancel'; the guest "
+			   "runs on here\n");
+	host_wait_state(&world.a, "cancel", "running");
+	host_must(&world.a, "stop", "cancel", NULL);
+}
+
+static void an_attached_console_is_told_where_the_guest_went(void **state)
+{
+	static struct command console;
+	const char *const argv[] = {"drover", "console", "moved", NULL};
+
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "moved", "32M", NULL, GUEST);
+	command_start(&console, &world.a, NULL, argv);
+	command_start(&command, &world.a, NULL, host_migrate_argv(&world.sshd, &world.b, "moved", NULL));
+	if (command_wait(&command))
+		fail_msg("%s", command.output);
+	must_say(&command, "\"destination\": \"ssh://");
+	assert_int_equal(command_wait(&console), 0);
+	must_say(&console, "drover: VM 'moved' was moved to ssh://");
+	host_must(&world.b, "stop", "moved", NULL);
+}
+
+static int open_world(void **state)
+{
+	(void)state;
+	temp_make(world.folder);
+	host_open(&world.a, world.folder, "a");
+	host_open(&world.b, world.folder, "b");
+	return sshd_start(world.folder, "", &world.sshd);
+}
+
+static int close_world(void **state)
+{
+	(void)state;
+	sshd_stop(&world.sshd);
+	host_close(&world.a);
+	host_close(&world.b);
+	temp_remove(world.folder);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_report_in_json_has_every_field),
+	    cmocka_unit_test(a_signal_cancels_and_the_guest_runs_on),
+	    cmocka_unit_test(cancel_ends_the_migration_of_another_process),
+	    cmocka_unit_test(an_attached_console_is_told_where_the_guest_went),
+	};
+
+	return cmocka_run_group_tests(tests, open_world, close_world);
+}

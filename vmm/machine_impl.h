@@ -1,0 +1,74 @@
+/* machine_impl.h: what the files behind machine.h share.  Nothing outside vmm/ and its tests includes it.
+ *
+ * Locks, in the order in which they may be taken: devices, then dirty.lock or a device's own, then lock.
+ * Owner callbacks are called with the serial port's lock (console) or none (ended) held. */
+#ifndef VMM_MACHINE_IMPL_H
+#define VMM_MACHINE_IMPL_H
+
+#include "vmm/cpuid.h"
+#include "vmm/dirty.h"
+#include "vmm/kvm.h"
+#include "vmm/machine.h"
+#include "vmm/memory.h"
+#include "vmm/msr.h"
+#include "vmm/power.h"
+#include "vmm/rtc.h"
+#include "vmm/serial.h"
+#include "vmm/vcpu.h"
+#include <pthread.h>
+
+/* RAM's memory slots. */
+enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT };
+
+struct slot {
+	uint64_t gpa;
+	uint64_t bytes;      /* 0: not there */
+	uint64_t first_page; /* its place in the memfd */
+};
+
+enum { SERIAL_IRQ = 4 };
+
+struct machine {
+	struct kvm kvm;
+	struct memory ram;
+	struct slot slots[SLOT_COUNT];
+	struct machine_owner owner;
+	unsigned cpus;
+	struct vcpu *vcpus;
+	struct cpuid_table *cpuid; /* without the per-vCPU parts */
+	struct msr_list *msrs;
+
+	pthread_mutex_t lock; /* of what follows, up to the next blank line */
+	pthread_cond_t go;    /* vCPU threads wait here for their turn */
+	pthread_cond_t idle;  /* the main thread waits here for vCPUs to leave the guest */
+	bool running;         /* vCPUs may be in the guest */
+	bool ended;           /* the guest will not run on */
+	bool quit;            /* vCPU threads return */
+	unsigned throttle;    /* percent of the time in which vCPUs rest */
+
+	bool ever_ran;      /* main thread only */
+	uint64_t paused_ns; /* when (CLOCK_MONOTONIC) the last pause was; main thread only */
+
+	pthread_mutex_t devices; /* of rtc and power */
+	struct rtc rtc;
+	struct power power;
+	struct serial serial;
+	struct dirty dirty;
+};
+
+/* machine_end: the guest cannot or does not want to run on; any vCPU thread.  Tells the owner the first time. */
+void machine_end(struct machine *machine, enum machine_end why, const char *detail);
+bool machine_has_ended(const struct machine *machine); /* any thread */
+/* machine_set_slot(machine, slot, flags): (re)define one of RAM's slots.  0, or -1 with errno. */
+int machine_set_slot(struct machine *machine, unsigned slot, uint32_t flags);
+/* machine_flush_vcpus: every vCPU that is in the guest leaves it once.  Main thread, no lock held. */
+void machine_flush_vcpus(struct machine *machine);
+/* machine_write_ram(machine, gpa, data, len): a device writes to RAM, seen by dirty tracking.  Returns 0, or -1
+ * when it is not RAM.  Any thread. */
+int machine_write_ram(struct machine *machine, uint64_t gpa, const void *data, uint64_t len);
+
+/* ioport_access: a guest's access to ports: `count` units of `size` bytes at data.  vCPU threads. */
+void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count,
+		   uint8_t *data);
+
+#endif
