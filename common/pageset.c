@@ -1,8 +1,7 @@
 /* pageset.c: a set of page numbers in memory that processes share.
  *
- * The memfd holds the words (one bit a page), then the summary (one bit a word), nothing else; both sides
- *know how many pages there are.  It cannot shrink (sealed), so that no peer can make an access here end in
- *SIGBUS.
+ * The memfd holds the words (one bit a page), then the summary (one bit a word), nothing else; both sides know how
+ * many pages there are.  It cannot shrink (sealed), so that no peer can make an access here end in SIGBUS.
  *
  * Why an add is never lost, with any number of threads adding and one taking:
  *
@@ -13,16 +12,15 @@
  *
  * All of these are sequentially consistent, so there is one order of them that every thread agrees on.
  *   - A1 before T2: T2 gets bit(p) or leaves it in the word, and then T3 sets the summary.
- *   - A1 after T2, so after T1: if A2 sees the summary bit set, somebody set it after T1, and the next take
- *comes by; if it does not, it sets it. In neither case is the word left with bit(p) and without a summary bit
- *once both calls have returned.  Were the word emptied before its summary bit is cleared, an add in between
- *would set both, and T1 would hide it. Were the summary set before the word, a take in between would find
- *nothing, clear it, and hide the add. A2 also runs when bit(p) was set already: the thread that set it may
- *not have reached its own A2.
+ *   - A1 after T2, so after T1: if A2 sees the summary bit set, somebody set it after T1, and the next take comes by;
+ *     if it does not, it sets it.
+ * In neither case is the word left with bit(p) and without a summary bit once both calls have returned.  Were the word
+ * emptied before its summary bit is cleared, an add in between would set both, and T1 would hide it.  Were the summary
+ * set before the word, a take in between would find nothing, clear it, and hide the add.  A2 also runs when bit(p)
+ * was set already: the thread that set it may not have reached its own A2.
  *
- * T1 is left out when bits will stay in the word in any case: a summary bit that is set needlessly costs a
- *look, one that is clear wrongly costs a page.  What the peer writes into bits past the last page is never
- *looked at. */
+ * T1 is left out when bits will stay in the word in any case: a summary bit that is set needlessly costs a look, one
+ * that is clear wrongly costs a page.  What the peer writes into bits past the last page is never looked at. */
 #include "common/pageset.h"
 
 #include "common/io.h"

@@ -158,7 +158,7 @@ static int their_error(struct link *link, const struct frame *frame, struct err 
 		json_decref(json);
 		return -1;
 	}
-	for (; text[len] && len < sizeof(clean) - 1; len++)
+	for (; len < sizeof(clean) - 1 && text[len]; len++)
 		clean[len] = (unsigned char)text[len] < 0x20 || text[len] == 0x7f ? '?' : text[len];
 	clean[len] = 0;
 	if (frame->type == MESSAGE_REFUSE)

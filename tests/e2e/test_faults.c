@@ -33,7 +33,7 @@ struct aftermath {
 /* Until both sides have noticed, and the question of a pending hand-over is answered. */
 static struct aftermath settle(const char *vm)
 {
-	struct aftermath after;
+	struct aftermath after = {"", ""};
 
 	host_wait_state(&world.a, vm, "running pending none");
 	host_state(&world.a, vm, after.a);
