@@ -105,6 +105,17 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
+# Long campaigns: the failures at every step of a move, over and over, random runs of the volume, the fuzzers for long.
+SOAK_TURNS ?= 20
+soak: deps
+	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
+	@for turn in $$(seq $(SOAK_TURNS)); do \
+		echo "turn $$turn of $(SOAK_TURNS)"; \
+		B=$(B) tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
+			$(B)/tests/unit/test_dvol_powercut || exit 1; \
+	done
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
+
 demo: deps
 	@$(MAKE) --no-print-directory build $(GUEST)
 	@B=$(B) tests/demo
@@ -164,6 +175,7 @@ help:
 	@echo 'make unit|e2e   a part of them'
 	@echo 'make fuzz       run the fuzzers, FUZZ_SECONDS=60 each'
 	@echo 'make bench      drover beside QEMU, medians and ratios, JSON under build/bench/'
+	@echo 'make soak       long campaigns (SOAK_TURNS=20)'
 	@echo 'make deps       install missing Debian packages (what the above do first)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='
 	@echo 'make format|lint|clean'
