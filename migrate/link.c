@@ -125,6 +125,16 @@ void link_set_stall(struct link *link, unsigned ms)
 	link->stall_ms = ms;
 }
 
+int link_fault(struct link *link, enum fault_point_id id, struct err *err)
+{
+	if (!fault_point(id))
+		return 0;
+	if (!fault_is_cut())
+		return err_set(err, ERR_SYSTEM, "injected failure at %s", fault_name(id));
+	link_cut(link);
+	return 0;
+}
+
 const char *link_peer(const struct link *link)
 {
 	return link->peer;

@@ -9,6 +9,7 @@
 
 #include "common/buf.h"
 #include "common/err.h"
+#include "common/fault.h"
 #include "migrate/frame.h"
 #include "migrate/ssh.h"
 #include <stdbool.h>
@@ -74,6 +75,10 @@ int link_readable(struct link *link, struct err *err);
 /* link_cut(link): drop the connection at once, as if the wire were cut; every later use fails with ERR_LINK.
  */
 void link_cut(struct link *link);
+
+/* link_fault(link, id, err): pass a fault point of a process that speaks over this link: -1 with *err when the step is
+ * to fail here; a cut drops the link, and the steps that follow run into it. */
+int link_fault(struct link *link, enum fault_point_id id, struct err *err);
 
 const char *link_peer(const struct link *link);
 uint64_t link_bytes_sent(const struct link *link); /* stream bytes handed over, without what SSH adds */

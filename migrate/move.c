@@ -38,7 +38,7 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	if (!hello)
 		return -1;
 	if (message_send_json(mover->link, MESSAGE_HELLO, hello, err) ||
-	    mover_fault(mover, FAULT_MOVER_HELLO_SENT, err) ||
+	    link_fault(mover->link, FAULT_MOVER_HELLO_SENT, err) ||
 	    message_await(mover->link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
 		return -1;
 	welcome = message_json(&frame, err);
@@ -103,7 +103,7 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
 	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
 		return -1;
-	return mover_fault(mover, FAULT_MOVER_ACCEPTED, err);
+	return link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
 static int run(struct mover *mover, struct err *err)
@@ -116,12 +116,12 @@ static int run(struct mover *mover, struct err *err)
 	if (mover_connect(mover, err))
 		return -1;
 	mover_watch(mover, true);
-	if (mover_fault(mover, FAULT_MOVER_CONNECTED, err))
+	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
 	if (greet(mover, &promised, err) || attach(mover, err) || prepare(mover, promised, err) ||
 	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
-	    mover_fault(mover, FAULT_MOVER_ATTACHED, err))
+	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
 	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;

@@ -124,16 +124,6 @@ void mover_watch(struct mover *mover, bool vm)
 	link_watch(mover->link, watches, vm ? 2 : 1);
 }
 
-int mover_fault(struct mover *mover, enum fault_point_id id, struct err *err)
-{
-	if (!fault_point(id))
-		return 0;
-	if (!fault_is_cut())
-		return err_set(err, ERR_SYSTEM, "injected failure at %s", fault_name(id));
-	link_cut(mover->link);
-	return 0;
-}
-
 void mover_tell(struct mover *mover, enum move_phase phase)
 {
 	uint64_t now = clock_mono_ns();
@@ -199,7 +189,7 @@ static int sent_pages(struct mover *mover, uint64_t pages, struct err *err)
 	mover->pages += pages;
 	mover->progress.pages_left =
 	    pages < mover->progress.pages_left ? mover->progress.pages_left - pages : 0;
-	if (mover->frames == 4 && mover->epoch == 1 && mover_fault(mover, FAULT_MOVER_ROUND_MIDDLE, err))
+	if (mover->frames == 4 && mover->epoch == 1 && link_fault(mover->link, FAULT_MOVER_ROUND_MIDDLE, err))
 		return -1;
 	if (mover_check_cancel(mover, err))
 		return -1;

@@ -66,8 +66,6 @@ int mover_check_cancel(struct mover *mover, struct err *err);
 /* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err);
 
-/* mover_fault(mover, id, err): pass a fault point: -1 when it is to fail here; a cut drops the link. */
-int mover_fault(struct mover *mover, enum fault_point_id id, struct err *err);
 void mover_tell(struct mover *mover, enum move_phase phase); /* progress, rate-limited within a phase */
 void mover_notice(struct mover *mover, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* mover_call(mover, request, err): a request to the VM process that has an empty answer. */

@@ -109,7 +109,7 @@ static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 	    mover_epoch_seal(mover, err) || await_ack(mover, err))
 		return -1;
 	report_round(mover, started, bytes, throttle);
-	return first ? mover_fault(mover, FAULT_MOVER_ROUND_ACKED, err) : 0;
+	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
 }
 
 static int set_throttle(struct mover *mover, unsigned percent, struct err *err)

@@ -50,17 +50,6 @@ struct serve {
 	uint64_t frames, pages; /* of this epoch so far */
 };
 
-/* serve.c and the mover pass their fault points alike: an error, or a cut that later steps run into. */
-static int serve_fault(struct serve *serve, enum fault_point_id id, struct err *err)
-{
-	if (!fault_point(id))
-		return 0;
-	if (!fault_is_cut())
-		return err_set(err, ERR_SYSTEM, "injected failure at %s", fault_name(id));
-	link_cut(serve->link);
-	return 0;
-}
-
 /* ---- greeting ------------------------------------------------------------------------------------------------ */
 
 static int read_hello(struct serve *serve, const json_t *hello, const char **purpose, struct err *err)
@@ -177,7 +166,7 @@ static int begin(struct serve *serve, struct err *err)
 		failed = serve->ram_fd < 0 || spawn_vm(&serve->config, &incoming, &serve->vm, &pid, err);
 	}
 	json_decref(json);
-	if (failed || serve_fault(serve, FAULT_SERVE_VM_SPAWNED, err) ||
+	if (failed || link_fault(serve->link, FAULT_SERVE_VM_SPAWNED, err) ||
 	    pages_target_open(&serve->ram, 0, serve->ram_fd, serve->config.memory_bytes / PAGES_SIZE, err))
 		return -1;
 	serve->decoder = pages_decoder_open(err);
@@ -185,7 +174,7 @@ static int begin(struct serve *serve, struct err *err)
 	    message_send_json(serve->link, MESSAGE_READY, json_pack("{s:i}", "pid", (int)pid), err) ||
 	    link_flush(serve->link, err))
 		return -1;
-	return serve_fault(serve, FAULT_SERVE_ACCEPTED, err);
+	return link_fault(serve->link, FAULT_SERVE_ACCEPTED, err);
 }
 
 /* ---- epochs -------------------------------------------------------------------------------------------------- */
@@ -222,7 +211,7 @@ static int on_pages(struct serve *serve, const struct frame *frame, struct err *
 	serve->pages += (uint64_t)pages;
 	serve->frames++;
 	return serve->frames == 4 && serve->epoch.epoch == 1
-		   ? serve_fault(serve, FAULT_SERVE_ROUND_MIDDLE, err)
+		   ? link_fault(serve->link, FAULT_SERVE_ROUND_MIDDLE, err)
 		   : 0;
 }
 
@@ -246,10 +235,10 @@ static int prepare(struct serve *serve, struct err *err)
 {
 	if (serve->state_len == 0)
 		return err_set(err, ERR_INPUT, "the consistent epoch came without a machine state");
-	if (serve_fault(serve, FAULT_SERVE_STATE, err) ||
+	if (link_fault(serve->link, FAULT_SERVE_STATE, err) ||
 	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, VM_MS, NULL,
 			    err) ||
-	    serve_fault(serve, FAULT_SERVE_PREPARED, err))
+	    link_fault(serve->link, FAULT_SERVE_PREPARED, err))
 		return -1;
 	serve->state = SERVE_PREPARED;
 	return message_send_number(serve->link, MESSAGE_PREPARED, serve->epoch.epoch, err);
@@ -272,7 +261,7 @@ static int on_seal(struct serve *serve, const struct frame *frame, struct err *e
 		    (unsigned long long)serve->pages);
 	if (serve->epoch.flags & EPOCH_CONSISTENT)
 		return prepare(serve, err);
-	if (seal.epoch == 1 && serve_fault(serve, FAULT_SERVE_ROUND_ACK, err))
+	if (seal.epoch == 1 && link_fault(serve->link, FAULT_SERVE_ROUND_ACK, err))
 		return -1;
 	serve->state = SERVE_IDLE;
 	return message_send_number(serve->link, MESSAGE_ACK, seal.epoch, err);
@@ -284,18 +273,18 @@ static int on_commit(struct serve *serve, const struct frame *frame, struct err 
 
 	if (serve->state != SERVE_PREPARED)
 		return message_unexpected(serve->link, frame, err);
-	if (message_commit(frame, &commit, err) || serve_fault(serve, FAULT_SERVE_COMMIT, err) ||
+	if (message_commit(frame, &commit, err) || link_fault(serve->link, FAULT_SERVE_COMMIT, err) ||
 	    control_call(&serve->vm,
 			 json_pack("{s:s, s:I, s:s}", "cmd", "commit", "term", (json_int_t)commit.term,
 				   "session", commit.session),
 			 VM_MS, NULL, NULL, NULL, err))
 		return -1;
 	serve->state = SERVE_STARTED;
-	if (serve_fault(serve, FAULT_SERVE_STARTED, err) ||
+	if (link_fault(serve->link, FAULT_SERVE_STARTED, err) ||
 	    message_send_number(serve->link, MESSAGE_STARTED, serve->term, err) ||
 	    link_flush(serve->link, err))
 		return -1;
-	return serve_fault(serve, FAULT_SERVE_STARTED_SENT, err);
+	return link_fault(serve->link, FAULT_SERVE_STARTED_SENT, err);
 }
 
 static const struct {
@@ -372,7 +361,7 @@ static int session(struct serve *serve, bool *refusal, struct err *err)
 	hello = message_json(&frame, err);
 	if (!hello)
 		return -1;
-	failed = serve_fault(serve, FAULT_SERVE_HELLO, err) || read_hello(serve, hello, &purpose, err);
+	failed = link_fault(serve->link, FAULT_SERVE_HELLO, err) || read_hello(serve, hello, &purpose, err);
 	if (!failed && !strcmp(purpose, "outcome")) {
 		failed = answer_outcome(serve, hello, err);
 		json_decref(hello);

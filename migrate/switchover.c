@@ -70,13 +70,13 @@ static int last_epoch(struct mover *mover, struct err *err)
 	struct frame frame;
 	uint64_t request, epoch;
 
-	if (mover_fault(mover, FAULT_MOVER_PAUSED, err) ||
+	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
 	    mover_epoch_begin(mover, EPOCH_CONSISTENT, err) || mover_send_dirty(mover, err) ||
-	    mover_fault(mover, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, err))
+	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, err))
 		return -1;
 	mover_watch(mover, true);
-	if (mover_epoch_seal(mover, err) || mover_fault(mover, FAULT_MOVER_STATE_SENT, err) ||
+	if (mover_epoch_seal(mover, err) || link_fault(mover->link, FAULT_MOVER_STATE_SENT, err) ||
 	    message_await(mover->link, MESSAGE_PREPARED, MOVER_SWITCH_MS, &frame, err) ||
 	    message_number(&frame, &epoch, err))
 		return -1;
@@ -84,7 +84,7 @@ static int last_epoch(struct mover *mover, struct err *err)
 		return err_set(err, ERR_INPUT, "%s prepared epoch %llu instead of %llu",
 			       link_peer(mover->link), (unsigned long long)epoch,
 			       (unsigned long long)mover->epoch);
-	return mover_fault(mover, FAULT_MOVER_PREPARED, err);
+	return link_fault(mover->link, FAULT_MOVER_PREPARED, err);
 }
 
 /* COMMIT, and the direct answer to it.  A failure here says nothing about what the destination does. */
@@ -95,9 +95,9 @@ static int commit(struct mover *mover, struct err *err)
 	uint64_t term;
 
 	strcpy(message.session, mover->session);
-	if (mover_fault(mover, FAULT_MOVER_COMMIT_ALLOWED, err) ||
+	if (link_fault(mover->link, FAULT_MOVER_COMMIT_ALLOWED, err) ||
 	    message_send_commit(mover->link, &message, err) || link_flush(mover->link, err) ||
-	    mover_fault(mover, FAULT_MOVER_COMMIT_SENT, err) ||
+	    link_fault(mover->link, FAULT_MOVER_COMMIT_SENT, err) ||
 	    message_await(mover->link, MESSAGE_STARTED, MOVER_STARTED_MS, &frame, err) ||
 	    message_number(&frame, &term, err))
 		return -1;
@@ -182,11 +182,11 @@ int switchover_run(struct mover *mover, struct err *err)
 		}
 	}
 	report_last(mover, paused_at, bytes_before);
-	if (mover_fault(mover, FAULT_MOVER_STARTED, err))
+	if (link_fault(mover->link, FAULT_MOVER_STARTED, err))
 		return -1;
 	if (resolve_tell(mover, true, err))
 		return -1;
-	mover_fault(mover, FAULT_MOVER_OUTCOME_TOLD, err);
+	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
 	await_end(mover);
 	return 0;
 give_up:
