@@ -70,8 +70,11 @@ static int check_map(struct check *check, struct err *err)
 			check->data++;
 			mark(check, word_pbn(word), "block", block);
 		}
-		if (block % PAGE_WORDS == 0)
-			tables_trim(vol);
+		if (block % PAGE_WORDS != 0)
+			continue;
+		tables_trim(vol);
+		if (vol_tick(vol, block * BLOCK, end * BLOCK, err) < 0)
+			return -1;
 	}
 }
 

@@ -68,6 +68,13 @@ int dvol_close(struct dvol *vol, struct err *err);
 
 uint64_t dvol_size(const struct dvol *vol); /* bytes */
 
+/* dvol_on_progress(vol, tick, context): from now on the long operations of this handle (digest, verify, compare, export,
+ * apply, check, pack) call tick about once a MiB, in the thread that runs the operation, with the bytes done and the
+ * bytes in all, as far as that is known (0: not).  When it returns false the operation ends with ERR_CANCELLED, and
+ * leaves what a failure of it would.  NULL: no calls any more.  Not while such an operation runs. */
+typedef bool dvol_progress(void *context, uint64_t done_bytes, uint64_t total_bytes);
+void dvol_on_progress(struct dvol *vol, dvol_progress *tick, void *context);
+
 /* dvol_read(vol, iov, count, offset_bytes, err): fill the buffers with the bytes at offset.  Never short; what was
  * never written reads as zeroes or from the backing.  A range past the end is ERR_USAGE.  On error the buffers'
  * content is undefined. */
@@ -113,6 +120,28 @@ int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
  * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+
+enum dvol_map_kind {
+	DVOL_MAP_HOLE,    /* never written, reads as zeroes */
+	DVOL_MAP_ZERO,    /* zeroes that were written or discarded */
+	DVOL_MAP_DATA,    /* in the file */
+	DVOL_MAP_PACKED,  /* in the file, compressed */
+	DVOL_MAP_BACKING, /* never written here: what the backing has */
+};
+
+struct dvol_map_extent {
+	uint64_t offset, len; /* bytes, whole blocks, except at the end of the volume */
+	enum dvol_map_kind kind;
+	uint64_t
+	    file_offset; /* of DATA: bytes, rising with the extent's; of PACKED: of the first block's packed extent */
+};
+
+/* dvol_map(vol, offset, len, most, &list, &count, err): the extents of [offset, offset + len) as this handle sees them, rising,
+ * without gaps, neighbours of one kind joined, at most `most` of them: they may end before len does, then ask again
+ * from there.  offset is a multiple of DVOL_BLOCK.  Beside a writer each block is as it was at some moment of the call.
+ * The caller frees list. */
+int dvol_map(struct dvol *vol, uint64_t offset, uint64_t len, size_t most, struct dvol_map_extent **list,
+	     size_t *count, struct err *err);
 
 struct dvol_extent {
 	uint64_t offset, len; /* bytes, whole blocks, except at the end of the volume */

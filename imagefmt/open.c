@@ -14,6 +14,19 @@ uint64_t dvol_size(const struct dvol *vol)
 	return vol->view != 0 ? vol->view_size : vol->catalog.size_bytes;
 }
 
+void dvol_on_progress(struct dvol *vol, dvol_progress *tick, void *context)
+{
+	vol->tick = tick;
+	vol->tick_context = context;
+}
+
+int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct err *err)
+{
+	if (vol->tick == NULL || vol->tick(vol->tick_context, done_bytes, total_bytes))
+		return 0;
+	return err_set(err, ERR_CANCELLED, "%s: cancelled", vol->path);
+}
+
 static struct dvol *vol_make(const char *path, const struct file_ops *ops, void *context, size_t cache_pages)
 {
 	struct dvol *vol = must_alloc(1, sizeof(*vol));

@@ -293,9 +293,13 @@ struct dvol {
 	struct file backing_file;
 	uint64_t backing_size;
 	unsigned depth; /* how many volumes this one is the backing of */
+	dvol_progress *tick;
+	void *tick_context;
 	const struct file_ops *ops;
 };
 
+/* vol_tick: tell how far a long operation is; -1 with ERR_CANCELLED when somebody wants it to end. */
+int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct err *err);
 uint64_t hash64(const void *data, size_t len, uint64_t seed);
 uint64_t vol_seed(const struct dvol *vol);
 /* map_find: the map word of block as this handle sees it, after a refresh where that is needed. */
