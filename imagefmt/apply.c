@@ -72,7 +72,7 @@ static int apply_record(struct dvol *vol, const struct delta_record *record, str
 	len = size - at < len ? size - at : len; /* the last block may be a part of one */
 	if (record->kind == DELTA_ZERO)
 		return dvol_write_zeroes(vol, at, len, err);
-	return dvol_write(vol, record->data, len, at, err);
+	return dvol_write_cold(vol, record->data, len, at, err);
 }
 
 static int write_all(struct dvol *vol, struct delta_reader *delta, struct err *err)

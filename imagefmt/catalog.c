@@ -63,6 +63,7 @@ void catalog_encode(const struct catalog *catalog, struct buf *out)
 	buf_put_u32(out, catalog->digested);
 	buf_put_u32(out, catalog->hash_floor);
 	buf_put_u32(out, catalog->next_run);
+	buf_put_u8(out, catalog->compress);
 	buf_put_u8(out, catalog->backing_kind);
 	buf_put_u64(out, catalog->backing_epoch.term);
 	buf_put_u64(out, catalog->backing_epoch.number);
@@ -186,6 +187,7 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 	catalog->digested = reader_u32(&reader);
 	catalog->hash_floor = reader_u32(&reader);
 	catalog->next_run = reader_u32(&reader);
+	catalog->compress = reader_u8(&reader);
 	catalog->backing_kind = reader_u8(&reader);
 	catalog->backing_epoch.term = reader_u64(&reader);
 	catalog->backing_epoch.number = reader_u64(&reader);
@@ -195,7 +197,7 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 	if (catalog->size_bytes < DVOL_BLOCK || catalog->size_bytes > DVOL_SIZE_MAX ||
 	    catalog->size_bytes % DVOL_SECTOR != 0 || catalog->open_index == 0 ||
 	    catalog->open_index >= BIRTH_LIMIT || catalog->backing_kind > DVOL_BACKING_DVOL ||
-	    catalog->backing_size > DVOL_SIZE_MAX)
+	    catalog->backing_size > DVOL_SIZE_MAX || catalog->compress > DVOL_COMPRESS_MAX)
 		reader.bad = true;
 	if (!reader.bad)
 		decode_epochs(catalog, &reader);

@@ -23,6 +23,7 @@
 struct dvol;
 
 enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 63 };
+enum { DVOL_COMPRESS_MAX = 19 }; /* zstd level */
 #define DVOL_SIZE_MAX (64ULL << 40)
 
 /* The name of an epoch between hosts.  Ordered by term, then number; number 0 means "none". */
@@ -36,7 +37,8 @@ enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL 
 struct dvol_create_options {
 	uint64_t size_bytes;     /* a multiple of 512, at least one block, at most DVOL_SIZE_MAX */
 	uint64_t journal_blocks; /* 0: 1024 (4 MiB); otherwise 16 to 65536 */
-	const uint8_t *lineage;  /* 16 bytes: what replicas of one volume share; NULL: a new one */
+	unsigned compress; /* zstd level for what is written to stay (dvol_write_cold, dvol_apply); 0: none */
+	const uint8_t *lineage; /* 16 bytes: what replicas of one volume share; NULL: a new one */
 	enum dvol_backing_kind backing_kind;
 	const char *backing_path;     /* kept as given; a relative one is seen from the volume's folder */
 	struct dvol_id backing_epoch; /* DVOL_BACKING_DVOL: which closed epoch */
@@ -85,6 +87,9 @@ int dvol_read(struct dvol *vol, void *data, size_t len, uint64_t offset, struct 
  * sector of the range has its old or its new content. */
 int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
 int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_write_cold(vol, …): as dvol_write, for data that is not likely to be written again soon: whole blocks are compressed
+ * where the volume was made so, several at a time (64 KiB are best), while others are held up for a moment. */
+int dvol_write_cold(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
 /* dvol_flush(vol, err): every write, discard and write-zeroes that returned before is durable on return. */
 int dvol_flush(struct dvol *vol, struct err *err);
 /* dvol_write_zeroes(vol, offset, len, err): the range reads as zeroes afterwards; whole blocks give their space
@@ -182,7 +187,9 @@ struct dvol_info {
 	uint64_t generation;
 	uint64_t epochs;
 	uint64_t undo_entries;
-	uint64_t errors; /* of dvol_check */
+	uint64_t packed_blocks; /* blocks that are compressed; only from dvol_check */
+	unsigned compress;      /* the volume's zstd level for cold data */
+	uint64_t errors;        /* of dvol_check */
 	uint8_t uuid[16], lineage[16];
 	enum dvol_backing_kind backing_kind;
 	char backing_path[1024];
@@ -194,6 +201,16 @@ int dvol_info(struct dvol *vol, struct dvol_info *info, struct err *err);
  * writers; a read-only one must be on the head.  Returns 0 when the check could be made, whatever it found. */
 int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *context, const char *text),
 	       void *context, struct err *err);
+
+struct dvol_pack_result {
+	uint64_t packed_blocks; /* are compressed now, and were not */
+	uint64_t freed_blocks;  /* of the file, by that */
+};
+/* dvol_pack(vol, level, result, err): compress what is at rest: all that closed epochs see; without closed epochs the head.
+ * level: zstd's, 1 to 19; 0: the volume's own, else 3.  The content and the digests stay what they are.  In steps of
+ * some megabytes, each durable; one that failed or was cancelled keeps what it has done.  ERR_STATE while anybody
+ * reads a closed epoch.  Writers are held up during a step.  result may be NULL. */
+int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *result, struct err *err);
 
 /* dvol_export(vol, from, path, err): write a new file with what turns the closed epoch from (number 0: an empty volume)
  * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the

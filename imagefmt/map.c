@@ -87,8 +87,7 @@ int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 	if (newest != 0 && word_birth(old) <= newest) {
 		undo_add(&vol->undos, newest, block, old);
 		items_add(&vol->journal.pending.undos, item_key(ITEM_UNDO, 0, 0, block), old);
-	} else if (word_pbn(old) != 0 &&
-		   alloc_release(vol, (struct extent){.pbn = word_pbn(old), .count = 1}, err) < 0) {
+	} else if (word_release(vol, old, err) < 0) {
 		return -1;
 	}
 	return table_set(vol, TABLE_MAP, block, word, err);

@@ -18,7 +18,7 @@ struct mapped {
 static enum dvol_map_kind kind_of(const struct dvol *vol, uint64_t word, uint64_t block)
 {
 	if (word_pbn(word) != 0)
-		return DVOL_MAP_DATA;
+		return word_packed(word) ? DVOL_MAP_PACKED : DVOL_MAP_DATA;
 	if (word != 0)
 		return DVOL_MAP_ZERO;
 	return block * BLOCK < vol->backing_size ? DVOL_MAP_BACKING : DVOL_MAP_HOLE;

@@ -39,6 +39,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 	pthread_mutex_init(&vol->digesting, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
 	pthread_mutex_init(&vol->meta, NULL);
+	pthread_mutex_init(&vol->packing, NULL);
 	pthread_cond_init(&vol->range_free, NULL);
 	/* A stream of writers must not keep a close waiting. */
 	pthread_rwlockattr_init(&attr);
@@ -57,6 +58,7 @@ static void vol_free(struct dvol *vol)
 		vol->ops->close(vol->direct.file);
 	if (vol->file.file != NULL)
 		vol->ops->close(vol->file.file);
+	packed_free(vol);
 	tables_free(vol);
 	catalog_free(&vol->catalog);
 	undo_clear(&vol->undos);
@@ -69,6 +71,7 @@ static void vol_free(struct dvol *vol)
 	pthread_mutex_destroy(&vol->digesting);
 	pthread_mutex_destroy(&vol->commit);
 	pthread_mutex_destroy(&vol->meta);
+	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
 	pthread_rwlock_destroy(&vol->gate);
 	free(vol->path);
@@ -84,6 +87,9 @@ static int create_check(const char *path, const struct dvol_create_options *o, s
 	if (o->journal_blocks != 0 && (o->journal_blocks < JOURNAL_MIN || o->journal_blocks > JOURNAL_MAX))
 		return err_set(err, ERR_USAGE, "%s: a journal has %d to %d blocks", path, JOURNAL_MIN,
 			       JOURNAL_MAX);
+	if (o->compress > DVOL_COMPRESS_MAX)
+		return err_set(err, ERR_USAGE, "%s: zstd levels go from 1 to %d, 0 is no compression", path,
+			       DVOL_COMPRESS_MAX);
 	if (o->backing_kind == DVOL_BACKING_NONE)
 		return 0;
 	if (o->backing_path == NULL || o->backing_path[0] == '\0' || strlen(o->backing_path) >= 1024)
@@ -107,6 +113,7 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 	catalog->size_bytes = o->size_bytes;
 	catalog->open_index = catalog->next_run = 1;
 	catalog->hash_floor = 1;
+	catalog->compress = (uint8_t)o->compress;
 	if (o->backing_kind != DVOL_BACKING_NONE) {
 		catalog->backing_kind = (uint8_t)o->backing_kind;
 		catalog->backing_epoch = o->backing_epoch;

@@ -12,8 +12,8 @@
 /* A journal changes fewer pages than this (see commit.c). */
 enum { REPLAY_PAGES = 1 << 17 };
 
-static const char *const table_names[TABLES] = {"map",      "allocation", "block digest", "digest 1",
-						"digest 2", "digest 3",   "digest 4",     "digest 5"};
+static const char *const table_names[TABLES] = {
+    "map", "allocation", "pack", "block digest", "digest 1", "digest 2", "digest 3", "digest 4", "digest 5"};
 
 static size_t bucket_of(const struct tables *tables, unsigned table, unsigned level, uint64_t number)
 {
@@ -192,7 +192,7 @@ static void make_dirty(struct tables *tables, struct page *page)
 
 static bool journaled(unsigned table)
 {
-	return table <= TABLE_ALLOC;
+	return table <= TABLE_PACK;
 }
 
 static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,

@@ -123,6 +123,7 @@ struct run {
 struct catalog {
 	uint64_t size_bytes;
 	uint32_t open_index, rolling, digested, hash_floor, next_run;
+	uint8_t compress; /* zstd level for cold data, 0: none */
 	uint8_t backing_kind;
 	struct dvol_id backing_epoch;
 	uint8_t backing_lineage[16];
@@ -188,6 +189,25 @@ struct window {
 };
 
 enum { WINDOW = 8192, WINDOWS = 32 };
+
+/* ---- packed extents (packed.c) ---- */
+struct packed;
+struct packer;
+enum { PACK_CACHE = 8 };
+
+/* packed_write (not meta): a packed extent of `count` blocks that rise, one after the other in data; it is written
+ * and its place reserved.  at->count is 0 when compression wins nothing: then nothing was done.  packed_use: what was
+ * reserved is in use, by so many words. */
+int packed_write(struct dvol *vol, unsigned level, const uint64_t *blocks, const uint8_t *data,
+		 uint32_t count, struct extent *at, struct err *err);
+int packed_use(struct dvol *vol, struct extent at, uint32_t references, struct err *err);
+/* packed_read (not meta; the gate shared, as for any data): the content (BLOCK bytes) and the digest of a block whose word is
+ * packed; each may be NULL. */
+int packed_read(struct dvol *vol, uint64_t word, uint64_t block, uint8_t *data, uint64_t digest[2],
+		struct err *err);
+/* word_release (gate exclusive): a map word goes that nothing else has: its block, if any, is freed. */
+int word_release(struct dvol *vol, uint64_t word, struct err *err);
+void packed_free(struct dvol *vol);
 
 /* ---- journal (journal.c), commit (commit.c) ---- */
 struct item {
@@ -285,6 +305,11 @@ struct dvol {
 	struct undos undos;
 	struct journal journal;
 	bool unsynced; /* data was written since the last sync began (atomic) */
+
+	pthread_mutex_t packing; /* the innermost lock: what follows */
+	struct packed *unpacked[PACK_CACHE];
+	uint64_t unpacked_clock;
+	struct packer *packers; /* idle ones */
 
 	struct window windows[WINDOWS];
 	uint64_t window_clock;
