@@ -14,8 +14,8 @@ static const char *const mode_names[] = {
     [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
 enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
 
-static const char *const known_keys[] = {"name",       "uuid",   "memory_bytes", "cpus",
-					 "dirty_mode", "kernel", "initrd",       "cmdline"};
+static const char *const known_keys[] = {"name",   "uuid",   "memory_bytes", "cpus",   "dirty_mode",
+					 "kernel", "initrd", "cmdline",      "devices"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
@@ -32,6 +32,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "initrd", json_string(config->initrd));
 	if (config->cmdline)
 		json_object_set_new(json, "cmdline", json_string(config->cmdline));
+	if (config->ndevices)
+		json_object_set_new(json, "devices", config_devices_to_json(config));
 	return json;
 }
 
@@ -77,7 +79,7 @@ int config_check(const struct vm_config *config, struct err *err)
 	if (config->cmdline && strlen(config->cmdline) > CONFIG_CMDLINE_MAX)
 		return err_set(err, ERR_INPUT, "command line: %zu characters, but at most %d fit",
 			       strlen(config->cmdline), CONFIG_CMDLINE_MAX);
-	return 0;
+	return config_devices_check(config, err);
 }
 
 static int check_keys(const json_t *json, struct err *err)
@@ -141,6 +143,10 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	    copy_string(json, "initrd", PATH_MAX - 1, &config->initrd, err) ||
 	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err))
 		return -1;
+	json_t *devices = NULL;
+	if (jobj_array(json, "devices", false, &devices, err) ||
+	    (devices && config_devices_from_json(devices, config, err)))
+		return -1;
 	return config_check(config, err);
 }
 
@@ -161,6 +167,7 @@ void config_free(struct vm_config *config)
 	free(config->kernel);
 	free(config->initrd);
 	free(config->cmdline);
+	config_devices_free(config);
 	*config = (struct vm_config){.dirty_mode = DIRTY_AUTO};
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/err.h"
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -22,6 +23,44 @@ enum dirty_mode {
 	DIRTY_BITMAP, /* KVM_GET_DIRTY_LOG with manual protect */
 };
 
+enum device_kind { DEVICE_DISK, DEVICE_NET, DEVICE_RNG, DEVICE_CONSOLE, DEVICE_BALLOON, DEVICE_KINDS };
+enum disk_format { DISK_DVOL, DISK_RAW };
+
+enum {
+	CONFIG_MAX_DEVICES = 30,
+	CONFIG_MAX_PORTS = 8,   /* of a console device */
+	CONFIG_PORT_MAX = 63,   /* characters of a port's name */
+	CONFIG_SERIAL_MAX = 20, /* characters of a disk's serial number: what virtio-blk has room for */
+	CONFIG_TAP_MAX = 15,    /* characters of an interface's name */
+	CONFIG_MAX_DISK_QUEUES = 16,
+	CONFIG_FIRST_SLOT = 1, /* of the PCI bus; 0 is the host bridge */
+	CONFIG_LAST_SLOT = 31,
+};
+
+/* A device on the PCI bus.  Its slot is given once, in the definition, and stays, so that the machine looks the same on
+ * every host and after other devices have gone. */
+struct device_config {
+	enum device_kind kind;
+	unsigned slot;
+	union {
+		struct {
+			char *path; /* absolute */
+			enum disk_format format;
+			bool read_only; /* raw ones always are */
+			char serial[CONFIG_SERIAL_MAX + 1];
+			unsigned queues;
+		} disk;
+		struct {
+			char tap[CONFIG_TAP_MAX + 1]; /* an interface that is there */
+			uint8_t mac[6];
+		} net;
+		struct {
+			unsigned ports;
+			char name[CONFIG_MAX_PORTS][CONFIG_PORT_MAX + 1];
+		} console;
+	};
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	char uuid[CONFIG_UUID_LEN +
@@ -33,6 +72,8 @@ struct vm_config {
 	char *kernel;
 	char *initrd;  /* or NULL */
 	char *cmdline; /* or NULL */
+	struct device_config *devices;
+	unsigned ndevices;
 };
 
 /* config_to_json: a new reference.  config_from_json(json, config, err): checks every field (name, uuid form,
@@ -42,6 +83,14 @@ int config_from_json(const json_t *json, struct vm_config *config, struct err *e
 void config_free(struct vm_config *config);
 /* config_check(config, err): the checks of config_from_json on a struct filled from options. */
 int config_check(const struct vm_config *config, struct err *err);
+/* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
+ * CONFIG_MAX_DEVICES. */
+struct device_config *config_add_device(struct vm_config *config, enum device_kind kind);
+/* For config.c: config_devices.c. */
+json_t *config_devices_to_json(const struct vm_config *config);
+int config_devices_from_json(const json_t *list, struct vm_config *config, struct err *err);
+int config_devices_check(const struct vm_config *config, struct err *err);
+void config_devices_free(struct vm_config *config);
 /* config_new_uuid: a random (version 4) UUID from getrandom. */
 void config_new_uuid(char uuid[CONFIG_UUID_LEN + 1]);
 /* config_uuid_valid: the 8-4-4-4-12 lower-case form. */

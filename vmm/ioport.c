@@ -1,5 +1,6 @@
-/* ioport.c: which device answers at which port.  All devices here are 8 bits wide: a larger access is as many
- * accesses to the ports that follow; where nothing answers, reads give ones and writes are lost. */
+/* ioport.c: which device answers at which port.  Most devices here are 8 bits wide: a larger access is as many
+ * accesses to the ports that follow.  Those that are wide take accesses as they come.  Where nothing answers, reads
+ * give ones and writes are lost. */
 #include "vmm/machine_impl.h"
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,9 @@ struct port_range {
 	void (*write)(struct machine *machine, uint16_t port, uint8_t value);
 	/* len writes to port `first` at once, or NULL */
 	void (*write_string)(struct machine *machine, const uint8_t *data, size_t len);
+	/* a wide device has these two instead: size 1, 2 or 4 */
+	uint32_t (*read_wide)(struct machine *machine, uint16_t port, unsigned size);
+	void (*write_wide)(struct machine *machine, uint16_t port, unsigned size, uint32_t value);
 };
 
 enum {
@@ -17,7 +21,9 @@ enum {
 	RTC_PORT = 0x70,
 	KEYBOARD_DATA_PORT = 0x60,
 	KEYBOARD_PORT = 0x64,
-	POST_PORT = 0x80
+	POST_PORT = 0x80,
+	PCI_PORT = 0xcf8,
+	PCI_PORTS = 8,
 };
 
 static uint8_t read_serial(struct machine *machine, uint16_t port)
@@ -70,13 +76,26 @@ static void write_power(struct machine *machine, uint16_t port, uint8_t value)
 	machine_end(machine, MACHINE_END_RESET, text);
 }
 
+static uint32_t read_pci(struct machine *machine, uint16_t port, unsigned size)
+{
+	return pci_port_read(&machine->pci, port, size);
+}
+
+static void write_pci(struct machine *machine, uint16_t port, unsigned size, uint32_t value)
+{
+	pci_port_write(&machine->pci, port, size, value);
+}
+
+/* The first that fits counts. */
 static const struct port_range ranges[] = {
-    {SERIAL_PORT, SERIAL_PORT + 7, read_serial, write_serial, write_serial_string},
-    {RTC_PORT, RTC_PORT + 1, read_rtc, write_rtc, NULL},
-    {KEYBOARD_DATA_PORT, KEYBOARD_DATA_PORT, read_power, write_power, NULL},
-    {KEYBOARD_PORT, KEYBOARD_PORT, read_power, write_power, NULL},
-    {POWER_PM1_EVENT, POWER_PM1_EVENT + POWER_PM1_LEN - 1, read_power, write_power, NULL},
-    {POWER_RESET_PORT, POWER_RESET_PORT, read_power, write_power, NULL},
+    {SERIAL_PORT, SERIAL_PORT + 7, .read = read_serial, .write = write_serial,
+     .write_string = write_serial_string},
+    {RTC_PORT, RTC_PORT + 1, .read = read_rtc, .write = write_rtc},
+    {KEYBOARD_DATA_PORT, KEYBOARD_DATA_PORT, .read = read_power, .write = write_power},
+    {KEYBOARD_PORT, KEYBOARD_PORT, .read = read_power, .write = write_power},
+    {POWER_PM1_EVENT, POWER_PM1_EVENT + POWER_PM1_LEN - 1, .read = read_power, .write = write_power},
+    {POWER_RESET_PORT, POWER_RESET_PORT, .read = read_power, .write = write_power},
+    {PCI_PORT, PCI_PORT + PCI_PORTS - 1, .read_wide = read_pci, .write_wide = write_pci},
 };
 
 /* By the first port of the access only: a 32-bit write to 0xcf8 must not reset the machine. */
@@ -88,6 +107,21 @@ static const struct port_range *find(uint16_t port)
 	return NULL;
 }
 
+static void access_wide(struct machine *machine, const struct port_range *range, bool out, uint16_t port,
+			unsigned size, uint32_t count, uint8_t *data)
+{
+	for (uint32_t i = 0; i < count; i++, data += size) {
+		uint8_t value[4] = {0};
+		if (out) {
+			memcpy(value, data, size);
+			range->write_wide(machine, port, size, le32_get(value));
+		} else {
+			le32_put(value, range->read_wide(machine, port, size));
+			memcpy(data, value, size);
+		}
+	}
+}
+
 void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count,
 		   uint8_t *data)
 {
@@ -95,6 +129,10 @@ void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned si
 	if (!range) {
 		if (!out)
 			memset(data, 0xff, (size_t)size * count);
+		return;
+	}
+	if (range->read_wide) {
+		access_wide(machine, range, out, port, size, count, data);
 		return;
 	}
 	if (out && size == 1 && port == range->first && range->write_string) {

@@ -62,6 +62,7 @@ static struct machine *new_machine(const struct machine_owner *owner)
 	power_init(&machine->power);
 	const struct serial_wires wires = {.arg = machine, .irq = serial_irq, .transmit = serial_transmit};
 	serial_init(&machine->serial, &wires);
+	pci_init(&machine->pci, &machine->kvm, &machine->irq);
 	return machine;
 }
 
@@ -115,8 +116,9 @@ static int create_vcpus(struct machine *machine, unsigned cpus, struct err *err)
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)
 {
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
-	    create_ram(machine, config, ram_fd, err) || dirty_init(machine, config, err) ||
-	    create_vcpus(machine, config->cpus, err))
+	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
+	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, err) ||
+	    devices_create(machine, config, err))
 		return -1;
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (vcpu_start(&machine->vcpus[i], err))
@@ -150,13 +152,17 @@ void machine_destroy(struct machine *machine)
 			vcpu_kick(&machine->vcpus[i]);
 	pthread_cond_broadcast(&machine->go);
 	pthread_mutex_unlock(&machine->lock);
+	devices_pause(machine);
 	dirty_destroy(machine); /* it needs the vCPUs' rings */
 	for (unsigned i = 0; i < machine->cpus; i++)
 		vcpu_destroy(&machine->vcpus[i]);
 	free(machine->vcpus);
 	free(machine->cpuid);
 	free(machine->msrs);
+	devices_destroy(machine);
 	serial_destroy(&machine->serial);
+	pci_destroy(&machine->pci);
+	irq_destroy(&machine->irq);
 	kvm_close(&machine->kvm);
 	memory_unmap(&machine->ram);
 	pthread_cond_destroy(&machine->go);
@@ -175,7 +181,7 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
 	struct boot_start start;
 	if (machine->ever_ran)
 		return err_set(err, ERR_STATE, "this machine has run already");
-	if (boot_load(&machine->ram, config, &start, err))
+	if (pci_assign(&machine->pci, err) || boot_load(&machine->ram, config, &start, err))
 		return -1;
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (msr_list_has(machine->msrs, MSR_MTRR_DEFAULT) &&
@@ -205,6 +211,7 @@ void machine_resume(struct machine *machine)
 	if (machine->ever_ran && clock_mono_ns() - machine->paused_ns > LONG_PAUSE_NS)
 		after_long_pause(machine);
 	machine->ever_ran = true;
+	devices_resume(machine);
 	pthread_mutex_lock(&machine->lock);
 	machine->running = true;
 	pthread_cond_broadcast(&machine->go);
@@ -237,6 +244,8 @@ void machine_pause(struct machine *machine)
 	while (any_in_guest(machine))
 		pthread_cond_wait(&machine->idle, &machine->lock);
 	pthread_mutex_unlock(&machine->lock);
+	/* Last, since what a vCPU just did may have started a device. */
+	devices_pause(machine);
 }
 
 void machine_flush_vcpus(struct machine *machine)

@@ -1,20 +1,24 @@
 /* machine_impl.h: what the files behind machine.h share.  Nothing outside vmm/ and its tests includes it.
  *
- * Locks, in the order in which they may be taken: devices, then dirty.lock or a device's own, then lock.
+ * Locks, in the order in which they may be taken: devices or the PCI bus's, then a device's own, then dirty.lock, then
+ * lock.
  * Owner callbacks are called with the serial port's lock (console) or none (ended) held. */
 #ifndef VMM_MACHINE_IMPL_H
 #define VMM_MACHINE_IMPL_H
 
 #include "vmm/cpuid.h"
 #include "vmm/dirty.h"
+#include "vmm/irq.h"
 #include "vmm/kvm.h"
 #include "vmm/machine.h"
 #include "vmm/memory.h"
 #include "vmm/msr.h"
+#include "vmm/pci.h"
 #include "vmm/power.h"
 #include "vmm/rtc.h"
 #include "vmm/serial.h"
 #include "vmm/vcpu.h"
+#include "vmm/virtio.h"
 #include <pthread.h>
 
 /* RAM's memory slots. */
@@ -49,6 +53,10 @@ struct machine {
 	bool ever_ran;      /* main thread only */
 	uint64_t paused_ns; /* when (CLOCK_MONOTONIC) the last pause was; main thread only */
 
+	struct irq irq;
+	struct pci_bus pci;
+	struct virtio *virtio[PCI_SLOTS]; /* by slot; NULL: none */
+
 	pthread_mutex_t devices; /* of rtc and power */
 	struct rtc rtc;
 	struct power power;
@@ -66,6 +74,17 @@ void machine_flush_vcpus(struct machine *machine);
 /* machine_write_ram(machine, gpa, data, len): a device writes to RAM, seen by dirty tracking.  Returns 0, or -1
  * when it is not RAM.  Any thread. */
 int machine_write_ram(struct machine *machine, uint64_t gpa, const void *data, uint64_t len);
+
+/* The devices on the PCI bus (devices.c).  create: those that the definition names, stopped.  pause: on return none touches
+ * RAM nor has anything in flight; resume: those that were ready go on.  Both idempotent.  destroy: also of none. */
+int devices_create(struct machine *machine, const struct vm_config *config, struct err *err);
+void devices_pause(struct machine *machine);
+void devices_resume(struct machine *machine);
+void devices_destroy(struct machine *machine);
+struct state;
+struct state_writer;
+void devices_save(struct machine *machine, struct state_writer *writer);
+int devices_load(struct machine *machine, const struct state *state, struct err *err);
 
 /* ioport_access: a guest's access to ports: `count` units of `size` bytes at data.  vCPU threads. */
 void ioport_access(struct machine *machine, bool out, uint16_t port, unsigned size, uint32_t count,

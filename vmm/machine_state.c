@@ -74,6 +74,7 @@ static void save_devices(struct machine *machine, struct state_writer *writer)
 	power_save(&machine->power, writer->out);
 	state_close(writer);
 	pthread_mutex_unlock(&machine->devices);
+	devices_save(machine, writer);
 }
 
 static int load_devices(struct machine *machine, const struct state *state, struct err *err)
@@ -87,7 +88,7 @@ static int load_devices(struct machine *machine, const struct state *state, stru
 	int failed = rtc_load(&machine->rtc, rtc->data, rtc->len, err) ||
 		     power_load(&machine->power, power->data, power->len, err);
 	pthread_mutex_unlock(&machine->devices);
-	return failed ? -1 : 0;
+	return failed ? -1 : devices_load(machine, state, err);
 }
 
 /* ---- the machine as a whole ----------------------------------------------------------------------------- */

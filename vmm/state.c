@@ -6,17 +6,20 @@
 #include "vmm/power.h"
 #include "vmm/rtc.h"
 #include "vmm/serial.h"
+#include "vmm/virtio.h"
 #include <string.h>
 
 static const char magic[8] = "DRVSTATE";
 
-enum { ONE = 1, EACH_VCPU = 0 };
+enum { ONE = 1, EACH_VCPU = 0, EACH_SLOT = UINT32_MAX };
 
 /* Every section there is.  Those of which the content is a structure of Linux's KVM interface have its exact size.
  * A new version of a section is read beside the one before it: min_version is at most one lower. */
 static const struct kind {
 	const char *name;
-	uint32_t instances; /* how many there are, all required; EACH_VCPU: one a vCPU */
+	/* how many there are, all required; EACH_VCPU: one a vCPU; EACH_SLOT: of PCI slots, which of them is for those to
+	 * say who load them */
+	uint32_t instances;
 	uint32_t version, min_version;
 	uint32_t min_len, max_len;
 } kinds[STATE_ID_END] = {
@@ -30,6 +33,8 @@ static const struct kind {
     [STATE_SERIAL] = {"serial", ONE, SERIAL_STATE_VERSION, 1, 9, 9 + SERIAL_FIFO},
     [STATE_RTC] = {"rtc", ONE, RTC_STATE_VERSION, 1, 1 + RTC_CMOS, 1 + RTC_CMOS},
     [STATE_POWER] = {"power", ONE, POWER_STATE_VERSION, 1, 2 + POWER_PM1_LEN, 2 + POWER_PM1_LEN},
+    [STATE_PCI] = {"pci", ONE, PCI_STATE_VERSION, 1, 8, 4096},
+    [STATE_VIRTIO] = {"virtio", EACH_SLOT, VIRTIO_STATE_VERSION, 1, 16, 1 << 20},
     [STATE_VCPU_REGS] = {"vcpu-regs", EACH_VCPU, 1, 1, sizeof(struct kvm_regs), sizeof(struct kvm_regs)},
     [STATE_VCPU_SREGS] = {"vcpu-sregs", EACH_VCPU, 1, 1, sizeof(struct kvm_sregs2),
 			  sizeof(struct kvm_sregs2)},
@@ -79,7 +84,9 @@ static int check_section(const struct state *state, uint32_t id, uint32_t instan
 		    "know; update drover on this host",
 		    id);
 	const struct kind *kind = &kinds[id];
-	uint32_t instances = kind->instances ? kind->instances : CONFIG_MAX_CPUS;
+	uint32_t instances = kind->instances == EACH_VCPU   ? CONFIG_MAX_CPUS
+			     : kind->instances == EACH_SLOT ? PCI_SLOTS
+							    : kind->instances;
 	if (version < kind->min_version || version > kind->version)
 		return err_set(err, ERR_INPUT,
 			       "machine state: section %s has version %u, this drover reads %u to %u",
@@ -129,6 +136,8 @@ int state_complete(const struct state *state, unsigned cpus, struct err *err)
 	for (unsigned id = 0; id < STATE_ID_END; id++) {
 		const struct kind *kind = &kinds[id];
 		unsigned want = kind->name ? (kind->instances ? kind->instances : cpus) : 0;
+		if (want == EACH_SLOT)
+			continue;
 		for (unsigned i = 0; i < CONFIG_MAX_CPUS; i++) {
 			bool there = state->sections[id][i].data;
 			if (there != (i < want))

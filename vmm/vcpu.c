@@ -106,8 +106,10 @@ static void handle_exit(struct vcpu *vcpu)
 			      run->io.count, (uint8_t *)run + run->io.data_offset);
 		break;
 	case KVM_EXIT_MMIO:
-		/* Nothing is there: reads float high, writes are lost. */
-		if (!run->mmio.is_write)
+		/* Where nothing is, reads float high and writes are lost. */
+		if (!pci_memory_access(&vcpu->machine->pci, run->mmio.phys_addr, run->mmio.data,
+				       run->mmio.len, run->mmio.is_write) &&
+		    !run->mmio.is_write)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 		break;
 	case KVM_EXIT_DIRTY_RING_FULL:

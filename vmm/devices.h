@@ -1,0 +1,15 @@
+/* devices.h: the kinds of devices on the PCI bus, one file each; devices.c has the table of them. */
+#ifndef VMM_DEVICES_H
+#define VMM_DEVICES_H
+
+#include "common/err.h"
+#include "vmm/config.h"
+#include "vmm/virtio.h"
+
+struct machine;
+
+/* Each makes a device on the machine's bus, stopped, as its definition says; NULL with *err. */
+struct virtio *virtio_rng_create(struct machine *machine, const struct device_config *config,
+				 struct err *err);
+
+#endif
