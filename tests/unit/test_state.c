@@ -25,6 +25,7 @@ static const struct {
     {STATE_SERIAL, 1, 9},
     {STATE_RTC, 1, 1 + RTC_CMOS},
     {STATE_POWER, 1, 8},
+    {STATE_PCI, 1, 8},
     {STATE_VCPU_REGS, 0, sizeof(struct kvm_regs)},
     {STATE_VCPU_SREGS, 0, sizeof(struct kvm_sregs2)},
     {STATE_VCPU_XSAVE, 0, 4096},
