@@ -46,6 +46,13 @@ void devices_destroy(struct machine *machine)
 	}
 }
 
+void devices_settle(struct machine *machine)
+{
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (machine->virtio[slot])
+			pci_msix_settle(&machine->virtio[slot]->pci);
+}
+
 void devices_save(struct machine *machine, struct state_writer *writer)
 {
 	state_open(writer, STATE_PCI, 0);

@@ -81,6 +81,8 @@ int devices_create(struct machine *machine, const struct vm_config *config, stru
 void devices_pause(struct machine *machine);
 void devices_resume(struct machine *machine);
 void devices_destroy(struct machine *machine);
+/* devices_settle: interrupts that devices raised have reached the vCPUs' local APICs; paused. */
+void devices_settle(struct machine *machine);
 struct state;
 struct state_writer;
 void devices_save(struct machine *machine, struct state_writer *writer);

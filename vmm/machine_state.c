@@ -112,6 +112,7 @@ int machine_save(struct machine *machine, struct buf *out, struct err *err)
 	if (machine_has_ended(machine))
 		return err_set(err, ERR_STATE, "the guest has ended; there is no state to save");
 	size_t before = out->len;
+	devices_settle(machine);
 	state_begin(&writer, out);
 	save_shape(machine, &writer);
 	int failed = clock_save(machine, &writer, err);

@@ -152,6 +152,9 @@ bool pci_msix_enabled(const struct pci_device *device);
 void pci_signal(struct pci_device *device, unsigned number);
 void pci_line(struct pci_device *device, bool level);
 
+/* pci_msix_settle: every message sent so far has reached its local APIC; the machine stands still.  Before these are saved. */
+void pci_msix_settle(struct pci_device *device);
+
 /* What the guest set, of the bus with its bridge, and of one device: configuration space and vectors.  load: data is not
  * trusted; 0, or -1 with *err.  Decodes BARs and routes vectors. */
 void pci_bus_save(struct pci_bus *bus, struct buf *out);

@@ -1,6 +1,6 @@
 /* pci_msix.c: message-signalled interrupts: the table, the pending bits, and the eventfds behind them.
  *
- * A vector's eventfd is attached to KVM (irqfd) from its first unmasking on.  While the vector or the function is
+ * A vector's eventfd is attached to KVM (irqfd) from its first message on.  While the vector or the function is
  * masked, nobody writes to the eventfd: a signal sets the pending bit, and unmasking sends it. */
 #include "vmm/pci.h"
 #include <errno.h>
@@ -193,6 +193,24 @@ void pci_msix_reset(struct pci_device *device)
 		vector->masked = true;
 		vector->pending = false;
 	}
+	pthread_mutex_unlock(&msix->lock);
+}
+
+/* KVM may still be about to deliver what was written to an eventfd.  Taking it off waits for that, so that the local APIC
+ * has it before that is saved. */
+static void settle(struct pci_device *device, struct pci_vector *vector)
+{
+	if (vector->attached)
+		irq_detach(device->bus->irq, vector->gsi, vector->event_fd);
+	vector->attached = false;
+}
+
+void pci_msix_settle(struct pci_device *device)
+{
+	struct pci_msix *msix = &device->msix;
+	pthread_mutex_lock(&msix->lock);
+	for (unsigned i = 0; i < msix->count; i++)
+		settle(device, &msix->vector[i]);
 	pthread_mutex_unlock(&msix->lock);
 }
 
