@@ -1,14 +1,15 @@
 /* acpi.c: building the tables.  Layouts and field offsets: ACPI specification 6.4, chapter 5. */
 #include "vmm/acpi.h"
-#include "common/buf.h"
+#include "vmm/pci.h"
 #include "vmm/power.h"
+#include <assert.h>
 #include <string.h>
 
 enum {
-	RSDP_LEN = 36,
 	HEADER_LEN = 36,
 	FADT_LEN = 276,
 	FACS_LEN = 64,
+	OVERRIDE_LEN = 10, /* an interrupt source override */
 	ALIGN = 64,
 };
 
@@ -16,6 +17,7 @@ struct tables {
 	uint8_t *out;
 	uint64_t gpa;
 	size_t len;
+	struct acpi_links *links;
 };
 
 static uint8_t checksum(const uint8_t *at, size_t len)
@@ -30,6 +32,7 @@ static uint8_t checksum(const uint8_t *at, size_t len)
 static uint8_t *take(struct tables *t, size_t len)
 {
 	uint8_t *at = t->out + t->len;
+	assert(len <= ACPI_MAX - t->len);
 	memset(at, 0, len);
 	t->len += (len + ALIGN - 1) / ALIGN * ALIGN;
 	return at;
@@ -52,32 +55,46 @@ static void header(uint8_t *at, const char *signature, uint8_t revision, size_t 
 	le32_put(at + 32, 1);
 }
 
-static void seal(uint8_t *at, size_t len)
+/* An address in a table, of 4 or 8 bytes. */
+static void link_to(struct tables *t, uint8_t *at, uint8_t size, uint64_t gpa)
 {
-	at[9] = 0;
-	at[9] = checksum(at, len);
+	struct acpi_links *links = t->links;
+	uint8_t bytes[8];
+	le64_put(bytes, gpa);
+	memcpy(at, bytes, size);
+	assert(links->pointers < ACPI_LINKS);
+	links->pointer[links->pointers].offset = (uint32_t)(at - t->out);
+	links->pointer[links->pointers++].size = size;
 }
 
-static const uint8_t *build_dsdt(struct tables *t)
+/* The byte at `place` makes the sum of these 0. */
+static void seal_at(struct tables *t, uint8_t *at, size_t len, size_t place)
 {
-	/* Name (\_S5, Package (2) { type, type }) */
-	static const uint8_t s5[] = {0x08,
-				     '\\',
-				     '_',
-				     'S',
-				     '5',
-				     '_',
-				     0x12,
-				     0x06,
-				     0x02,
-				     0x0a,
-				     POWER_SLEEP_TYPE_OFF,
-				     0x0a,
-				     POWER_SLEEP_TYPE_OFF};
-	uint8_t *at = take(t, HEADER_LEN + sizeof(s5));
-	header(at, "DSDT", 2, HEADER_LEN + sizeof(s5));
-	memcpy(at + HEADER_LEN, s5, sizeof(s5));
-	seal(at, HEADER_LEN + sizeof(s5));
+	struct acpi_links *links = t->links;
+	uint32_t start = (uint32_t)(at - t->out);
+	at[place] = 0;
+	at[place] = checksum(at, len);
+	assert(links->sums < ACPI_LINKS);
+	links->sum[links->sums].offset = start + (uint32_t)place;
+	links->sum[links->sums].start = start;
+	links->sum[links->sums++].len = (uint32_t)len;
+}
+
+static void seal(struct tables *t, uint8_t *at, size_t len)
+{
+	seal_at(t, at, len, 9);
+}
+
+static const uint8_t *build_dsdt(struct tables *t, uint64_t generation)
+{
+	struct buf content = {0};
+	acpi_dsdt(&content, generation);
+	size_t len = HEADER_LEN + content.len;
+	uint8_t *at = take(t, len);
+	header(at, "DSDT", 2, len);
+	memcpy(at + HEADER_LEN, content.data, content.len);
+	seal(t, at, len);
+	buf_free(&content);
 	return at;
 }
 
@@ -95,7 +112,7 @@ static void port_address(uint8_t *at, uint16_t port, uint8_t bits)
 {
 	at[0] = 1; /* system I/O */
 	at[1] = bits;
-	at[3] = bits == 8 ? 1 : 2; /* access size */
+	at[3] = bits == 8 ? 1 : bits == 16 ? 2 : 3; /* access size */
 	le64_put(at + 4, port);
 }
 
@@ -104,42 +121,60 @@ static const uint8_t *build_fadt(struct tables *t, uint64_t facs, uint64_t dsdt)
 	enum {
 		WBINVD = 1,
 		PROC_C1 = 4,
-		NO_POWER_BUTTON = 16,
 		NO_SLEEP_BUTTON = 32,
 		NO_FIXED_RTC = 64,
+		TIMER_32_BITS = 256,
 		RESET = 1024
 	};
 	enum { LEGACY_DEVICES = 1, NO_VGA = 4 };
 	uint8_t *at = take(t, FADT_LEN);
 	header(at, "FACP", 6, FADT_LEN);
-	le32_put(at + 36, (uint32_t)facs); /* and then X_FIRMWARE_CTRL must be 0 */
-	le32_put(at + 40, (uint32_t)dsdt);
+	link_to(t, at + 36, 4, facs); /* and then X_FIRMWARE_CTRL must be 0 */
+	link_to(t, at + 40, 4, dsdt);
 	le16_put(at + 46, POWER_SCI_IRQ);
 	le32_put(at + 56, POWER_PM1_EVENT);
 	le32_put(at + 64, POWER_PM1_CONTROL);
+	le32_put(at + 76, POWER_TIMER);
+	le32_put(at + 80, POWER_GPE);
 	at[88] = 4;              /* PM1 event block: status and enable */
 	at[89] = 2;              /* PM1 control block */
+	at[91] = 4;              /* timer */
+	at[92] = POWER_GPE_LEN;  /* general-purpose events: status and enable */
 	le16_put(at + 96, 101);  /* worst-case latencies of C2 and C3: */
 	le16_put(at + 98, 1001); /* there are no such states */
 	at[108] = 0x32;          /* the RTC's century register */
 	/* No keyboard controller: its reset line is all there is of it. */
 	le16_put(at + 109, LEGACY_DEVICES | NO_VGA);
-	le32_put(at + 112, WBINVD | PROC_C1 | NO_POWER_BUTTON | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET);
+	le32_put(at + 112, WBINVD | PROC_C1 | NO_SLEEP_BUTTON | NO_FIXED_RTC | TIMER_32_BITS | RESET);
 	port_address(at + 116, POWER_RESET_PORT, 8);
 	at[128] = POWER_RESET_VALUE;
 	at[131] = 4; /* minor version */
-	le64_put(at + 140, dsdt);
+	link_to(t, at + 140, 8, dsdt);
 	port_address(at + 148, POWER_PM1_EVENT, 32);
 	port_address(at + 172, POWER_PM1_CONTROL, 16);
+	port_address(at + 208, POWER_TIMER, 32);
+	port_address(at + 220, POWER_GPE, 8 * POWER_GPE_LEN);
 	memcpy(at + 268, "drover", 6); /* hypervisor vendor */
-	seal(at, FADT_LEN);
+	seal(t, at, FADT_LEN);
 	return at;
+}
+
+/* KVM wires ISA interrupt n to input n of the IOAPIC, also the timer's.  Those of ACPI and of the PCI bus differ in
+ * kind: level-triggered, active high. */
+static uint8_t *put_override(uint8_t *at, uint8_t irq)
+{
+	at[0] = 2;
+	at[1] = OVERRIDE_LEN;
+	at[3] = irq;
+	le32_put(at + 4, irq);
+	le16_put(at + 8, 0x000d);
+	return at + OVERRIDE_LEN;
 }
 
 static const uint8_t *build_madt(struct tables *t, unsigned cpus)
 {
-	enum { LAPIC_LEN = 8, IOAPIC_LEN = 12, OVERRIDE_LEN = 10, NMI_LEN = 6 };
-	size_t len = HEADER_LEN + 8 + cpus * LAPIC_LEN + IOAPIC_LEN + OVERRIDE_LEN + NMI_LEN;
+	enum { LAPIC_LEN = 8, IOAPIC_LEN = 12, OVERRIDES = 1 + PCI_INTX_LINES, NMI_LEN = 6 };
+	size_t len = HEADER_LEN + 8 + cpus * LAPIC_LEN + IOAPIC_LEN + OVERRIDES * OVERRIDE_LEN + NMI_LEN;
 	uint8_t *table = take(t, len);
 	header(table, "APIC", 5, len);
 	le32_put(table + 36, 0xfee00000);
@@ -154,18 +189,14 @@ static const uint8_t *build_madt(struct tables *t, unsigned cpus)
 	at[1] = IOAPIC_LEN;
 	le32_put(at + 4, 0xfec00000);
 	at += IOAPIC_LEN;
-	/* KVM wires ISA interrupt n to input n of the IOAPIC, also the timer's.  Only ACPI's own differs in kind. */
-	at[0] = 2;
-	at[1] = OVERRIDE_LEN;
-	at[3] = POWER_SCI_IRQ;
-	le32_put(at + 4, POWER_SCI_IRQ);
-	le16_put(at + 8, 0x000d); /* level-triggered, active high */
-	at += OVERRIDE_LEN;
+	at = put_override(at, POWER_SCI_IRQ);
+	for (unsigned i = 0; i < PCI_INTX_LINES; i++)
+		at = put_override(at, (uint8_t)(PCI_INTX_FIRST + i));
 	at[0] = 4; /* NMI on LINT1 of all processors */
 	at[1] = NMI_LEN;
 	at[2] = 0xff;
 	at[5] = 1;
-	seal(table, len);
+	seal(t, table, len);
 	return table;
 }
 
@@ -174,18 +205,21 @@ static const uint8_t *build_xsdt(struct tables *t, uint64_t fadt, uint64_t madt)
 	enum { LEN = HEADER_LEN + 16 };
 	uint8_t *at = take(t, LEN);
 	header(at, "XSDT", 1, LEN);
-	le64_put(at + 36, fadt);
-	le64_put(at + 44, madt);
-	seal(at, LEN);
+	link_to(t, at + 36, 8, fadt);
+	link_to(t, at + 44, 8, madt);
+	seal(t, at, LEN);
 	return at;
 }
 
-size_t acpi_build(uint8_t out[ACPI_MAX], uint64_t gpa, unsigned cpus)
+size_t acpi_build(uint8_t out[ACPI_MAX], uint64_t gpa, unsigned cpus, uint64_t generation,
+		  struct acpi_links *links)
 {
-	struct tables t = {.out = out, .gpa = gpa};
+	struct acpi_links unused;
+	struct tables t = {.out = out, .gpa = gpa, .links = links ? links : &unused};
 	memset(out, 0, ACPI_MAX);
-	uint8_t *rsdp = take(&t, RSDP_LEN);
-	uint64_t dsdt = address(&t, build_dsdt(&t));
+	memset(t.links, 0, sizeof(*t.links));
+	uint8_t *rsdp = take(&t, ACPI_RSDP_LEN);
+	uint64_t dsdt = address(&t, build_dsdt(&t, generation));
 	uint64_t facs = address(&t, build_facs(&t));
 	uint64_t fadt = address(&t, build_fadt(&t, facs, dsdt));
 	uint64_t madt = address(&t, build_madt(&t, cpus));
@@ -193,9 +227,9 @@ size_t acpi_build(uint8_t out[ACPI_MAX], uint64_t gpa, unsigned cpus)
 	memcpy(rsdp, "RSD PTR ", 8);
 	memcpy(rsdp + 9, "DROVER", 6);
 	rsdp[15] = 2;
-	le32_put(rsdp + 20, RSDP_LEN);
-	le64_put(rsdp + 24, xsdt);
-	rsdp[8] = checksum(rsdp, 20); /* the part that ACPI 1.0 knew */
-	rsdp[32] = checksum(rsdp, RSDP_LEN);
+	le32_put(rsdp + 20, ACPI_RSDP_LEN);
+	link_to(&t, rsdp + 24, 8, xsdt);
+	seal_at(&t, rsdp, 20, 8); /* the part that ACPI 1.0 knew */
+	seal_at(&t, rsdp, ACPI_RSDP_LEN, 32);
 	return t.len;
 }

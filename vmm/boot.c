@@ -155,7 +155,7 @@ int boot_load(const struct memory *ram, const struct vm_config *config, struct b
 	if (load_files(ram, config, &kernel, &handed, err) ||
 	    load_cmdline(ram, config->cmdline ? config->cmdline : "", &kernel, &handed, err))
 		return -1;
-	acpi_build(memory_at(ram, ACPI_GPA, ACPI_MAX), ACPI_GPA, config->cpus);
+	acpi_build(memory_at(ram, ACPI_GPA, ACPI_MAX), ACPI_GPA, config->cpus, ACPI_GENERATION_GPA, NULL);
 	if (kernel.start.long_mode)
 		boot_linux_params(ram, &handed, &kernel);
 	else

@@ -14,8 +14,8 @@ static const char *const mode_names[] = {
     [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
 enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
 
-static const char *const known_keys[] = {"name",   "uuid",   "memory_bytes", "cpus",   "dirty_mode",
-					 "kernel", "initrd", "cmdline",      "devices"};
+static const char *const known_keys[] = {"name",   "uuid",   "memory_bytes", "cpus",     "dirty_mode",
+					 "kernel", "initrd", "cmdline",      "firmware", "devices"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
@@ -32,6 +32,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "initrd", json_string(config->initrd));
 	if (config->cmdline)
 		json_object_set_new(json, "cmdline", json_string(config->cmdline));
+	if (config->firmware)
+		json_object_set_new(json, "firmware", json_string(config->firmware));
 	if (config->ndevices)
 		json_object_set_new(json, "devices", config_devices_to_json(config));
 	return json;
@@ -71,8 +73,12 @@ int config_check(const struct vm_config *config, struct err *err)
 			       CONFIG_MAX_CPUS);
 	if ((unsigned)config->dirty_mode >= MODE_COUNT)
 		return err_set(err, ERR_INPUT, "dirty mode: unknown value %u", (unsigned)config->dirty_mode);
-	if (check_path("kernel", config->kernel, err) || check_path("initrd", config->initrd, err))
+	if (check_path("kernel", config->kernel, err) || check_path("initrd", config->initrd, err) ||
+	    check_path("firmware", config->firmware, err))
 		return -1;
+	if (config->kernel && config->firmware)
+		return err_set(err, ERR_INPUT,
+			       "firmware: it would not run, since a kernel is booted directly");
 	if (!config->kernel && (config->initrd || config->cmdline))
 		return err_set(err, ERR_INPUT, "%s: there is no kernel that could use it",
 			       config->initrd ? "initrd" : "command line");
@@ -141,7 +147,8 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	config->dirty_mode = (enum dirty_mode)mode;
 	if (copy_string(json, "kernel", PATH_MAX - 1, &config->kernel, err) ||
 	    copy_string(json, "initrd", PATH_MAX - 1, &config->initrd, err) ||
-	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err))
+	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err) ||
+	    copy_string(json, "firmware", PATH_MAX - 1, &config->firmware, err))
 		return -1;
 	json_t *devices = NULL;
 	if (jobj_array(json, "devices", false, &devices, err) ||
@@ -167,6 +174,7 @@ void config_free(struct vm_config *config)
 	free(config->kernel);
 	free(config->initrd);
 	free(config->cmdline);
+	free(config->firmware);
 	config_devices_free(config);
 	*config = (struct vm_config){.dirty_mode = DIRTY_AUTO};
 }

@@ -70,8 +70,9 @@ struct vm_config {
 	enum dirty_mode dirty_mode;
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;
-	char *initrd;  /* or NULL */
-	char *cmdline; /* or NULL */
+	char *initrd;   /* or NULL */
+	char *cmdline;  /* or NULL */
+	char *firmware; /* what starts a VM without a kernel; NULL: FIRMWARE_DEFAULT */
 	struct device_config *devices;
 	unsigned ndevices;
 };

@@ -33,6 +33,14 @@ void devices_resume(struct machine *machine)
 			virtio_resume(machine->virtio[slot]);
 }
 
+void devices_reset(struct machine *machine)
+{
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (machine->virtio[slot])
+			virtio_reset(machine->virtio[slot]);
+	pci_reset(&machine->pci);
+}
+
 void devices_destroy(struct machine *machine)
 {
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {

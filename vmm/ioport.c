@@ -2,7 +2,6 @@
  * accesses to the ports that follow.  Those that are wide take accesses as they come.  Where nothing answers, reads
  * give ones and writes are lost. */
 #include "vmm/machine_impl.h"
-#include <stdio.h>
 #include <string.h>
 
 struct port_range {
@@ -67,13 +66,55 @@ static uint8_t read_power(struct machine *machine, uint16_t port)
 static void write_power(struct machine *machine, uint16_t port, uint8_t value)
 {
 	pthread_mutex_lock(&machine->devices);
-	const char *end = power_write(&machine->power, port, value);
+	enum power_event event = power_write(&machine->power, port, value);
+	machine_update_sci(machine);
 	pthread_mutex_unlock(&machine->devices);
-	if (!end)
-		return;
-	char text[80];
-	snprintf(text, sizeof(text), "the guest asked for %s", end);
-	machine_end(machine, MACHINE_END_RESET, text);
+	switch (event) {
+	case POWER_NOTHING:
+		break;
+	case POWER_RESET_KEYBOARD:
+		machine_restart(machine, MACHINE_END_RESET,
+				"the guest asked for reset by the keyboard controller");
+		break;
+	case POWER_RESET_PORT_CF9:
+		machine_restart(machine, MACHINE_END_RESET, "the guest asked for reset by port 0xcf9");
+		break;
+	case POWER_OFF:
+		machine_end(machine, MACHINE_END_RESET, "the guest asked for power-off by ACPI");
+		break;
+	}
+}
+
+static uint32_t read_timer(struct machine *machine, uint16_t port, unsigned size)
+{
+	(void)size; /* the upper bytes of a short access are cut off */
+	pthread_mutex_lock(&machine->devices);
+	uint32_t value = power_timer(&machine->power);
+	pthread_mutex_unlock(&machine->devices);
+	return value >> 8 * (port - POWER_TIMER);
+}
+
+static void write_timer(struct machine *machine, uint16_t port, unsigned size, uint32_t value)
+{
+	(void)machine; /* it cannot be set */
+	(void)port;
+	(void)size;
+	(void)value;
+}
+
+static uint32_t read_fwcfg(struct machine *machine, uint16_t port, unsigned size)
+{
+	pthread_mutex_lock(&machine->devices);
+	uint32_t value = fwcfg_read(machine, port, size);
+	pthread_mutex_unlock(&machine->devices);
+	return value;
+}
+
+static void write_fwcfg(struct machine *machine, uint16_t port, unsigned size, uint32_t value)
+{
+	pthread_mutex_lock(&machine->devices);
+	fwcfg_write(machine, port, size, value);
+	pthread_mutex_unlock(&machine->devices);
 }
 
 static uint32_t read_pci(struct machine *machine, uint16_t port, unsigned size)
@@ -94,6 +135,9 @@ static const struct port_range ranges[] = {
     {KEYBOARD_DATA_PORT, KEYBOARD_DATA_PORT, .read = read_power, .write = write_power},
     {KEYBOARD_PORT, KEYBOARD_PORT, .read = read_power, .write = write_power},
     {POWER_PM1_EVENT, POWER_PM1_EVENT + POWER_PM1_LEN - 1, .read = read_power, .write = write_power},
+    {POWER_GPE, POWER_GPE + POWER_GPE_LEN - 1, .read = read_power, .write = write_power},
+    {POWER_TIMER, POWER_TIMER + 3, .read_wide = read_timer, .write_wide = write_timer},
+    {FWCFG_PORT, FWCFG_PORT + FWCFG_PORTS - 1, .read_wide = read_fwcfg, .write_wide = write_fwcfg},
     {POWER_RESET_PORT, POWER_RESET_PORT, .read = read_power, .write = write_power},
     {PCI_PORT, PCI_PORT + PCI_PORTS - 1, .read_wide = read_pci, .write_wide = write_pci},
 };

@@ -118,8 +118,10 @@ static int create(struct machine *machine, const struct vm_config *config, int *
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
 	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
 	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, err) ||
-	    devices_create(machine, config, err))
+	    machine_reset_prepare(machine, err) || devices_create(machine, config, err))
 		return -1;
+	rtc_describe(&machine->rtc, machine->ram.low, machine->ram.size - machine->ram.low, config->cpus);
+	fwcfg_init(machine, config);
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (vcpu_start(&machine->vcpus[i], err))
 			return -1;
@@ -160,10 +162,13 @@ void machine_destroy(struct machine *machine)
 	free(machine->cpuid);
 	free(machine->msrs);
 	devices_destroy(machine);
+	fwcfg_free(&machine->fwcfg);
+	buf_free(&machine->power_on);
 	serial_destroy(&machine->serial);
 	pci_destroy(&machine->pci);
 	irq_destroy(&machine->irq);
 	kvm_close(&machine->kvm);
+	firmware_free(&machine->firmware);
 	memory_unmap(&machine->ram);
 	pthread_cond_destroy(&machine->go);
 	pthread_cond_destroy(&machine->idle);
@@ -181,13 +186,21 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
 	struct boot_start start;
 	if (machine->ever_ran)
 		return err_set(err, ERR_STATE, "this machine has run already");
+	if (!config->kernel) {
+		if (firmware_load(machine, config->firmware, err))
+			return -1;
+		firmware_shadow(machine);
+		return machine_set_generation(machine, err);
+	}
 	if (pci_assign(&machine->pci, err) || boot_load(&machine->ram, config, &start, err))
 		return -1;
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (msr_list_has(machine->msrs, MSR_MTRR_DEFAULT) &&
 		    msr_set(machine->vcpus[i].fd, MSR_MTRR_DEFAULT, MTRR_WRITE_BACK))
 			return err_set(err, ERR_SYSTEM, "vCPU %u: cannot set its memory types", i);
-	return boot_set_cpu(machine->vcpus[0].fd, &start, err);
+	if (boot_set_cpu(machine->vcpus[0].fd, &start, err))
+		return -1;
+	return machine_set_generation(machine, err);
 }
 
 /* ---- running ------------------------------------------------------------------------------------------- */
@@ -218,7 +231,7 @@ void machine_resume(struct machine *machine)
 	pthread_mutex_unlock(&machine->lock);
 }
 
-static bool any_in_guest(const struct machine *machine)
+bool machine_any_in_guest(const struct machine *machine)
 {
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (machine->vcpus[i].in_guest)
@@ -241,7 +254,7 @@ void machine_pause(struct machine *machine)
 	machine->running = false;
 	kick_all(machine);
 	pthread_cond_broadcast(&machine->go); /* those that rest; they see that they stand still now */
-	while (any_in_guest(machine))
+	while (machine_any_in_guest(machine) || machine->reset != RESET_NONE)
 		pthread_cond_wait(&machine->idle, &machine->lock);
 	pthread_mutex_unlock(&machine->lock);
 	/* Last, since what a vCPU just did may have started a device. */

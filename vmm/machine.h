@@ -18,8 +18,10 @@
 struct machine;
 
 enum machine_end {
-	MACHINE_END_RESET, /* the guest asked for a reset or power-off (keyboard controller, 0xcf9, ACPI) */
-	MACHINE_END_CRASH, /* triple fault, or an exit that KVM cannot go on from */
+	/* The guest asked for power-off (ACPI), or, where no firmware can start it anew, for a reset (keyboard
+	 * controller, 0xcf9). */
+	MACHINE_END_RESET,
+	MACHINE_END_CRASH, /* triple fault (with firmware that is a reset), or an exit that KVM cannot go on from */
 };
 
 /* What the machine tells its owner.  Called from vCPU threads; must not block long nor call the machine back.
@@ -48,7 +50,8 @@ struct machine *machine_create(const struct vm_config *config, int ram_fd, const
 void machine_destroy(struct machine *machine);
 
 /* machine_boot(machine, config, err): load kernel, initrd and command line into RAM and set the boot CPU at
- * the kernel's entry (PVH ELF or bzImage).  Once, before the first resume. */
+ * the kernel's entry (PVH ELF or bzImage); without a kernel, load the firmware, at whose reset vector the boot CPU stands.
+ * Once, before the first resume. */
 int machine_boot(struct machine *machine, const struct vm_config *config, struct err *err);
 
 /* machine_resume: vCPUs run; no effect once the guest has ended.  machine_pause: returns when every vCPU is out
@@ -56,6 +59,12 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
  * that state and dirty pages may be taken in either order.  Both are idempotent. */
 void machine_resume(struct machine *machine);
 void machine_pause(struct machine *machine);
+
+/* machine_power_button: somebody presses it; the guest's operating system decides what that means.
+ * machine_new_generation: the guest is one of several that come from the same state: it gets a new id (VM generation id),
+ * and is told.  After machine_load of a snapshot, before the resume; not after a migration. */
+void machine_power_button(struct machine *machine);
+int machine_new_generation(struct machine *machine, struct err *err);
 
 /* Machine state: vCPUs, interrupt chips, PIT, clock, devices; not RAM.  Format: docs/state.md.
  * save: appends to *out (nothing on failure); paused machine only, ERR_STATE when the guest has ended; leaves

@@ -23,7 +23,7 @@ static const struct {
 };
 enum { CHIPS = sizeof(chips) / sizeof(chips[0]) };
 
-static int save_chips(const struct machine *machine, struct state_writer *writer, struct err *err)
+int machine_save_chips(const struct machine *machine, struct state_writer *writer, struct err *err)
 {
 	for (unsigned i = 0; i < CHIPS; i++) {
 		struct kvm_irqchip chip;
@@ -41,7 +41,7 @@ static int save_chips(const struct machine *machine, struct state_writer *writer
 	return 0;
 }
 
-static int load_chips(const struct machine *machine, const struct state *state, struct err *err)
+int machine_load_chips(const struct machine *machine, const struct state *state, struct err *err)
 {
 	for (unsigned i = 0; i < CHIPS; i++) {
 		struct kvm_irqchip chip;
@@ -73,7 +73,15 @@ static void save_devices(struct machine *machine, struct state_writer *writer)
 	state_open(writer, STATE_POWER, 0);
 	power_save(&machine->power, writer->out);
 	state_close(writer);
+	state_open(writer, STATE_FWCFG, 0);
+	fwcfg_save(&machine->fwcfg, writer->out);
+	state_close(writer);
 	pthread_mutex_unlock(&machine->devices);
+	if (machine->firmware.image) {
+		state_open(writer, STATE_FIRMWARE, 0);
+		firmware_save(&machine->firmware, writer->out);
+		state_close(writer);
+	}
 	devices_save(machine, writer);
 }
 
@@ -82,13 +90,19 @@ static int load_devices(struct machine *machine, const struct state *state, stru
 	const struct state_section *serial = state_get(state, STATE_SERIAL, 0);
 	const struct state_section *rtc = state_get(state, STATE_RTC, 0);
 	const struct state_section *power = state_get(state, STATE_POWER, 0);
+	const struct state_section *fwcfg = state_get(state, STATE_FWCFG, 0);
+	const struct state_section *firmware = state_get(state, STATE_FIRMWARE, 0);
 	if (serial_load(&machine->serial, serial->data, serial->len, err))
 		return -1;
 	pthread_mutex_lock(&machine->devices);
 	int failed = rtc_load(&machine->rtc, rtc->data, rtc->len, err) ||
-		     power_load(&machine->power, power->data, power->len, err);
+		     power_load(&machine->power, power->data, power->len, err) ||
+		     (fwcfg->data && fwcfg_load(&machine->fwcfg, fwcfg->data, fwcfg->len, err));
+	machine_update_sci(machine);
 	pthread_mutex_unlock(&machine->devices);
-	return failed ? -1 : devices_load(machine, state, err);
+	if (failed || (firmware->data && firmware_restore(machine, firmware->data, firmware->len, err)))
+		return -1;
+	return devices_load(machine, state, err);
 }
 
 /* ---- the machine as a whole ----------------------------------------------------------------------------- */
@@ -119,7 +133,7 @@ int machine_save(struct machine *machine, struct buf *out, struct err *err)
 	for (unsigned i = 0; !failed && i < machine->cpus; i++)
 		failed = vcpu_state_save(&machine->vcpus[i], &writer, err);
 	if (!failed)
-		failed = save_chips(machine, &writer, err);
+		failed = machine_save_chips(machine, &writer, err);
 	if (failed) {
 		out->len = before;
 		return -1;
@@ -182,7 +196,7 @@ static int load(struct machine *machine, const struct state *state, struct err *
 		if (vcpu_state_load(&machine->vcpus[i], state, err))
 			return -1;
 	keep_msrs(machine, state);
-	if (load_chips(machine, state, err) || load_devices(machine, state, err))
+	if (machine_load_chips(machine, state, err) || load_devices(machine, state, err))
 		return -1;
 	return 0;
 }

@@ -19,6 +19,15 @@ enum {
 	B_24H = 0x02,
 	B_BINARY = 0x04,
 	D_VALID = 0x80,
+	/* what the firmware's makers keep in the RAM */
+	CMOS_BASE = 0x15,          /* KiB below 1 MiB */
+	CMOS_EXTENDED = 0x17,      /* KiB above it, as far as they fit */
+	CMOS_EXTENDED_COPY = 0x30, /* the same */
+	CMOS_ABOVE_16M = 0x34,     /* in units of 64 KiB */
+	CMOS_BOOT = 0x3d,          /* which kind of drive first */
+	CMOS_ABOVE_4G = 0x5b,      /* three bytes, in units of 64 KiB */
+	CMOS_CPUS = 0x5f,          /* less one */
+	BOOT_DISK = 2,
 };
 
 void rtc_init(struct rtc *rtc)
@@ -26,6 +35,24 @@ void rtc_init(struct rtc *rtc)
 	memset(rtc, 0, sizeof(*rtc));
 	rtc->cmos[REG_A] = A_32KHZ;
 	rtc->cmos[REG_B] = B_24H;
+}
+
+static void put16(struct rtc *rtc, unsigned at, uint64_t value)
+{
+	le16_put(rtc->cmos + at, (uint16_t)(value < UINT16_MAX ? value : UINT16_MAX));
+}
+
+void rtc_describe(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpus)
+{
+	const uint64_t first = 1 << 20, second = 16 << 20;
+	put16(rtc, CMOS_BASE, 640);
+	put16(rtc, CMOS_EXTENDED, (low - first) >> 10);
+	put16(rtc, CMOS_EXTENDED_COPY, (low - first) >> 10);
+	put16(rtc, CMOS_ABOVE_16M, low > second ? (low - second) >> 16 : 0);
+	for (unsigned i = 0; i < 3; i++)
+		rtc->cmos[CMOS_ABOVE_4G + i] = (uint8_t)(high >> (16 + 8 * i));
+	rtc->cmos[CMOS_CPUS] = (uint8_t)(cpus - 1);
+	rtc->cmos[CMOS_BOOT] = BOOT_DISK;
 }
 
 static void look_at_clock(struct rtc *rtc)

@@ -20,6 +20,8 @@ struct rtc {
 };
 
 void rtc_init(struct rtc *rtc);
+/* rtc_describe: what a PC's firmware looks for in the CMOS RAM: RAM below and above 4 GiB in bytes, processors. */
+void rtc_describe(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpus);
 uint8_t rtc_read(struct rtc *rtc, unsigned port);              /* port 0: index, 1: data */
 void rtc_write(struct rtc *rtc, unsigned port, uint8_t value); /* the same */
 void rtc_save(const struct rtc *rtc, struct buf *out);

@@ -32,13 +32,21 @@ enum {
 	MSR_DCD = 0x80,
 };
 
+static void power_on(struct serial *s)
+{
+	s->ier = s->mcr = s->scr = s->fcr = s->dlm = 0;
+	s->dll = 1; /* 115200 baud */
+	s->lcr = 3; /* 8N1 */
+	s->thr_empty_due = s->overrun = false;
+	s->head = s->count = 0;
+}
+
 void serial_init(struct serial *serial, const struct serial_wires *wires)
 {
 	memset(serial, 0, sizeof(*serial));
 	pthread_mutex_init(&serial->lock, NULL);
 	serial->wires = *wires;
-	serial->dll = 1; /* 115200 baud */
-	serial->lcr = 3; /* 8N1 */
+	power_on(serial);
 }
 
 void serial_destroy(struct serial *serial)
@@ -146,6 +154,14 @@ static uint8_t read_register(struct serial *s, unsigned reg)
 	default:
 		return s->scr;
 	}
+}
+
+void serial_reset(struct serial *serial)
+{
+	pthread_mutex_lock(&serial->lock);
+	power_on(serial);
+	update_irq(serial);
+	pthread_mutex_unlock(&serial->lock);
 }
 
 uint8_t serial_read(struct serial *serial, unsigned reg)

@@ -38,6 +38,9 @@ struct serial {
 void serial_init(struct serial *serial, const struct serial_wires *wires);
 void serial_destroy(struct serial *serial);
 
+/* serial_reset: all registers as after serial_init. */
+void serial_reset(struct serial *serial);
+
 /* The guest's accesses; reg 0..7. */
 uint8_t serial_read(struct serial *serial, unsigned reg);
 void serial_write(struct serial *serial, unsigned reg, uint8_t value);

@@ -2,6 +2,8 @@
 #include "vmm/state.h"
 #include "vmm/clock.h"
 #include "vmm/cpuid.h"
+#include "vmm/firmware.h"
+#include "vmm/fwcfg.h"
 #include "vmm/msr.h"
 #include "vmm/power.h"
 #include "vmm/rtc.h"
@@ -11,14 +13,14 @@
 
 static const char magic[8] = "DRVSTATE";
 
-enum { ONE = 1, EACH_VCPU = 0, EACH_SLOT = UINT32_MAX };
+enum { ONE = 1, EACH_VCPU = 0, EACH_SLOT = UINT32_MAX, OPTIONAL = UINT32_MAX - 1 };
 
 /* Every section there is.  Those of which the content is a structure of Linux's KVM interface have its exact size.
  * A new version of a section is read beside the one before it: min_version is at most one lower. */
 static const struct kind {
 	const char *name;
 	/* how many there are, all required; EACH_VCPU: one a vCPU; EACH_SLOT: of PCI slots, which of them is for those to
-	 * say who load them */
+	 * say who load them; OPTIONAL: one or none */
 	uint32_t instances;
 	uint32_t version, min_version;
 	uint32_t min_len, max_len;
@@ -32,9 +34,12 @@ static const struct kind {
     [STATE_PIT] = {"pit", ONE, 1, 1, sizeof(struct kvm_pit_state2), sizeof(struct kvm_pit_state2)},
     [STATE_SERIAL] = {"serial", ONE, SERIAL_STATE_VERSION, 1, 9, 9 + SERIAL_FIFO},
     [STATE_RTC] = {"rtc", ONE, RTC_STATE_VERSION, 1, 1 + RTC_CMOS, 1 + RTC_CMOS},
-    [STATE_POWER] = {"power", ONE, POWER_STATE_VERSION, 1, 2 + POWER_PM1_LEN, 2 + POWER_PM1_LEN},
+    [STATE_POWER] = {"power", ONE, POWER_STATE_VERSION, 1, POWER_STATE_LEN_1, POWER_STATE_LEN},
     [STATE_PCI] = {"pci", ONE, PCI_STATE_VERSION, 1, 8, 4096},
     [STATE_VIRTIO] = {"virtio", EACH_SLOT, VIRTIO_STATE_VERSION, 1, 16, 1 << 20},
+    [STATE_FIRMWARE] = {"firmware", OPTIONAL, FIRMWARE_STATE_VERSION, 1, FIRMWARE_STATE_HEADER,
+			FIRMWARE_STATE_HEADER + FIRMWARE_MAX},
+    [STATE_FWCFG] = {"fwcfg", OPTIONAL, FWCFG_STATE_VERSION, 1, FWCFG_STATE_LEN, FWCFG_STATE_LEN},
     [STATE_VCPU_REGS] = {"vcpu-regs", EACH_VCPU, 1, 1, sizeof(struct kvm_regs), sizeof(struct kvm_regs)},
     [STATE_VCPU_SREGS] = {"vcpu-sregs", EACH_VCPU, 1, 1, sizeof(struct kvm_sregs2),
 			  sizeof(struct kvm_sregs2)},
@@ -86,6 +91,7 @@ static int check_section(const struct state *state, uint32_t id, uint32_t instan
 	const struct kind *kind = &kinds[id];
 	uint32_t instances = kind->instances == EACH_VCPU   ? CONFIG_MAX_CPUS
 			     : kind->instances == EACH_SLOT ? PCI_SLOTS
+			     : kind->instances == OPTIONAL  ? 1
 							    : kind->instances;
 	if (version < kind->min_version || version > kind->version)
 		return err_set(err, ERR_INPUT,
@@ -136,7 +142,7 @@ int state_complete(const struct state *state, unsigned cpus, struct err *err)
 	for (unsigned id = 0; id < STATE_ID_END; id++) {
 		const struct kind *kind = &kinds[id];
 		unsigned want = kind->name ? (kind->instances ? kind->instances : cpus) : 0;
-		if (want == EACH_SLOT)
+		if (want == EACH_SLOT || want == OPTIONAL)
 			continue;
 		for (unsigned i = 0; i < CONFIG_MAX_CPUS; i++) {
 			bool there = state->sections[id][i].data;

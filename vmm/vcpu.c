@@ -76,7 +76,10 @@ static void failed_exit(struct vcpu *vcpu)
 	const struct kvm_run *run = vcpu->run;
 	switch (run->exit_reason) {
 	case KVM_EXIT_SHUTDOWN:
-		crash(vcpu, "triple fault");
+		if (vcpu->machine->firmware.image)
+			machine_restart(vcpu->machine, MACHINE_END_CRASH, "triple fault");
+		else
+			crash(vcpu, "triple fault");
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
 		internal_error(vcpu);
@@ -153,6 +156,20 @@ static void wait_until(struct machine *machine, uint64_t until_ns)
 	pthread_cond_timedwait(&machine->go, &machine->lock, &at);
 }
 
+/* With machine->lock held, which it gives up meanwhile. */
+static void reset_machine(struct machine *machine)
+{
+	struct err err = {0};
+	machine->reset = RESET_GOES;
+	pthread_mutex_unlock(&machine->lock);
+	if (machine_reset_now(machine, &err))
+		machine_end(machine, MACHINE_END_CRASH, err.text);
+	pthread_mutex_lock(&machine->lock);
+	machine->reset = RESET_NONE;
+	pthread_cond_signal(&machine->idle);
+	pthread_cond_broadcast(&machine->go);
+}
+
 /* Out of the guest until the machine runs and the throttle allows; false: the thread must return. */
 static bool wait_turn(struct vcpu *vcpu)
 {
@@ -162,7 +179,11 @@ static bool wait_turn(struct vcpu *vcpu)
 	vcpu->laps++;
 	pthread_cond_signal(&machine->idle);
 	while (!machine->quit) {
-		if (!machine->running || machine->ended) {
+		if (machine->reset == RESET_WANTED && !machine_any_in_guest(machine)) {
+			reset_machine(machine);
+			continue;
+		}
+		if (!machine->running || machine->ended || machine->reset != RESET_NONE) {
 			throttle_forget(&vcpu->throttle);
 			pthread_cond_wait(&machine->go, &machine->lock);
 			continue;

@@ -110,8 +110,8 @@ static int save_msrs(const struct vcpu *vcpu, struct state_writer *writer, struc
 	return 0;
 }
 
-/* Fills *values, without the TSC-deadline register, which goes to *deadline. */
-static int parse_msrs(const struct vcpu *vcpu, const struct state *state, struct msr_values *values,
+/* own: they were read here, and may be more than those that the guest came with.  Fills *values, without the TSC-deadline register, which goes to *deadline. */
+static int parse_msrs(const struct vcpu *vcpu, const struct state *state, bool own, struct msr_values *values,
 		      uint64_t *deadline, struct err *err)
 {
 	const struct state_section *section = state_get(state, STATE_VCPU_MSRS, vcpu->index);
@@ -122,7 +122,7 @@ static int parse_msrs(const struct vcpu *vcpu, const struct state *state, struct
 	for (uint32_t at = 0; at < section->len; at += sizeof(struct kvm_msr_entry)) {
 		struct kvm_msr_entry entry;
 		memcpy(&entry, section->data + at, sizeof(entry));
-		if (!msr_list_has(vcpu->machine->msrs, entry.index))
+		if (!own && !msr_list_has(vcpu->machine->msrs, entry.index))
 			return err_set(
 			    err, ERR_REFUSED,
 			    "machine state: the guest has MSR 0x%x, which KVM on this host does not keep",
@@ -148,11 +148,11 @@ int vcpu_state_save(const struct vcpu *vcpu, struct state_writer *writer, struct
 	return 0;
 }
 
-int vcpu_state_load(const struct vcpu *vcpu, const struct state *state, struct err *err)
+static int load(const struct vcpu *vcpu, const struct state *state, bool own, struct err *err)
 {
 	struct msr_values msrs;
 	uint64_t deadline = 0;
-	if (parse_msrs(vcpu, state, &msrs, &deadline, err))
+	if (parse_msrs(vcpu, state, own, &msrs, &deadline, err))
 		return -1;
 	/* System registers before all else: they set the mode against which KVM checks the rest, and the APIC base
 	 * decides in which of its two formats the local APIC's registers are. */
@@ -174,4 +174,14 @@ int vcpu_state_load(const struct vcpu *vcpu, const struct state *state, struct e
 	if (load_part(vcpu, PART_MP, state, err) || load_part(vcpu, PART_EVENTS, state, err))
 		return -1;
 	return 0;
+}
+
+int vcpu_state_load(const struct vcpu *vcpu, const struct state *state, struct err *err)
+{
+	return load(vcpu, state, false, err);
+}
+
+int vcpu_state_reset(const struct vcpu *vcpu, const struct state *state, struct err *err)
+{
+	return load(vcpu, state, true, err);
 }
