@@ -2,6 +2,7 @@
 #include "cli/attach.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/run_devices.h"
 #include "cli/vms.h"
 #include "common/io.h"
 #include "common/paths.h"
@@ -16,6 +17,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static char *copy(const char *text)
+{
+	char *new = text ? strdup(text) : NULL;
+
+	if (text && !new)
+		abort();
+	return new;
+}
+
 /* check_usage(config, args, err): what is wrong whatever the host looks like. */
 static int check_usage(struct vm_config *config, const struct args *args, struct err *err)
 {
@@ -28,12 +38,15 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 	config->memory_bytes = args->memory_bytes;
 	config->cpus = (unsigned)args->cpus;
 	config->dirty_mode = (enum dirty_mode)args->dirty_tracking;
-	config->kernel = strdup(args->kernel);
-	config->initrd = args->initrd ? strdup(args->initrd) : NULL;
-	config->cmdline = args->append ? strdup(args->append) : NULL;
-	if (!config->kernel || (args->initrd && !config->initrd) || (args->append && !config->cmdline))
-		abort();
-	return 0;
+	config->kernel = copy(args->kernel);
+	config->initrd = copy(args->initrd);
+	config->cmdline = copy(args->append);
+	config->firmware = copy(args->firmware);
+	if (!args->kernel && !args->disks.count)
+		return err_set(err, ERR_USAGE,
+			       "run: there is nothing to boot: give it a --disk or a --kernel; see 'drover "
+			       "help run'");
+	return run_devices(args, config, err);
 }
 
 /* find_file(what, path, err): replace *path by the absolute path of the regular, readable file that it names. */
@@ -59,6 +72,17 @@ static int find_file(const char *what, char **path, struct err *err)
 		return err_sys(err, "cannot find the %s '%.200s'", what, *path);
 	free(*path);
 	*path = absolute;
+	return 0;
+}
+
+/* Disks are told apart by how they begin.  The VM process opens them; what can be said before is said here. */
+static int find_disks(struct vm_config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->ndevices; i++)
+		if (config->devices[i].kind == DEVICE_DISK &&
+		    (find_file("disk", &config->devices[i].disk.path, err) ||
+		     run_disk_format(&config->devices[i], err)))
+			return -1;
 	return 0;
 }
 
@@ -169,7 +193,8 @@ int cmd_run(const struct args *args, struct err *err)
 		goto out;
 	/* A host that cannot run any VM is said before what else stands in the way. */
 	if (machine_check_host(err) || find_file("kernel", &config.kernel, err) ||
-	    find_file("initrd", &config.initrd, err))
+	    find_file("initrd", &config.initrd, err) || find_file("firmware", &config.firmware, err) ||
+	    find_disks(&config, err))
 		goto out;
 	if (config_check(&config, &why)) {
 		err_set(err, ERR_USAGE, "run: %s; see 'drover help run'", why.text);

@@ -51,10 +51,9 @@ static const struct option_spec run_options[] = {
      .initial = 1},
     {.name = "kernel",
      .argument = "FILE",
-     .help = "a Linux bzImage or an ELF kernel with a PVH entry",
+     .help = "boot a Linux bzImage or an ELF kernel with a PVH entry",
      .type = OPTION_TEXT,
-     .offset = AT(kernel),
-     .required = true},
+     .offset = AT(kernel)},
     {.name = "initrd",
      .argument = "FILE",
      .help = "initial RAM disk",
@@ -65,6 +64,21 @@ static const struct option_spec run_options[] = {
      .help = "the kernel's command line",
      .type = OPTION_FREE,
      .offset = AT(append)},
+    {.name = "firmware",
+     .argument = "FILE",
+     .help = "the BIOS that boots the first disk (SeaBIOS)",
+     .type = OPTION_TEXT,
+     .offset = AT(firmware)},
+    {.name = "disk",
+     .argument = "FILE[,read-only]",
+     .help = "a volume, or a raw image read-only; again for more",
+     .type = OPTION_LIST,
+     .offset = AT(disks)},
+    {.name = "net",
+     .argument = "TAP[,mac=MAC]",
+     .help = "a network card on that tap interface; again for more",
+     .type = OPTION_LIST,
+     .offset = AT(nets)},
     {.name = "dirty-tracking",
      .argument = "HOW",
      .help = "finding written pages: auto, ring, bitmap (auto)",
@@ -147,10 +161,14 @@ static const struct option_spec forget_options[] = {
 const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
-     .synopsis = "--name NAME --memory SIZE --kernel FILE [--cpus N]\n"
-		 "[--initrd FILE] [--append TEXT]\n"
+     .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
+		 "[--disk FILE[,read-only]]... [--net TAP[,mac=MAC]]...\n"
+		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
+		 "[--firmware FILE]\n"
 		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
-     .details = "The VM runs in a process of its own. Without --detach the guest's serial console\n"
+     .details = "Without --kernel the VM boots from its first disk, by its firmware.\n"
+		"\n"
+		"The VM runs in a process of its own. Without --detach the guest's serial console\n"
 		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"
 		"does: with 0 after a reset, a power-off, a stop or a move, with 1 after a crash.\n"
 		"What the guest writes is kept in console.log in the VM's folder in either case.",

@@ -64,6 +64,17 @@ static int store_word(const struct command *command, const struct option_spec *s
 	return usage(command, err, "--%s: '%.40s' is none of %s", spec->name, text, all);
 }
 
+static int store_item(const struct command *command, const struct option_spec *spec, const char *text,
+		      struct args_list *list, struct err *err)
+{
+	if (!*text)
+		return usage(command, err, "--%s: its argument is empty", spec->name);
+	if (list->count == ARGS_LIST_MAX)
+		return usage(command, err, "--%s is given more than %d times", spec->name, ARGS_LIST_MAX);
+	list->item[list->count++] = text;
+	return 0;
+}
+
 static int store(const struct command *command, const struct option_spec *spec, const char *text,
 		 struct args *args, struct err *err)
 {
@@ -86,6 +97,8 @@ static int store(const struct command *command, const struct option_spec *spec, 
 		break;
 	case OPTION_FREE:
 		break;
+	case OPTION_LIST:
+		return store_item(command, spec, text, (struct args_list *)field, err);
 	case OPTION_WORD:
 		return store_word(command, spec, text, (uint64_t *)field, err);
 	case OPTION_SIZE:
@@ -176,7 +189,7 @@ static int parse(const struct command *command, int argc, char **argv, struct ar
 		}
 		if (c < FIRST_VALUE)
 			return refusal(command, longs, c, argv, err);
-		if (given[i] && command->options[i].argument)
+		if (given[i] && command->options[i].argument && command->options[i].type != OPTION_LIST)
 			return usage(command, err, "option '--%s' is given twice", longs[i].name);
 		given[i] = true;
 		if (store(command, &command->options[i], optarg, args, err))

@@ -10,7 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ARGS_MAX_OPERANDS = 2 };
+enum { ARGS_MAX_OPERANDS = 2, ARGS_LIST_MAX = 30 };
+
+/* What an option said each time that it was given. */
+struct args_list {
+	const char *item[ARGS_LIST_MAX];
+	size_t count;
+};
 
 /* What a command line said.  Strings point into argv. */
 struct args {
@@ -21,6 +27,9 @@ struct args {
 	bool force;
 	const char *name;
 	const char *kernel;
+	const char *firmware;
+	struct args_list disks;
+	struct args_list nets;
 	const char *initrd;
 	const char *append;
 	const char *identity;
@@ -38,6 +47,7 @@ enum option_type {
 	OPTION_TEXT,     /* const char *, not empty */
 	OPTION_FREE,     /* const char *, may be empty */
 	OPTION_NAME,     /* const char *, a VM's name */
+	OPTION_LIST,     /* struct args_list: not empty, and may be given several times */
 	OPTION_SIZE,     /* uint64_t bytes */
 	OPTION_DURATION, /* uint64_t ns */
 	OPTION_COUNT,    /* uint64_t */

@@ -13,6 +13,11 @@ int devices_create(struct machine *machine, const struct vm_config *config, stru
 {
 	for (unsigned i = 0; i < config->ndevices; i++) {
 		const struct device_config *device = &config->devices[i];
+		if (!create[device->kind])
+			return err_set(err, ERR_INPUT,
+				       "this version of drover has no device of the kind that the definition "
+				       "names for slot %u",
+				       device->slot);
 		machine->virtio[device->slot] = create[device->kind](machine, device, err);
 		if (!machine->virtio[device->slot])
 			return -1;

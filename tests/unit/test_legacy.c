@@ -86,16 +86,16 @@ static void test_reset(void **state)
 	(void)state;
 	power_init(&power);
 	assert_int_equal(power_read(&power, 0x64), 0);
-	assert_null(power_write(&power, 0x64, 0xaa));
-	assert_non_null(power_write(&power, 0x64, 0xfe));
-	assert_null(power_write(&power, 0x60, 0x00)); /* no command is waiting for it */
-	assert_null(power_write(&power, 0x64, 0xd1));
-	assert_null(power_write(&power, 0x60, 0x03));
-	assert_null(power_write(&power, 0x64, 0xd1));
-	assert_non_null(power_write(&power, 0x60, 0x02));
-	assert_null(power_write(&power, 0xcf9, 0x02));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x64, 0xaa));
+	assert_int_equal(POWER_RESET_KEYBOARD, power_write(&power, 0x64, 0xfe));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x60, 0x00)); /* no command is waiting for it */
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x64, 0xd1));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x60, 0x03));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x64, 0xd1));
+	assert_int_equal(POWER_RESET_KEYBOARD, power_write(&power, 0x60, 0x02));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0xcf9, 0x02));
 	assert_int_equal(power_read(&power, 0xcf9), 0x02);
-	assert_non_null(power_write(&power, 0xcf9, 0x06));
+	assert_int_equal(POWER_RESET_PORT_CF9, power_write(&power, 0xcf9, 0x06));
 }
 
 static void test_power_off(void **state)
@@ -105,16 +105,16 @@ static void test_power_off(void **state)
 	(void)state;
 	power_init(&power);
 	assert_int_equal(power_read(&power, 0x604), 1); /* in ACPI mode */
-	assert_null(power_write(&power, 0x604, 0));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x604, 0));
 	assert_int_equal(power_read(&power, 0x604), 1);
-	assert_null(power_write(&power, 0x605, 0x20));   /* S0 */
-	assert_null(power_write(&power, 0x605, 5 << 2)); /* the type alone does nothing */
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x605, 0x20));   /* S0 */
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x605, 5 << 2)); /* the type alone does nothing */
 	assert_int_equal(power_read(&power, 0x605), 5 << 2);
-	assert_non_null(power_write(&power, 0x605, 5 << 2 | 0x20));
+	assert_int_equal(POWER_OFF, power_write(&power, 0x605, 5 << 2 | 0x20));
 	assert_int_equal(power_read(&power, 0x605), 5 << 2);
-	assert_null(power_write(&power, 0x600, 0xff)); /* status: nothing to clear */
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x600, 0xff)); /* status: nothing to clear */
 	assert_int_equal(power_read(&power, 0x600), 0);
-	assert_null(power_write(&power, 0x602, 0x20));
+	assert_int_equal(POWER_NOTHING, power_write(&power, 0x602, 0x20));
 	assert_int_equal(power_read(&power, 0x602), 0x20);
 }
 
@@ -132,10 +132,86 @@ static void test_power_state(void **state)
 	power_save(&a, &saved);
 	assert_int_equal(power_load(&b, saved.data, saved.len, &err), 0);
 	assert_int_equal(power_read(&b, 0x602), 0x20);
-	assert_non_null(power_write(&b, 0x60, 0)); /* the command still waits for its data */
+	assert_int_equal(POWER_RESET_KEYBOARD, power_write(&b, 0x60, 0)); /* the command still waits for its data */
 	for (size_t len = 0; len < saved.len; len++)
-		assert_int_equal(power_load(&b, saved.data, len, &err), -1);
+		if (len != POWER_STATE_LEN_1)
+			assert_int_equal(power_load(&b, saved.data, len, &err), -1);
+	/* What version 1 saved: the same registers, and no more. */
+	power_button(&b);
+	assert_int_equal(power_load(&b, saved.data, POWER_STATE_LEN_1, &err), 0);
+	assert_int_equal(power_read(&b, 0x602), 0x20);
+	assert_int_equal(power_read(&b, 0x601), 0);
 	buf_free(&saved);
+}
+
+/* An event raises the interrupt while it is enabled, until it is acknowledged. */
+static void test_power_events(void **state)
+{
+	static const struct {
+		void (*happens)(struct power *power);
+		uint16_t status, enable; /* ports */
+	} events[] = {
+	    {power_button, 0x601, 0x603},
+	    {power_generation, POWER_GPE, POWER_GPE + 1},
+	};
+	struct power power;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		power_init(&power);
+		events[i].happens(&power);
+		assert_false(power_sci(&power));
+		power_write(&power, events[i].enable, 1);
+		assert_true(power_sci(&power));
+		assert_int_equal(power_read(&power, events[i].status), 1);
+		power_write(&power, events[i].status, 0xfe); /* others */
+		assert_true(power_sci(&power));
+		power_write(&power, events[i].status, 1);
+		assert_false(power_sci(&power));
+		assert_int_equal(power_read(&power, events[i].status), 0);
+	}
+}
+
+/* Ticks of about 279 ns since a moment that the saved state says, wherever it is loaded. */
+static void test_power_timer(void **state)
+{
+	struct power a, b;
+	struct buf saved = {0};
+	struct err err = {0};
+
+	(void)state;
+	power_init(&a);
+	power_init(&b);
+	a.timer_zero_ns -= 1000000000000; /* 1000 s */
+	uint32_t before = power_timer(&a);
+	assert_true(before >= 3579545000u);
+	power_save(&a, &saved);
+	assert_int_equal(power_load(&b, saved.data, saved.len, &err), 0);
+	/* Not back, and not ahead of what has passed in this process. */
+	uint32_t loaded = power_timer(&b), after = power_timer(&a);
+	assert_true(loaded - before <= after - before + POWER_TIMER_HZ / 10);
+	/* It wraps at 32 bits: 2000 s are more than that. */
+	a.timer_zero_ns -= 1000000000000;
+	assert_true(power_timer(&a) < 3579545000u);
+	buf_free(&saved);
+}
+
+/* What firmware finds in the CMOS RAM, in its units. */
+static void test_cmos_memory(void **state)
+{
+	struct rtc rtc;
+
+	(void)state;
+	rtc_init(&rtc);
+	rtc_describe(&rtc, 3ull << 30, 5ull << 30, 4);
+	assert_int_equal(cmos(&rtc, 0x15) | cmos(&rtc, 0x16) << 8, 640);
+	assert_int_equal(cmos(&rtc, 0x17) | cmos(&rtc, 0x18) << 8, 0xffff);
+	assert_int_equal(cmos(&rtc, 0x34) | cmos(&rtc, 0x35) << 8, ((3u << 30) - (16u << 20)) >> 16);
+	assert_int_equal(cmos(&rtc, 0x5b) | cmos(&rtc, 0x5c) << 8 | cmos(&rtc, 0x5d) << 16, (5ull << 30) >> 16);
+	assert_int_equal(cmos(&rtc, 0x5f), 3);
+	rtc_describe(&rtc, 8 << 20, 0, 1);
+	assert_int_equal(cmos(&rtc, 0x17) | cmos(&rtc, 0x18) << 8, 7 << 10);
+	assert_int_equal(cmos(&rtc, 0x34) | cmos(&rtc, 0x35) << 8, 0);
 }
 
 int main(void)
@@ -143,6 +219,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_clock_shows_utc), cmocka_unit_test(test_clock_formats),
 	    cmocka_unit_test(test_clock_state),     cmocka_unit_test(test_reset),
+	    cmocka_unit_test(test_power_events), cmocka_unit_test(test_power_timer), cmocka_unit_test(test_cmos_memory),
 	    cmocka_unit_test(test_power_off),       cmocka_unit_test(test_power_state),
 	};
 

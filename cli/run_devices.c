@@ -1,0 +1,113 @@
+#include "cli/run_devices.h"
+#include "common/io.h"
+#include "imagefmt/format.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static struct device_config *add(struct vm_config *config, enum device_kind kind, struct err *err)
+{
+	struct device_config *device = config_add_device(config, kind);
+
+	if (!device)
+		err_set(err, ERR_USAGE, "run: a VM has at most %d devices; see 'drover help run'",
+			CONFIG_MAX_DEVICES);
+	return device;
+}
+
+static int add_disk(const char *text, struct vm_config *config, struct err *err)
+{
+	static const char suffix[] = ",read-only";
+	size_t len = strlen(text), end = sizeof(suffix) - 1;
+	struct device_config *device = add(config, DEVICE_DISK, err);
+
+	if (!device)
+		return -1;
+	if (len > end && !strcmp(text + len - end, suffix)) {
+		device->disk.read_only = true;
+		len -= end;
+	}
+	device->disk.queues = 1;
+	device->disk.path = strndup(text, len);
+	if (!device->disk.path)
+		abort();
+	return 0;
+}
+
+/* An address of those that anybody may use: locally administered, of one station. */
+static void random_mac(uint8_t mac[6])
+{
+	if (getrandom(mac, 6, 0) != 6)
+		abort(); /* so few bytes always come whole */
+	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
+}
+
+static int add_net(const char *text, struct vm_config *config, struct err *err)
+{
+	static const char key[] = ",mac=";
+	const char *mac = strstr(text, key);
+	size_t len = mac ? (size_t)(mac - text) : strlen(text);
+	struct device_config *device = add(config, DEVICE_NET, err);
+	unsigned m[6];
+	char rest;
+
+	if (!device)
+		return -1;
+	if (!len || len > CONFIG_TAP_MAX)
+		return err_set(err, ERR_USAGE,
+			       "run: --net: '%.*s' is no name of an interface (1 to %d characters); see "
+			       "'drover help run'",
+			       (int)len, text, CONFIG_TAP_MAX);
+	memcpy(device->net.tap, text, len);
+	if (!mac) {
+		random_mac(device->net.mac);
+		return 0;
+	}
+	mac += sizeof(key) - 1;
+	if (strlen(mac) != 17 ||
+	    sscanf(mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &rest) != 6)
+		return err_set(err, ERR_USAGE,
+			       "run: --net: '%.40s' is no MAC address (as in 02:00:00:00:00:01); see 'drover "
+			       "help run'",
+			       mac);
+	for (unsigned i = 0; i < 6; i++)
+		device->net.mac[i] = (uint8_t)m[i];
+	return 0;
+}
+
+int run_devices(const struct args *args, struct vm_config *config, struct err *err)
+{
+	for (size_t i = 0; i < args->disks.count; i++)
+		if (add_disk(args->disks.item[i], config, err))
+			return -1;
+	for (size_t i = 0; i < args->nets.count; i++)
+		if (add_net(args->nets.item[i], config, err))
+			return -1;
+	return 0;
+}
+
+int run_disk_format(struct device_config *disk, struct err *err)
+{
+	const char *path = disk->disk.path;
+	char magic[sizeof(SUPER_MAGIC)] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : pread(fd, magic, sizeof(SUPER_MAGIC) - 1, 0);
+
+	if (len < 0)
+		err_sys(err, "cannot read the disk '%.200s'", path);
+	io_close(&fd);
+	if (len < 0)
+		return -1;
+	disk->disk.format = memcmp(magic, SUPER_MAGIC, sizeof(SUPER_MAGIC) - 1) ? DISK_RAW : DISK_DVOL;
+	if (disk->disk.format == DISK_RAW && !disk->disk.read_only)
+		return err_set(err, ERR_INPUT,
+			       "the disk '%.200s' is no volume, and a raw image can only be read: make a "
+			       "volume of it with 'drover image convert', or append ,read-only",
+			       path);
+	return 0;
+}
