@@ -60,7 +60,10 @@ static void wrong_usage_is_status_2(void **state)
 	    {"forget", "forget: NAME is missing"},
 	    {"serve a", "serve: surplus operand 'a'"},
 	    {"run", "run: option '--name' is missing"},
-	    {"run --name a --memory 64M", "run: option '--kernel' is missing"},
+	    {"run --name a --memory 64M", "run: there is nothing to boot: give it a --disk or a --kernel"},
+	    {"run --name a --memory 64M --disk d --append x", "run: command line: there is no kernel"},
+	    {"run --name a --memory 64M --kernel k --net ,mac=", "'' is no name of an interface"},
+	    {"run --name a --memory 64M --kernel k --net t,mac=1:2", "'1:2' is no MAC address"},
 	    {"run --name -a --memory 64M --kernel k", "'-a' is not a VM's name"},
 	    {"run --name a/b --memory 64M --kernel k", "'a/b' is not a VM's name"},
 	    {"run --name a --memory 64Q --kernel k", "\"64Q\" is not a size"},
@@ -241,6 +244,12 @@ static void files_that_cannot_be_booted_are_named(void **state)
 	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--kernel", garbage, "--initrd",
 		"/nonexistent/i", NULL);
 	cli_expect(&cli, 1, "cannot read the initrd '/nonexistent/i'");
+	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", garbage, NULL);
+	cli_expect(&cli, 1, "is no volume, and a raw image can only be read: make a volume of it with");
+	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", "/nonexistent/d", NULL);
+	cli_expect(&cli, 1, "cannot read the disk '/nonexistent/d': No such file or directory");
+	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", "/dev/null,read-only", NULL);
+	cli_expect(&cli, 1, "the disk '/dev/null' is not a regular file");
 	cli_run(&cli, "run", "--name", "a", "--memory", "4194305", "--kernel", garbage, NULL);
 	cli_expect(&cli, 2, "4096");
 	assert_int_equal(unlink(fifo), 0);

@@ -122,7 +122,8 @@ static void walk_madt(unsigned cpus)
 			assert_int_equal(le32_get(entry + 8), 0);
 			break;
 		case 2:
-			assert_int_equal(entry[3], overrides ? PCI_INTX_FIRST + overrides - 1 : POWER_SCI_IRQ);
+			assert_int_equal(entry[3],
+					 overrides ? PCI_INTX_FIRST + overrides - 1 : POWER_SCI_IRQ);
 			assert_int_equal(le32_get(entry + 4), entry[3]);
 			assert_int_equal(le16_get(entry + 8), 0x000d);
 			overrides++;

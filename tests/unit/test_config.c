@@ -55,7 +55,15 @@ static void test_incoming_has_no_kernel(void **state)
 	assert_null(config.kernel);
 	assert_null(config.initrd);
 	assert_null(config.cmdline);
+	assert_null(config.firmware);
 	assert_int_equal(config.dirty_mode, DIRTY_AUTO);
+	config_free(&config);
+	/* Nor has one that starts by firmware. */
+	json_object_set_new(json, "firmware", json_string("/bios"));
+	assert_int_equal(config_from_json(json, &config, &err), 0);
+	json_t *again = config_to_json(&config);
+	assert_string_equal(json_string_value(json_object_get(again, "firmware")), "/bios");
+	json_decref(again);
 	config_free(&config);
 	json_decref(json);
 }
@@ -104,6 +112,7 @@ static void test_refusals(void **state)
 	refuse("dirty_mode", json_string("magic"), "dirty_mode");
 	refuse("kernel", json_string("boot/k"), "not absolute");
 	refuse("kernel", NULL, "no kernel");
+	refuse("firmware", json_string("/bios"), "a kernel is booted directly");
 	refuse("initrd", json_string("i"), "not absolute");
 	refuse("cmdline", json_string(longer), "cmdline");
 	refuse("disks", json_array(), "\"disks\"");

@@ -21,7 +21,7 @@ enum { BYTES = FIRMWARE_MIN, CODE = 0x1f000 /* 0xff000 below 1 MiB */, VECTOR = 
 		   "movw $0xf000, %ax\n movw %ax, %ds\n"                                                     \
 		   "movb (0x0000), %al\n outb %al, %dx\n movb $'x', (0x0000)\n" how)
 
-/* The IDT of the fault has no entries.  The third time it powers the machine off. */
+/* The fault: a segment that is none, with no entries in the IDT.  The third time it powers the machine off. */
 #define THEN_OFF                                                                                             \
 	"cmpb $'2', %cl\n"                                                                                   \
 	"jne 1f\n movw $0x604, %dx\n movw $0x3400, %ax\n outw %ax, %dx\n 1:\n"
@@ -29,9 +29,12 @@ enum { BYTES = FIRMWARE_MIN, CODE = 0x1f000 /* 0xff000 below 1 MiB */, VECTOR = 
 
 FIRMWARE(keyboard, COUNT THEN_OFF "movb $0xfe, %al\n outb %al, $0x64\n 2: hlt\n jmp 2b\n");
 FIRMWARE(port, COUNT THEN_OFF "movw $0xcf9, %dx\n movb $6, %al\n outb %al, %dx\n 2: hlt\n jmp 2b\n");
-FIRMWARE(fault, COUNT THEN_OFF "lidt (0x600)\n xorb %al, %al\n divb %al\n");
-FIRMWARE(waits, "movw $0x3fd, %dx\n 1: inb %dx, %al\n testb $1, %al\n jz 1b\n movb $0xfe, %al\n outb %al, $0x64\n"
-		"2: hlt\n jmp 2b\n");
+FIRMWARE(
+    fault, COUNT THEN_OFF
+    "lidt (0x600)\n movl %cr0, %eax\n orb $1, %al\n movl %eax, %cr0\n movw $0x1230, %ax\n movw %ax, %ds\n");
+FIRMWARE(waits,
+	 "movw $0x3fd, %dx\n 1: inb %dx, %al\n testb $1, %al\n jz 1b\n movb $0xfe, %al\n outb %al, $0x64\n"
+	 "2: hlt\n jmp 2b\n");
 
 struct fixture {
 	struct vm vm;
@@ -118,12 +121,12 @@ static void test_devices_are_reset(void **state)
 
 	start(f, guest_waits, guest_waits_end, 2);
 	machine = f->vm.machine;
-	ioport_access(machine, true, 0x3fc, 1, 1, (uint8_t *)"\x03");       /* serial: modem control */
-	ioport_access(machine, true, 0x3f9, 1, 1, (uint8_t *)"\x02");       /* and an interrupt that is due */
-	ioport_access(machine, true, 0x70, 1, 1, (uint8_t *)"\x50");        /* CMOS RAM */
+	ioport_access(machine, true, 0x3fc, 1, 1, (uint8_t *)"\x03"); /* serial: modem control */
+	ioport_access(machine, true, 0x3f9, 1, 1, (uint8_t *)"\x02"); /* and an interrupt that is due */
+	ioport_access(machine, true, 0x70, 1, 1, (uint8_t *)"\x50");  /* CMOS RAM */
 	ioport_access(machine, true, 0x71, 1, 1, (uint8_t *)"\x77");
-	ioport_access(machine, true, 0x510, 2, 1, (uint8_t *)"\x19\x00");   /* fw_cfg: the directory */
-	ioport_access(machine, true, 0x602, 2, 1, (uint8_t *)"\x00\x01");   /* the power button */
+	ioport_access(machine, true, 0x510, 2, 1, (uint8_t *)"\x19\x00"); /* fw_cfg: the directory */
+	ioport_access(machine, true, 0x602, 2, 1, (uint8_t *)"\x00\x01"); /* the power button */
 	ioport_access(machine, true, 0xcf8, 4, 1, (uint8_t *)"\x04\x00\x00\x80");
 	machine_power_button(machine);
 	assert_true(machine->sci);
@@ -167,8 +170,8 @@ static void test_it_moves(void **state)
 	machine_pause(f->vm.machine);
 	assert_int_equal(machine_dirty_harvest(f->vm.machine, &err), 0);
 	assert_memory_equal(f->vm.console, "0F1F", 4);
-	for (uint64_t page = (FIRMWARE_SHADOW_END - BYTES) / MEMORY_PAGE; page < FIRMWARE_SHADOW_END / MEMORY_PAGE;
-	     page++)
+	for (uint64_t page = (FIRMWARE_SHADOW_END - BYTES) / MEMORY_PAGE;
+	     page < FIRMWARE_SHADOW_END / MEMORY_PAGE; page++)
 		assert_true(pageset_has(&set, page));
 	machine_dirty_stop(f->vm.machine);
 	pageset_close(&set);

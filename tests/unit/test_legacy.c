@@ -132,7 +132,8 @@ static void test_power_state(void **state)
 	power_save(&a, &saved);
 	assert_int_equal(power_load(&b, saved.data, saved.len, &err), 0);
 	assert_int_equal(power_read(&b, 0x602), 0x20);
-	assert_int_equal(POWER_RESET_KEYBOARD, power_write(&b, 0x60, 0)); /* the command still waits for its data */
+	assert_int_equal(POWER_RESET_KEYBOARD,
+			 power_write(&b, 0x60, 0)); /* the command still waits for its data */
 	for (size_t len = 0; len < saved.len; len++)
 		if (len != POWER_STATE_LEN_1)
 			assert_int_equal(power_load(&b, saved.data, len, &err), -1);
@@ -207,7 +208,8 @@ static void test_cmos_memory(void **state)
 	assert_int_equal(cmos(&rtc, 0x15) | cmos(&rtc, 0x16) << 8, 640);
 	assert_int_equal(cmos(&rtc, 0x17) | cmos(&rtc, 0x18) << 8, 0xffff);
 	assert_int_equal(cmos(&rtc, 0x34) | cmos(&rtc, 0x35) << 8, ((3u << 30) - (16u << 20)) >> 16);
-	assert_int_equal(cmos(&rtc, 0x5b) | cmos(&rtc, 0x5c) << 8 | cmos(&rtc, 0x5d) << 16, (5ull << 30) >> 16);
+	assert_int_equal(cmos(&rtc, 0x5b) | cmos(&rtc, 0x5c) << 8 | cmos(&rtc, 0x5d) << 16,
+			 (5ull << 30) >> 16);
 	assert_int_equal(cmos(&rtc, 0x5f), 3);
 	rtc_describe(&rtc, 8 << 20, 0, 1);
 	assert_int_equal(cmos(&rtc, 0x17) | cmos(&rtc, 0x18) << 8, 7 << 10);
@@ -219,8 +221,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_clock_shows_utc), cmocka_unit_test(test_clock_formats),
 	    cmocka_unit_test(test_clock_state),     cmocka_unit_test(test_reset),
-	    cmocka_unit_test(test_power_events), cmocka_unit_test(test_power_timer), cmocka_unit_test(test_cmos_memory),
-	    cmocka_unit_test(test_power_off),       cmocka_unit_test(test_power_state),
+	    cmocka_unit_test(test_power_events),    cmocka_unit_test(test_power_timer),
+	    cmocka_unit_test(test_cmos_memory),     cmocka_unit_test(test_power_off),
+	    cmocka_unit_test(test_power_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

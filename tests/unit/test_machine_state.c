@@ -123,8 +123,8 @@ static void set_unusual(struct vcpu *vcpu)
 		assert_int_equal(msr_set(vcpu->fd, msrs[i], 0x1230 + i + vcpu->index), 0);
 }
 
-/* Where two states of what should be the same machine differ.  Time has passed between them: the clock, and the
- * moment at which the timer chip's counters were loaded. */
+/* Where two states of what should be the same machine differ.  Time has passed between them: the clock, the moment at
+ * which the timer chip's counters were loaded, and ACPI's timer, which ends the section of the power registers. */
 static void compare(const struct buf *first, const struct buf *second)
 {
 	static struct state other;
@@ -140,7 +140,7 @@ static void compare(const struct buf *first, const struct buf *second)
 			if (!x->data || id == STATE_CLOCK || id == STATE_PIT)
 				continue;
 			assert_int_equal(x->len, y->len);
-			if (memcmp(x->data, y->data, x->len))
+			if (memcmp(x->data, y->data, x->len - (id == STATE_POWER ? 16 : 0)))
 				fail_msg("section %u %u is not what was saved", id, i);
 		}
 	}

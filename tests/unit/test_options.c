@@ -39,6 +39,7 @@ static const struct option_spec specs[] = {
      .type = OPTION_WORD,
      .offset = offsetof(struct args, dirty_tracking),
      .words = words},
+    {.name = "disk", .argument = "FILE", .type = OPTION_LIST, .offset = offsetof(struct args, disks)},
     {.name = "detach", .type = OPTION_FLAG, .offset = offsetof(struct args, detach)},
     {.name = "json", .type = OPTION_FLAG, .offset = offsetof(struct args, json)},
     {.name = NULL},
@@ -49,7 +50,7 @@ static const struct command command = {
     .operands = {{.label = "VM", .is_name = true}, {.label = "URL", .optional = true}},
 };
 
-enum { MAX_WORDS = 24 };
+enum { MAX_WORDS = 40 };
 
 /* parse(line, args, err): line split at blanks; "''" stands for an empty word. */
 static int parse(const char *line, struct args *args, struct err *err)
@@ -104,6 +105,28 @@ static void what_is_left_out_has_its_initial_value(void **state)
 	assert_int_equal(args.cpus, 1);
 	assert_int_equal(args.downtime_ns, 30000000);
 	assert_false(args.detach || args.json);
+}
+
+static void a_list_keeps_each_in_order(void **state)
+{
+	struct args args;
+	struct err err;
+	char many[512] = "try a --name b";
+
+	(void)state;
+	assert_int_equal(parse("try --disk x a --disk=y --name b --disk x", &args, &err), 0);
+	assert_int_equal(args.disks.count, 3);
+	assert_string_equal(args.disks.item[0], "x");
+	assert_string_equal(args.disks.item[1], "y");
+	assert_string_equal(args.disks.item[2], "x");
+	assert_int_equal(parse("try a --name b", &args, &err), 0);
+	assert_int_equal(args.disks.count, 0);
+	assert_int_equal(parse("try a --name b --disk ''", &args, &err), -1);
+	assert_non_null(strstr(err.text, "--disk: its argument is empty"));
+	for (int i = 0; i <= ARGS_LIST_MAX; i++)
+		strcat(many, " --disk=k");
+	assert_int_equal(parse(many, &args, &err), -1);
+	assert_non_null(strstr(err.text, "--disk is given more than 30 times"));
 }
 
 static void operands_may_follow_two_dashes(void **state)
@@ -202,6 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_full_line_is_read),
 	    cmocka_unit_test(what_is_left_out_has_its_initial_value),
+	    cmocka_unit_test(a_list_keeps_each_in_order),
 	    cmocka_unit_test(operands_may_follow_two_dashes),
 	    cmocka_unit_test(help_needs_nothing_else),
 	    cmocka_unit_test(each_mistake_has_its_sentence),

@@ -171,6 +171,10 @@ static void test_sections(void **state)
 	assert_int_equal(state_parse(buf.data, buf.len, &parsed, &err), 0);
 	one_section(&buf, STATE_VIRTIO, 32, 1, 16);
 	refuse(&buf, "cannot be an instance 32");
+	one_section(&buf, STATE_FIRMWARE, 0, 1, 8);
+	assert_int_equal(state_parse(buf.data, buf.len, &parsed, &err), 0);
+	one_section(&buf, STATE_FIRMWARE, 1, 1, 8);
+	refuse(&buf, "cannot be an instance 1");
 	one_section(&buf, STATE_VCPU_REGS, CONFIG_MAX_CPUS, 1, sizeof(struct kvm_regs));
 	refuse(&buf, "cannot be an instance 64");
 	one_section(&buf, STATE_SERIAL, 0, 2, 9);
