@@ -46,6 +46,10 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 		return err_set(err, ERR_USAGE,
 			       "run: there is nothing to boot: give it a --disk or a --kernel; see 'drover "
 			       "help run'");
+	if (args->kernel ? args->firmware != NULL : args->initrd || args->append)
+		return err_set(err, ERR_USAGE,
+			       "run: --initrd and --append go with --kernel, and --firmware without it; see "
+			       "'drover help run'");
 	return run_devices(args, config, err);
 }
 
