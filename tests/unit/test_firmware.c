@@ -32,6 +32,8 @@ FIRMWARE(port, COUNT THEN_OFF "movw $0xcf9, %dx\n movb $6, %al\n outb %al, %dx\n
 FIRMWARE(
     fault, COUNT THEN_OFF
     "lidt (0x600)\n movl %cr0, %eax\n orb $1, %al\n movl %eax, %cr0\n movw $0x1230, %ax\n movw %ax, %ds\n");
+/* It never ends. */
+FIRMWARE(endless, "movw $0xcf9, %dx\n movb $6, %al\n outb %al, %dx\n 2: hlt\n jmp 2b\n");
 FIRMWARE(waits,
 	 "movw $0x3fd, %dx\n 1: inb %dx, %al\n testb $1, %al\n jz 1b\n movb $0xfe, %al\n outb %al, $0x64\n"
 	 "2: hlt\n jmp 2b\n");
@@ -111,6 +113,46 @@ static void test_each_reset_starts_anew(void **state)
 	restarts(*state, guest_keyboard, guest_keyboard_end, 3);
 }
 
+/* Pauses, harvests and throttling come at any moment of resets that follow each other; each start is a whole one. */
+static void resets_under_way(struct fixture *f, enum dirty_mode mode)
+{
+	struct pageset set;
+	struct err err = {0};
+	size_t starts;
+
+	vm_make(&f->vm, 8, 3, mode);
+	write_image(f, guest_endless, guest_endless_end, BYTES);
+	f->vm.config.firmware = f->path;
+	if (machine_boot(f->vm.machine, &f->vm.config, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(pageset_create(&set, f->vm.config.memory_bytes / MEMORY_PAGE, &err), 0);
+	assert_int_equal(machine_dirty_start(f->vm.machine, &set, &err), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		machine_resume(f->vm.machine);
+		machine_throttle(f->vm.machine, i % 3 ? 0 : 50);
+		if (i % 5 == 0)
+			vm_wait_console(&f->vm, vm_console_len(&f->vm) + 2);
+		assert_int_equal(machine_dirty_harvest(f->vm.machine, &err), 0);
+		if (i % 2)
+			machine_pause(f->vm.machine);
+	}
+	machine_pause(f->vm.machine);
+	machine_dirty_stop(f->vm.machine);
+	starts = f->vm.console_len;
+	assert_true(starts >= 40);
+	assert_int_equal(f->vm.ends, 0);
+	for (size_t i = 0; i < starts; i++)
+		assert_int_equal(f->vm.console[i], i % 2 ? 'F' : (uint8_t)('0' + i / 2));
+	pageset_close(&set);
+	vm_free(&f->vm);
+}
+
+static void test_resets_under_way(void **state)
+{
+	resets_under_way(*state, DIRTY_BITMAP);
+	resets_under_way(*state, DIRTY_RING);
+}
+
 /* What the guest had set is as after power-on, but for the time, RAM and what has a battery. */
 static void test_devices_are_reset(void **state)
 {
@@ -183,7 +225,7 @@ static void test_it_moves(void **state)
 	assert_memory_equal(f->vm.console, "0F1F2F", 6);
 }
 
-/* The guest cannot write the image, whatever it does to its copy. */
+/* What comes as a firmware's state is one, or is refused and leaves nothing behind. */
 static void test_state_is_not_trusted(void **state)
 {
 	struct fixture *f = *state;
@@ -273,6 +315,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_each_reset_starts_anew, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_resets_under_way, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_devices_are_reset, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_it_moves, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_state_is_not_trusted, setup, teardown),
