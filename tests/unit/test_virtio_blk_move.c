@@ -8,6 +8,7 @@
 #include "vmm/devices.h"
 #include "vmm/disk.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -82,10 +83,10 @@ static void send_round(struct round *r, uint32_t number)
 	for (unsigned i = 0; i < RECORDS; i++) {
 		record(data, i, number);
 		r->request[i] = blk_request(&driver, BLK_OUT, i * (RECORD / 512), data, RECORD);
+		uint16_t before = driver.queue[i % QUEUES].next_avail;
 		r->head[i] = blk_send(&driver, i % QUEUES, &r->request[i]);
+		blk_kick_if_wanted(&driver, i % QUEUES, before);
 	}
-	for (unsigned q = 0; q < QUEUES; q++)
-		driver_kick(&driver, q);
 }
 
 /* finish_round: every request is given back once, and was done. */
@@ -122,13 +123,14 @@ static void check_round(uint32_t number)
 static unsigned given_back(unsigned queue)
 {
 	const struct driver_queue *q = &driver.queue[queue];
-	return (uint16_t)(le16_get(driver_at(&driver, q->used + 2, 2)) - q->next_used);
+	const uint16_t *idx = driver_at(&driver, q->used + 2, 2);
+	return (uint16_t)(__atomic_load_n(idx, __ATOMIC_SEQ_CST) - q->next_used);
 }
 
-static void test_pause(void **state)
+static void pause_and_resume(uint64_t features)
 {
-	(void)state;
 	struct round r;
+	blk_ready(&driver, machine, features, QUEUES);
 	for (uint32_t round = 1; round <= 50; round++) {
 		send_round(&r, round);
 		machine_pause(machine);
@@ -153,6 +155,64 @@ static void test_pause(void **state)
 	devices_resume(machine);
 	finish_round(&r);
 	check_round(51);
+}
+
+static void test_pause(void **state)
+{
+	(void)state;
+	pause_and_resume(BLK_ALL_FEATURES);
+	pause_and_resume(0);
+}
+
+/* No kick is lost that the driver was told it need not send. */
+static void test_notifications(void **state)
+{
+	(void)state;
+	struct round r;
+	for (int i = 0; i < 2; i++) {
+		blk_ready(&driver, machine, i ? 0 : BLK_ALL_FEATURES, QUEUES);
+		for (uint32_t round = 1; round <= 300; round++) {
+			send_round(&r, round);
+			finish_round(&r);
+		}
+		check_round(300);
+	}
+}
+
+static unsigned threads(void)
+{
+	unsigned count = 0;
+	char file[64], name[32];
+	DIR *tasks = opendir("/proc/self/task");
+	assert_non_null(tasks);
+	for (struct dirent *task; (task = readdir(tasks));) {
+		snprintf(file, sizeof(file), "/proc/self/task/%.20s/comm", task->d_name);
+		FILE *comm = fopen(file, "re");
+		if (!comm)
+			continue;
+		count += fgets(name, sizeof(name), comm) && !strcmp(name, "virtio-blk\n");
+		fclose(comm);
+	}
+	closedir(tasks);
+	return count;
+}
+
+/* One request at a time is one thread's work; several are not, and the threads are bounded. */
+static void test_threads(void **state)
+{
+	(void)state;
+	struct round r;
+	uint8_t data[4096] = {0};
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(blk_do(&driver, i % QUEUES, BLK_OUT, 8 * i, data, sizeof(data)), BLK_OK);
+	assert_int_equal(threads(), 1);
+	for (uint32_t round = 1; round <= 20; round++) {
+		machine_pause(machine);
+		send_round(&r, round);
+		devices_resume(machine);
+		finish_round(&r);
+	}
+	assert_in_range(threads(), 2, 32);
 }
 
 /* hand_over: another machine on the same RAM and the same volume, which the first one closes. */
@@ -340,6 +400,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_notifications, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_save_under_load, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_epochs_under_load, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),
