@@ -77,6 +77,24 @@ uint8_t blk_status(const struct driver *d, const struct blk_request *r)
 	return *(uint8_t *)driver_at(d, r->status, 1);
 }
 
+static uint16_t load16(const void *at)
+{
+	return __atomic_load_n((const uint16_t *)at, __ATOMIC_SEQ_CST);
+}
+
+void blk_kick_if_wanted(struct driver *d, unsigned queue, uint16_t before)
+{
+	const struct driver_queue *q = &d->queue[queue];
+	const uint8_t *used = driver_at(d, q->used, 6u + 8u * q->size);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	uint16_t event = load16(used + 4 + 8u * q->size);
+	bool wanted = d->features & VIRTIO_BIT(VIRTIO_F_EVENT_IDX)
+			  ? (uint16_t)(q->next_avail - event - 1) < (uint16_t)(q->next_avail - before)
+			  : !(load16(used) & 1);
+	if (wanted)
+		driver_kick(d, queue);
+}
+
 uint16_t blk_send_buffers(struct driver *d, unsigned queue, const struct driver_buffer *buffers,
 			  unsigned count, bool indirect)
 {

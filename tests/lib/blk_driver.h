@@ -41,6 +41,9 @@ struct blk_request blk_request(struct driver *driver, uint32_t type, uint64_t se
 			       uint32_t len);
 uint16_t blk_send(struct driver *driver, unsigned queue, const struct blk_request *request);
 uint8_t blk_status(const struct driver *driver, const struct blk_request *request);
+/* blk_kick_if_wanted: after something was offered behind the entry `before` of the available ring: a kick where the device
+ * has asked for one, and none where it has not. */
+void blk_kick_if_wanted(struct driver *driver, unsigned queue, uint16_t before);
 /* blk_send_buffers: any chain, in a table of its own if indirect. */
 uint16_t blk_send_buffers(struct driver *driver, unsigned queue, const struct driver_buffer *buffers,
 			  unsigned count, bool indirect);

@@ -10,10 +10,11 @@
 #include "vmm/disk.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { SECTORS = 16384, QUEUES = 4 };
@@ -384,6 +385,28 @@ static void test_cannot_be_opened(void **state)
 	config_free(&config);
 }
 
+/* The file may not grow: the guest gets an error, and what is there can still be read. */
+static void test_error_of_the_host(void **state)
+{
+	(void)state;
+	struct rlimit before, none;
+	put(0, 0, 1 << 20);
+	assert_int_equal(blk_do(&driver, 0, BLK_FLUSH, 0, NULL, 0), BLK_OK);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = before;
+	none.rlim_cur = 1 << 20;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	uint8_t status = BLK_OK;
+	memset(buffer, 0x77, sizeof(buffer));
+	for (uint64_t sector = 2048; sector < SECTORS && status == BLK_OK; sector += 2048)
+		status = blk_do(&driver, 0, BLK_OUT, sector, buffer, sizeof(buffer));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(status, BLK_IOERR);
+	assert_int_equal(driver_status(&driver), 15);
+	check(0, 0, 1 << 20);
+}
+
 static void test_queues(void **state)
 {
 	(void)state;
@@ -522,6 +545,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_cannot_be_opened, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_error_of_the_host, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_queues, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
 	};
