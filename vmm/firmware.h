@@ -2,8 +2,8 @@
  *
  * The image lies below 4 GiB in memory that the guest can only read, and a copy of it in RAM below 1 MiB, where it
  * runs and keeps its variables.  (A PC's bridge would have it make that copy; this machine's has no such registers.)
- * It is part of the machine and travels with its state: a destination needs no
- * such file, and a reset there starts the very same firmware. */
+ * It is part of the machine and travels with its state: a destination needs no such file, and a reset there starts the
+ * very same firmware. */
 #ifndef VMM_FIRMWARE_H
 #define VMM_FIRMWARE_H
 
