@@ -200,10 +200,18 @@ static void client_changed(struct console *console, struct port *port)
 	tell_all(console);
 }
 
+/* nothing_left: of what the client sent, before it went. */
+static bool nothing_left(const struct port *port)
+{
+	char byte;
+	return port->gone && recv(port->client_fd, &byte, 1, MSG_PEEK) <= 0;
+}
+
 /* settle: after anything happened: whether the client has gone, and what to wait for. */
 static void settle(struct console *console, struct port *port)
 {
 	unsigned slot = port->id - 1;
+	port->eof |= nothing_left(port);
 	/* What it sent before it went is still for the guest, if there somebody listens. */
 	if (port->gone && (port->eof || !port->guest_open)) {
 		io_close(&port->client_fd);
