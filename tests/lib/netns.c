@@ -1,25 +1,29 @@
 /* netns.c: see netns.h. */
 #include "tests/lib/netns.h"
+#include "common/io.h"
 #include "tests/lib/test.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 5000 };
+
+unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> exclude each other */
 
 static struct ifreq request_for(const char *name)
 {
@@ -54,6 +58,44 @@ static void up(const char *name)
 	control(SIOCGIFFLAGS, &request);
 	request.ifr_flags = (short)(request.ifr_flags | IFF_UP);
 	control(SIOCSIFFLAGS, &request);
+}
+
+/* The state of an interface as its protocol says it (RFC 2863).  Flags would say "running" too where it is unknown. */
+static uint8_t operational(const char *name)
+{
+	struct {
+		struct nlmsghdr head;
+		struct ifinfomsg link;
+	} request = {
+	    .head = {.nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST},
+	    .link = {.ifi_index = (int)if_nametoindex(name)}};
+	static union {
+		struct nlmsghdr head;
+		uint8_t bytes[16384];
+	} answer;
+	uint8_t state = IF_OPER_UNKNOWN;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	assert_int_equal(send(fd, &request, sizeof(request), 0), sizeof(request));
+	ssize_t n = recv(fd, &answer, sizeof(answer), 0);
+	close(fd);
+	assert_true(n > 0 && answer.head.nlmsg_type == RTM_NEWLINK);
+	int left = (int)IFLA_PAYLOAD(&answer.head);
+	for (struct rtattr *at = IFLA_RTA(NLMSG_DATA(&answer.head)); RTA_OK(at, left);
+	     at = RTA_NEXT(at, left))
+		if (at->rta_type == IFLA_OPERSTATE)
+			state = *(uint8_t *)RTA_DATA(at);
+	return state;
+}
+
+void netns_running(const char *name)
+{
+	const struct timespec moment = {.tv_nsec = 200000};
+	uint64_t began = clock_mono_ns();
+	while (operational(name) != IF_OPER_UP) {
+		if (clock_mono_ns() - began > PATIENCE_MS * 1000000ull)
+			fail_msg("interface %s does not run", name);
+		nanosleep(&moment, NULL);
+	}
 }
 
 void netns_tap(const char *name)

@@ -18,6 +18,9 @@ void netns_tap(const char *name);
 void netns_bridge(const char *name);
 void netns_join(const char *bridge, const char *name);
 void netns_delete(const char *name);
+/* netns_running(name): returns when the interface, a tap that somebody has attached to, carries frames: the kernel learns of
+ * that in its own time, and loses them until then. */
+void netns_running(const char *name);
 
 enum { NETNS_HEADER = 10 }; /* struct virtio_net_hdr before each frame of such a socket */
 

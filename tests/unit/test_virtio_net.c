@@ -67,6 +67,7 @@ static int setup(void **state)
 		fail_msg("%s", err.text);
 	assert_int_equal(pci_assign(&machine->pci, &err), 0);
 	devices_resume(machine);
+	netns_running("tap0");
 	peer = netns_socket("tap0");
 	return 0;
 }
@@ -522,6 +523,7 @@ static void test_move(void **state)
 	machine = driver.machine = other;
 	(void)driver_pending(&driver, 0);
 	assert_true(netns_silent(far));
+	netns_running("tap1");
 	devices_resume(machine);
 	for (int i = 0; i < 5; i++)
 		is_rarp(far);
