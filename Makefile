@@ -22,7 +22,7 @@ B := build$(if $(config),/$(patsubst -%,%,$(config)))
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
 PACKAGES := libssh jansson liblz4 libzstd libxxhash libcrypto
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
-LIBS_VM = $(shell pkg-config --libs jansson) -lpthread
+LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto) -lpthread
 LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
@@ -67,7 +67,7 @@ $(B)/drover: $(B)/cli/main.o $(LIBS_ALL)
 	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_CLI)
 
 # The VM process is a program of its own: it links no network library at all.
-$(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libcommon.a
+$(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libimagefmt.a $(B)/libcommon.a
 	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_VM)
 
 # ---- tests ------------------------------------------------------------------------------------------------
@@ -124,9 +124,11 @@ demo: deps
 # `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS; what they find lies beside them.
 FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZLIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c)))
+$(B)/libfuzz.a: $(FUZZLIB_OBJS)
 
-$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
-	$(CC) -o $@ $< $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -lcmocka $(LIBS_CLI)
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libfuzz.a $(B)/libtest.a $(LIBS_ALL)
+	$(CC) -o $@ $< $(B)/libfuzz.a $(B)/libtest.a $(LIBS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -lcmocka $(LIBS_CLI)
 
 fuzz: deps
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined run-fuzzers

@@ -6,6 +6,7 @@
 #include "vmm/config.h"
 #include "vmm/virtio.h"
 
+struct disk;
 struct machine;
 
 /* Each makes a device on the machine's bus, stopped, as its definition says; NULL with *err. */
@@ -17,5 +18,10 @@ struct virtio *virtio_console_create(struct machine *machine, const struct devic
 				     struct err *err);
 struct virtio *virtio_balloon_create(struct machine *machine, const struct device_config *config,
 				     struct err *err);
+struct virtio *virtio_blk_create(struct machine *machine, const struct device_config *config,
+				 struct err *err);
+
+/* virtio_blk_disk: what is behind a disk (vmm/disk.h), or NULL for another device. */
+struct disk *virtio_blk_disk(struct virtio *dev);
 
 #endif

@@ -72,6 +72,8 @@ int pci_add(struct pci_bus *bus, struct pci_device *device, unsigned slot, struc
 
 void pci_device_destroy(struct pci_device *device)
 {
+	if (device->bus)
+		device->bus->device[device->slot] = NULL;
 	pci_msix_destroy(device);
 	pthread_mutex_destroy(&device->msix.lock);
 }

@@ -125,7 +125,7 @@ void pci_destroy(struct pci_bus *bus);
 /* What a device is made of, in this order: pci_device_init zeroes it and sets its identity (subsystem ids too);
  * pci_device_bar; pci_device_capability returns the offset of `len` bytes, id and link included, of which the guest may
  * change those bits that the maker then sets in device->writable; pci_device_msix: vectors in a BAR of their own;
- * pci_add: into its slot.  pci_device_destroy: what these made. */
+ * pci_add: into its slot.  pci_device_destroy: what these made; its slot is empty. */
 void pci_device_init(struct pci_device *device, const struct pci_ops *ops, uint16_t vendor, uint16_t id,
 		     uint16_t subsystem, uint32_t class_code);
 void pci_device_bar(struct pci_device *device, unsigned bar, uint32_t bytes);

@@ -543,7 +543,8 @@ static int load_registers(struct virtio *dev, struct reader *reader, struct err 
 	if (reader->bad || id != dev->ops->id)
 		return err_set(err, ERR_INPUT, "machine state: slot %u holds another device than virtio-%s",
 			       dev->pci.slot, dev->ops->name);
-	if (features & ~dev->offered)
+	/* Before FEATURES_OK it may be anything, and is checked then. */
+	if (dev->status & VIRTIO_FEATURES_OK && features & ~dev->offered)
 		return err_set(
 		    err, ERR_INPUT,
 		    "machine state: virtio-%s in slot %u uses features 0x%llx that it does not have here",

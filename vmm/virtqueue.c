@@ -282,7 +282,7 @@ int virtqueue_load(struct virtqueue *vq, struct reader *reader, struct err *err)
 	vq->next_used = reader_u16(reader);
 	vq->signalled_used = reader_u16(reader);
 	vq->signalled = reader_u8(reader) != 0;
-	if (reader->bad || vq->size > vq->max_size || vq->size & (vq->size - 1))
+	if (reader->bad || vq->size > vq->max_size)
 		return err_set(err, ERR_INPUT, "machine state: a virtqueue makes no sense");
 	return 0;
 }

@@ -86,7 +86,8 @@ void virtqueue_wrote_iov(const struct virtqueue *vq, const struct iovec *iov, un
 /* virtqueue_should_signal: what was pushed since the last call wants an interrupt. */
 bool virtqueue_should_signal(struct virtqueue *vq);
 
-/* save, load: the driver's settings and the positions; all chains popped have been pushed.  load: not trusted. */
+/* save, load: the driver's settings and the positions; all chains popped have been pushed.  load: not trusted;
+ * whether an enabled queue is usable is the caller's to see. */
 void virtqueue_save(const struct virtqueue *vq, struct buf *out);
 int virtqueue_load(struct virtqueue *vq, struct reader *reader, struct err *err);
 

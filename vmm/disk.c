@@ -1,0 +1,85 @@
+/* disk.c: see disk.h. */
+#include "vmm/disk.h"
+#include <fcntl.h>
+
+static int open_volume(struct disk *disk, const char *path, struct err *err)
+{
+	struct dvol_open_options options = {.writable = !disk->read_only, .direct = true};
+	disk->volume = dvol_open(path, &options, err);
+	if (!disk->volume && err->kind == ERR_SYSTEM) {
+		/* Some file systems have no direct I/O; anything else fails again, and says so. */
+		options.direct = false;
+		disk->volume = dvol_open(path, &options, err);
+	}
+	if (!disk->volume)
+		return -1;
+	disk->sectors = dvol_size(disk->volume) / DISK_SECTOR;
+	return 0;
+}
+
+static int open_raw(struct disk *disk, const char *path, struct err *err)
+{
+	uint64_t bytes;
+	disk->raw.ops = &file_system;
+	disk->raw.file = file_system.open(NULL, path, O_RDONLY);
+	if (!disk->raw.file)
+		return err_sys(err, "%s", path);
+	if (file_system.size(disk->raw.file, &bytes)) {
+		err_sys(err, "%s: its size", path);
+		file_system.close(disk->raw.file);
+		return -1;
+	}
+	disk->sectors = bytes / DISK_SECTOR;
+	return 0;
+}
+
+int disk_open(struct disk *disk, const struct device_config *config, struct err *err)
+{
+	struct err local = {0}; /* open_volume looks at it */
+	bool raw = config->disk.format == DISK_RAW;
+	*disk = (struct disk){.read_only = raw || config->disk.read_only};
+	if (raw ? open_raw(disk, config->disk.path, &local) : open_volume(disk, config->disk.path, &local))
+		return err_set(err, local.kind, "disk in slot %u: %s", config->slot, local.text);
+	return 0;
+}
+
+int disk_close(struct disk *disk, struct err *err)
+{
+	int failed = 0;
+	if (disk->volume)
+		failed = dvol_close(disk->volume, err);
+	else if (disk->raw.file)
+		disk->raw.ops->close(disk->raw.file);
+	*disk = (struct disk){0};
+	return failed;
+}
+
+int disk_readv(struct disk *disk, const struct iovec *iov, int count, uint64_t sector, struct err *err)
+{
+	uint64_t offset = sector * DISK_SECTOR;
+	if (disk->volume)
+		return dvol_readv(disk->volume, iov, count, offset, err);
+	if (file_readv(&disk->raw, iov, count, offset))
+		return err_sys(err, "reading the raw image at byte %llu", (unsigned long long)offset);
+	return 0;
+}
+
+int disk_writev(struct disk *disk, const struct iovec *iov, int count, uint64_t sector, struct err *err)
+{
+	return dvol_writev(disk->volume, iov, count, sector * DISK_SECTOR, err);
+}
+
+int disk_discard(struct disk *disk, uint64_t sector, uint64_t sectors, struct err *err)
+{
+	return dvol_discard(disk->volume, sector * DISK_SECTOR, sectors * DISK_SECTOR, err);
+}
+
+int disk_write_zeroes(struct disk *disk, uint64_t sector, uint64_t sectors, struct err *err)
+{
+	return dvol_write_zeroes(disk->volume, sector * DISK_SECTOR, sectors * DISK_SECTOR, err);
+}
+
+int disk_flush(struct disk *disk, struct err *err)
+{
+	return disk->read_only ? 0 : dvol_flush(disk->volume, err);
+}
