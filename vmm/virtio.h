@@ -122,8 +122,7 @@ enum { VIRTIO_LOOP_FDS = 8 };
 struct virtio_loop {
 	struct virtio *dev;
 	void (*kicked)(struct virtio *dev, unsigned queue); /* and once for each queue at the start */
-	void (*ready)(struct virtio *dev,
-		      unsigned number); /* one of fds is readable, or has another of its events */
+	void (*ready)(struct virtio *dev, unsigned number); /* one of fds has one of its events */
 	/* fd -1: not there; events: POLLIN unless set otherwise.  Changed between start and stop by the loop's thread only. */
 	int fds[VIRTIO_LOOP_FDS];
 	short events[VIRTIO_LOOP_FDS];
@@ -139,12 +138,12 @@ void virtio_loop_destroy(struct virtio_loop *loop);
 void virtio_loop_start(struct virtio_loop *loop);
 void virtio_loop_stop(struct virtio_loop *loop);
 
-/* virtio_serve(dev, queue, chain, serve): what is in the queue, a chain at a time in *chain, which serve works on: it returns
+/* virtio_drain(dev, queue, chain, serve): what is in the queue, a chain at a time in *chain, which serve works on: it returns
  * the number of bytes that it wrote (then the chain goes back), VIRTIO_LATER (it stays, and the queue is left alone), or
  * VIRTIO_BROKEN: it makes no sense, nor does the device until its reset.  After VIRTIO_BATCH of them the queue kicks
- * itself, so that others get their turn.. */
+ * itself, so that others get their turn. */
 enum { VIRTIO_BATCH = 64, VIRTIO_LATER = -1, VIRTIO_BROKEN = -2 };
-void virtio_serve(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
+void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
 		  int64_t (*serve)(struct virtio *dev, unsigned queue));
 
 #endif

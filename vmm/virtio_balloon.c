@@ -10,7 +10,7 @@
  * even 2 without statistics. */
 #include "common/io.h"
 #include "vmm/devices.h"
-#include "vmm/iov.h"
+#include "vmm/iovec.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +93,7 @@ static int64_t inflate(struct virtio *dev, unsigned queue)
 	if (chain->out_bytes > CHAIN_PAGES * PAGE_NUMBER)
 		return VIRTIO_BROKEN;
 	for (size_t at = 0; at < chain->out_bytes; at += sizeof(numbers)) {
-		size_t len = iov_get(chain->iov, chain->out, at, numbers, sizeof(numbers));
+		size_t len = iovec_get(chain->iov, chain->out, at, numbers, sizeof(numbers));
 		for (size_t i = 0; i + PAGE_NUMBER <= len; i += PAGE_NUMBER) {
 			uint64_t gpa = (uint64_t)le32_get(numbers + i) * MEMORY_PAGE;
 			if (!memory_at(&machine->ram, gpa, MEMORY_PAGE))
@@ -136,7 +136,7 @@ static void keep_statistics(struct balloon *balloon)
 	uint8_t entry[STATISTIC];
 	pthread_mutex_lock(&balloon->lock);
 	for (size_t at = 0; at < (size_t)STATISTIC * 64; at += STATISTIC) {
-		if (iov_get(chain->iov, chain->out, at, entry, sizeof(entry)) < sizeof(entry))
+		if (iovec_get(chain->iov, chain->out, at, entry, sizeof(entry)) < sizeof(entry))
 			break;
 		unsigned tag = le16_get(entry);
 		if (tag >= BALLOON_STATISTICS)
@@ -166,7 +166,7 @@ static void kicked(struct virtio *dev, unsigned queue)
 	static int64_t (*const serve[QUEUES])(struct virtio *, unsigned) = {inflate, deflate, statistics,
 									    report, report};
 	bool counted = queue != QUEUE_STATISTICS || virtio_has(dev, F_STATS_VQ);
-	virtio_serve(dev, queue, &of(dev)->chain, counted ? serve[queue] : report);
+	virtio_drain(dev, queue, &of(dev)->chain, counted ? serve[queue] : report);
 }
 
 static void ready(struct virtio *dev, unsigned number)

@@ -10,7 +10,7 @@
  * Port 0 is the one that a driver without MULTIPORT would take for its console.  Nobody is there. */
 #include "common/io.h"
 #include "vmm/devices.h"
-#include "vmm/iov.h"
+#include "vmm/iovec.h"
 #include "vmm/machine_impl.h"
 #include <assert.h>
 #include <errno.h>
@@ -111,7 +111,7 @@ static bool tell(struct console *console, struct port *port, uint8_t what)
 		virtio_broken(dev);
 		return false;
 	}
-	iov_put(chain->iov + chain->out, chain->in, 0, data, len);
+	iovec_put(chain->iov + chain->out, chain->in, 0, data, len);
 	virtqueue_push(vq, chain, (uint32_t)len);
 	virtio_signal(dev, QUEUE_CONTROL_IN);
 	port->due &= (uint8_t)~what;
@@ -165,7 +165,7 @@ static int64_t send_chain(struct virtio *dev, unsigned queue)
 	const struct virtqueue_chain *chain = &console->chain;
 	if (!port || port->client_fd < 0)
 		return 0;
-	unsigned count = iov_tail(chain->iov, chain->out, port->sent, console->iov);
+	unsigned count = iovec_tail(chain->iov, chain->out, port->sent, console->iov);
 	while (count) {
 		const struct msghdr head = {.msg_iov = console->iov, .msg_iovlen = count};
 		ssize_t n = sendmsg(port->client_fd, &head, MSG_NOSIGNAL);
@@ -177,7 +177,7 @@ static int64_t send_chain(struct virtio *dev, unsigned queue)
 		port->blocked = n < 0;
 		if (port->blocked)
 			return VIRTIO_LATER;
-		count = iov_tail(chain->iov, chain->out, port->sent, console->iov);
+		count = iovec_tail(chain->iov, chain->out, port->sent, console->iov);
 	}
 	port->sent = 0;
 	return 0;
@@ -186,7 +186,7 @@ static int64_t send_chain(struct virtio *dev, unsigned queue)
 static void pump_out(struct console *console, struct port *port)
 {
 	port->blocked = false;
-	virtio_serve(&console->dev, queue_in(port) + 1, &console->chain, send_chain);
+	virtio_drain(&console->dev, queue_in(port) + 1, &console->chain, send_chain);
 }
 
 /* ---- clients ------------------------------------------------------------------------------------------------------ */
@@ -273,7 +273,7 @@ static int64_t take_message(struct virtio *dev, unsigned queue)
 	const struct virtqueue_chain *chain = &console->chain;
 	uint8_t data[MESSAGE];
 	(void)queue;
-	if (iov_get(chain->iov, chain->out, 0, data, sizeof(data)) < sizeof(data))
+	if (iovec_get(chain->iov, chain->out, 0, data, sizeof(data)) < sizeof(data))
 		return VIRTIO_BROKEN;
 	guest_says(console, le32_get(data), le16_get(data + 4), le16_get(data + 6));
 	return 0;
@@ -284,11 +284,11 @@ static void kicked(struct virtio *dev, unsigned queue)
 	struct console *console = of(dev);
 	struct port *port = port_of_queue(console, queue);
 	if (queue == QUEUE_CONTROL_OUT)
-		virtio_serve(dev, queue, &console->chain, take_message);
+		virtio_drain(dev, queue, &console->chain, take_message);
 	if (queue == QUEUE_CONTROL_IN || queue == QUEUE_CONTROL_OUT)
 		tell_all(console);
 	else if (queue == 1) /* port 0 */
-		virtio_serve(dev, queue, &console->chain, send_chain);
+		virtio_drain(dev, queue, &console->chain, send_chain);
 	else if (port && queue == queue_in(port)) {
 		port->can_receive = true;
 		virtqueue_notify_off(&dev->queue[queue].vq);

@@ -96,7 +96,7 @@ void virtio_loop_stop(struct virtio_loop *loop)
 	loop->running = false;
 }
 
-void virtio_serve(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
+void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
 		  int64_t (*serve)(struct virtio *dev, unsigned queue))
 {
 	struct virtqueue *vq = &dev->queue[queue].vq;

@@ -5,7 +5,7 @@
 #include "vmm/virtio_net.h"
 #include "common/io.h"
 #include "vmm/devices.h"
-#include "vmm/iov.h"
+#include "vmm/iovec.h"
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
@@ -114,16 +114,16 @@ static int64_t control_request(struct virtio *dev, unsigned queue)
 	uint8_t request[2];
 	(void)queue;
 	if (!chain->in_bytes ||
-	    iov_get(chain->iov, chain->out, 0, request, sizeof(request)) < sizeof(request))
+	    iovec_get(chain->iov, chain->out, 0, request, sizeof(request)) < sizeof(request))
 		return VIRTIO_BROKEN;
 	uint8_t ack = control(net, request[0], request[1]);
-	iov_put(chain->iov + chain->out, chain->in, 0, &ack, sizeof(ack));
+	iovec_put(chain->iov + chain->out, chain->in, 0, &ack, sizeof(ack));
 	return sizeof(ack);
 }
 
 static void control_kicked(struct net *net)
 {
-	virtio_serve(&net->dev, NET_QUEUE_CONTROL, &net->chain, control_request);
+	virtio_drain(&net->dev, NET_QUEUE_CONTROL, &net->chain, control_request);
 }
 
 /* ---- the device --------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* virtio_net_io.c: frames between the queues of a network device and its tap, without a copy of their own. */
-#include "vmm/iov.h"
+#include "vmm/iovec.h"
 #include "vmm/virtio_net.h"
 #include <errno.h>
 #include <linux/virtio_net.h>
@@ -72,7 +72,7 @@ static void deliver(struct net *net, uint64_t len)
 	}
 	/* num_buffers, which the tap does not know. */
 	le16_put(number, (uint16_t)chains);
-	iov_put(hand->iov, iovs, TAP_HEADER - sizeof(number), number, sizeof(number));
+	iovec_put(hand->iov, iovs, TAP_HEADER - sizeof(number), number, sizeof(number));
 	virtqueue_wrote_iov(rx_queue(net), hand->iov, iovs, len);
 	virtqueue_push_heads(rx_queue(net), used, chains);
 	hand->count -= chains;
@@ -95,7 +95,7 @@ static bool finish_held(struct net *net, bool full)
 	struct net_hand *hand = &net->hand;
 	uint64_t held = net->held;
 	if (hand->bytes >= held) {
-		iov_put(hand->iov, hand->iovs, net->held_fit, net->spill, held - net->held_fit);
+		iovec_put(hand->iov, hand->iovs, net->held_fit, net->spill, held - net->held_fit);
 		net->held = 0;
 		deliver(net, held);
 		return true;
@@ -224,13 +224,13 @@ static int64_t send_frame(struct virtio *dev, unsigned queue)
 	const struct virtqueue_chain *chain = &net->chain;
 	uint8_t header[TAP_HEADER];
 	(void)queue;
-	if (iov_get(chain->iov, chain->out, 0, header, sizeof(header)) < sizeof(header))
+	if (iovec_get(chain->iov, chain->out, 0, header, sizeof(header)) < sizeof(header))
 		return VIRTIO_BROKEN;
 	if (chain->out_bytes > NET_FRAME_MAX ||
 	    !net_header_fits(dev->features, header, chain->out_bytes - sizeof(header)))
 		return 0;
 	net->iov[0] = (struct iovec){.iov_base = header, .iov_len = sizeof(header)};
-	unsigned count = 1 + iov_tail(chain->iov, chain->out, sizeof(header), net->iov + 1);
+	unsigned count = 1 + iovec_tail(chain->iov, chain->out, sizeof(header), net->iov + 1);
 	while (writev(net->tap.fd, net->iov, (int)count) < 0 && errno == EINTR)
 		;
 	return 0;
@@ -238,5 +238,5 @@ static int64_t send_frame(struct virtio *dev, unsigned queue)
 
 void net_tx_kicked(struct net *net)
 {
-	virtio_serve(&net->dev, NET_QUEUE_TX, &net->chain, send_frame);
+	virtio_drain(&net->dev, NET_QUEUE_TX, &net->chain, send_frame);
 }

@@ -1,5 +1,5 @@
-/* iov.c: see iov.h. */
-#include "vmm/iov.h"
+/* iovec.c: see iovec.h. */
+#include "vmm/iovec.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,17 +24,17 @@ static size_t copy(const struct iovec *iov, unsigned count, size_t offset, uint8
 	return done;
 }
 
-size_t iov_get(const struct iovec *iov, unsigned count, size_t offset, void *data, size_t len)
+size_t iovec_get(const struct iovec *iov, unsigned count, size_t offset, void *data, size_t len)
 {
 	return copy(iov, count, offset, data, len, false);
 }
 
-size_t iov_put(const struct iovec *iov, unsigned count, size_t offset, const void *data, size_t len)
+size_t iovec_put(const struct iovec *iov, unsigned count, size_t offset, const void *data, size_t len)
 {
 	return copy(iov, count, offset, (uint8_t *)data, len, true);
 }
 
-unsigned iov_tail(const struct iovec *iov, unsigned count, size_t offset, struct iovec *out)
+unsigned iovec_tail(const struct iovec *iov, unsigned count, size_t offset, struct iovec *out)
 {
 	unsigned made = 0;
 	for (unsigned i = 0; i < count; i++) {
