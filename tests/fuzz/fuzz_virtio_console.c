@@ -61,9 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!machine)
 		machine = fuzz_virtio_open(create, &config);
 	if (client < 0) {
-		client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (connect(client, (struct sockaddr *)&address, address_len))
-			abort();
+			io_close(&client); /* too many wait already */
 	}
 	(void)send(client, text, sizeof(text), MSG_DONTWAIT | MSG_NOSIGNAL);
 	fuzz_virtio_run(machine, data, size);
