@@ -244,7 +244,7 @@ bool virtqueue_should_signal(struct virtqueue *vq)
 {
 	uint16_t before = vq->signalled_used, now = vq->next_used;
 	bool first = !vq->signalled;
-	if (!first && before == now)
+	if (before == now)
 		return false;
 	vq->signalled_used = now;
 	vq->signalled = true;

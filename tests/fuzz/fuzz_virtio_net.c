@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { FRAMES = 3, LONGEST = 1514 };
 
@@ -38,6 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct device_config config = {.kind = DEVICE_NET,
 					     .net = {.tap = "tap0", .mac = {0x52, 0x54, 0, 1, 2, 3}}};
 	static const uint8_t frame[NETNS_HEADER + LONGEST];
+	if (geteuid() != 0)
+		return 0; /* there is no tap to be had */
 	if (!machine) {
 		netns_enter();
 		netns_tap("tap0");
