@@ -132,21 +132,36 @@ int paths_vm_file(const char *name, const char *file, char path[PATHS_MAX], stru
 	return make_path(path, err, "%s/%s", dir, file);
 }
 
-int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err)
+static int check_socket(const char *what, const char *path, struct err *err)
 {
 	const size_t limit = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	if (strlen(path) > limit)
+		return err_set(err, ERR_USAGE,
+			       "the %s socket %.200s has %zu bytes in its path, a UNIX socket holds %zu: "
+			       "set DROVER_RUN to a shorter path",
+			       what, path, strlen(path), limit);
+	return 0;
+}
+
+int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err)
+{
 	char run[PATHS_MAX];
 
 	if (check_name(name, err) < 0 || paths_run(run, err) < 0 ||
 	    make_path(path, err, "%s/vms/%s.sock", run, name) < 0)
 		return -1;
-	if (strlen(path) > limit)
-		return err_set(
-		    err, ERR_USAGE,
-		    "the control socket %.200s has %zu bytes in its path, a UNIX socket holds %zu: "
-		    "set DROVER_RUN to a shorter path",
-		    path, strlen(path), limit);
-	return 0;
+	return check_socket("control", path, err);
+}
+
+int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], struct err *err)
+{
+	char run[PATHS_MAX];
+
+	if (check_name(name, err) < 0 || paths_run(run, err) < 0 ||
+	    make_path(path, err, "%s/vms/%s.ports%s%s", run, name, port ? "/" : "", port ? port : "") < 0)
+		return -1;
+	return port ? check_socket("port's", path, err) : 0;
 }
 
 int paths_helper(const char *program, char path[PATHS_MAX], struct err *err)

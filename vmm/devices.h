@@ -12,6 +12,12 @@ struct machine;
 /* Each makes a device on the machine's bus, stopped, as its definition says; NULL with *err. */
 struct virtio *virtio_rng_create(struct machine *machine, const struct device_config *config,
 				 struct err *err);
+struct virtio *virtio_net_create(struct machine *machine, const struct device_config *config,
+				 struct err *err);
+struct virtio *virtio_console_create(struct machine *machine, const struct device_config *config,
+				     struct err *err);
+struct virtio *virtio_balloon_create(struct machine *machine, const struct device_config *config,
+				     struct err *err);
 struct virtio *virtio_blk_create(struct machine *machine, const struct device_config *config,
 				 struct err *err);
 

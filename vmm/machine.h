@@ -34,6 +34,18 @@ struct machine_owner {
 	/* console: bytes that the guest wrote to its first serial port, in order.  The serial port's lock is
 	 * held: the owner must not call machine_console_input while it holds a lock that console takes. */
 	void (*console)(void *arg, const uint8_t *data, size_t len);
+	/* port: for a named port of a console device, in machine_create: a listening UNIX stream socket, close-on-exec and
+	 * non-blocking, which becomes the machine's; or -1 with *err.  NULL: nobody can connect to ports. */
+	int (*port)(void *arg, const char *name, struct err *err);
+};
+
+/* What a balloon device says.  Statistics are the guest's own words, of the moment when it was last asked. */
+enum { BALLOON_STATISTICS = 10 };
+struct machine_balloon {
+	uint64_t target_bytes; /* of RAM that the guest is asked to keep */
+	uint64_t kept_bytes;   /* what it says it keeps */
+	uint32_t known;        /* bit n: statistic n (VIRTIO 1.2, 5.5.6.3) has been told */
+	uint64_t statistic[BALLOON_STATISTICS];
 };
 
 /* machine_check_host(err): /dev/kvm is there, may be opened, has API version 12 and every capability that
@@ -91,6 +103,16 @@ void machine_throttle(struct machine *machine, unsigned percent);
 /* machine_console_input(machine, data, len): bytes typed at the first serial port.  Returns how many its
  * receive queue took; the rest is offered again later. */
 size_t machine_console_input(struct machine *machine, const void *data, size_t len);
+
+/* machine_balloon_set(machine, target, err): ask the guest to give back RAM until it keeps `target` bytes, or to take it
+ * back.  It does so when and as far as it wants.  0, or -1 with ERR_STATE: there is no balloon device; ERR_USAGE: target
+ * is more than its RAM.  machine_balloon_get: what is known now; asks the guest for new statistics, for the next call.
+ * false: no balloon device.
+ * What the guest gives back, by the balloon or by free page reporting, becomes a hole of the RAM's memfd: it reads as zeroes
+ * and has no memory behind it until the guest touches it again.  A migration sees there (SEEK_DATA) what it may skip; a
+ * list of free pages beside it would be out of date with the guest's next write. */
+int machine_balloon_set(struct machine *machine, uint64_t target_bytes, struct err *err);
+bool machine_balloon_get(struct machine *machine, struct machine_balloon *balloon);
 
 int machine_ram_fd(const struct machine *machine); /* borrowed */
 bool machine_running(const struct machine *machine);

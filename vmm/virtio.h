@@ -105,6 +105,9 @@ static inline bool virtio_has(const struct virtio *dev, unsigned feature)
 	return dev->features & VIRTIO_BIT(feature);
 }
 
+/* virtio_config_get: for config_read: len bytes at offset of a structure of `size` bytes; zeroes behind its end. */
+void virtio_config_get(const void *config, unsigned size, unsigned offset, void *data, unsigned len);
+
 /* The machine's side, vCPUs standing still: pause stops the device, resume starts it again if it was running; reset is what
  * a machine reset does.  save and load: paused. */
 void virtio_pause(struct virtio *dev);
@@ -119,9 +122,10 @@ enum { VIRTIO_LOOP_FDS = 8 };
 struct virtio_loop {
 	struct virtio *dev;
 	void (*kicked)(struct virtio *dev, unsigned queue); /* and once for each queue at the start */
-	void (*ready)(struct virtio *dev, unsigned number); /* one of fds is readable */
-	int fds
-	    [VIRTIO_LOOP_FDS]; /* -1: not there; changed between start and stop by the loop's thread only */
+	void (*ready)(struct virtio *dev, unsigned number); /* one of fds has one of its events */
+	/* fd -1: not there; events: POLLIN unless set otherwise.  Changed between start and stop by the loop's thread only. */
+	int fds[VIRTIO_LOOP_FDS];
+	short events[VIRTIO_LOOP_FDS];
 	int stop_fd;
 	pthread_t thread;
 	bool running;
@@ -133,5 +137,13 @@ int virtio_loop_init(struct virtio_loop *loop, struct virtio *dev, void (*kicked
 void virtio_loop_destroy(struct virtio_loop *loop);
 void virtio_loop_start(struct virtio_loop *loop);
 void virtio_loop_stop(struct virtio_loop *loop);
+
+/* virtio_drain(dev, queue, chain, serve): what is in the queue, a chain at a time in *chain, which serve works on: it returns
+ * the number of bytes that it wrote (then the chain goes back), VIRTIO_LATER (it stays, and the queue is left alone), or
+ * VIRTIO_BROKEN: it makes no sense, nor does the device until its reset.  After VIRTIO_BATCH of them the queue kicks
+ * itself, so that others get their turn. */
+enum { VIRTIO_BATCH = 64, VIRTIO_LATER = -1, VIRTIO_BROKEN = -2 };
+void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
+		  int64_t (*serve)(struct virtio *dev, unsigned queue));
 
 #endif

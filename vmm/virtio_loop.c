@@ -20,7 +20,7 @@ int virtio_loop_init(struct virtio_loop *loop, struct virtio *dev, void (*kicked
 {
 	*loop = (struct virtio_loop){.dev = dev, .kicked = kicked, .ready = ready};
 	for (unsigned i = 0; i < VIRTIO_LOOP_FDS; i++)
-		loop->fds[i] = -1;
+		loop->fds[i] = -1, loop->events[i] = POLLIN;
 	loop->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return loop->stop_fd >= 0 ? 0 : err_sys(err, "virtio-%s: cannot make its thread", dev->ops->name);
 }
@@ -44,7 +44,7 @@ static bool turn(struct virtio_loop *loop)
 	for (unsigned i = 0; i < dev->nqueues && !broken; i++)
 		fds[SLOT_QUEUES + i].fd = dev->queue[i].kick_fd;
 	for (unsigned i = 0; i < VIRTIO_LOOP_FDS && !broken; i++)
-		fds[SLOT_FDS + i].fd = loop->fds[i];
+		fds[SLOT_FDS + i] = (struct pollfd){.fd = loop->fds[i], .events = loop->events[i]};
 	if (poll(fds, SLOTS, -1) < 0)
 		return true;
 	if (fds[SLOT_STOP].revents)
@@ -94,4 +94,28 @@ void virtio_loop_stop(struct virtio_loop *loop)
 	(void)eventfd_write(loop->stop_fd, 1);
 	pthread_join(loop->thread, NULL);
 	loop->running = false;
+}
+
+void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
+		  int64_t (*serve)(struct virtio *dev, unsigned queue))
+{
+	struct virtqueue *vq = &dev->queue[queue].vq;
+	enum virtqueue_result result = VIRTQUEUE_CHAIN;
+	int64_t wrote = 0;
+	virtqueue_notify_off(vq);
+	for (unsigned i = 0; i < VIRTIO_BATCH && wrote >= 0; i++) {
+		result = virtqueue_pop(vq, chain);
+		if (result != VIRTQUEUE_CHAIN)
+			break;
+		wrote = serve(dev, queue);
+		if (wrote >= 0)
+			virtqueue_push(vq, chain, (uint32_t)wrote);
+		else
+			virtqueue_unpop(vq);
+	}
+	virtio_signal(dev, queue);
+	if (result == VIRTQUEUE_BROKEN || wrote == VIRTIO_BROKEN)
+		virtio_broken(dev);
+	else if (wrote >= 0 && (result == VIRTQUEUE_CHAIN || virtqueue_notify_on(vq)))
+		(void)eventfd_write(dev->queue[queue].kick_fd, 1);
 }

@@ -306,6 +306,13 @@ static void isr_read(struct virtio *dev, uint8_t *data)
 		pci_line(&dev->pci, true);
 }
 
+void virtio_config_get(const void *config, unsigned size, unsigned offset, void *data, unsigned len)
+{
+	memset(data, 0, len);
+	if (offset < size)
+		memcpy(data, (const uint8_t *)config + offset, len < size - offset ? len : size - offset);
+}
+
 static void bar_read(struct pci_device *device, unsigned bar, uint32_t offset, void *data, unsigned len)
 {
 	struct virtio *dev = of(device);

@@ -212,16 +212,26 @@ void virtqueue_wrote_iov(const struct virtqueue *vq, const struct iovec *iov, un
 	}
 }
 
+void virtqueue_push_heads(struct virtqueue *vq, const struct virtqueue_used *used, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t number = (uint16_t)(vq->next_used + i) % vq->size;
+		uint64_t at = RING_HEADER + (uint64_t)USED_ENTRY * number;
+		uint8_t *entry = memory_at(vq->ram, vq->used + at, USED_ENTRY);
+		if (!entry)
+			return; /* the guest moved the ring; pop will find it broken */
+		le32_put(entry, used[i].head);
+		le32_put(entry + 4, used[i].written);
+		vq->wrote(vq->wrote_arg, memory_offset(vq->ram, vq->used + at), USED_ENTRY);
+	}
+	vq->next_used = (uint16_t)(vq->next_used + count);
+	put16(vq, vq->used, 2, vq->next_used);
+}
+
 void virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
-	uint64_t at = RING_HEADER + (uint64_t)USED_ENTRY * (vq->next_used % vq->size);
-	uint8_t *entry = memory_at(vq->ram, vq->used + at, USED_ENTRY);
-	if (!entry)
-		return; /* the guest moved the ring; pop will find it broken */
-	le32_put(entry, head);
-	le32_put(entry + 4, written);
-	vq->wrote(vq->wrote_arg, memory_offset(vq->ram, vq->used + at), USED_ENTRY);
-	put16(vq, vq->used, 2, ++vq->next_used);
+	const struct virtqueue_used used = {.head = head, .written = written};
+	virtqueue_push_heads(vq, &used, 1);
 }
 
 void virtqueue_push(struct virtqueue *vq, const struct virtqueue_chain *chain, uint32_t written)
@@ -234,7 +244,7 @@ bool virtqueue_should_signal(struct virtqueue *vq)
 {
 	uint16_t before = vq->signalled_used, now = vq->next_used;
 	bool first = !vq->signalled;
-	if (!first && before == now)
+	if (before == now)
 		return false;
 	vq->signalled_used = now;
 	vq->signalled = true;

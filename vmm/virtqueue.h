@@ -76,6 +76,12 @@ bool virtqueue_notify_on(struct virtqueue *vq);
  * (virtqueue_wrote_iov). */
 void virtqueue_push(struct virtqueue *vq, const struct virtqueue_chain *chain, uint32_t written);
 void virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written);
+/* virtqueue_push_heads: the same for several, which the driver sees at one moment; fewer than the queue has entries. */
+struct virtqueue_used {
+	uint16_t head;
+	uint32_t written;
+};
+void virtqueue_push_heads(struct virtqueue *vq, const struct virtqueue_used *used, unsigned count);
 void virtqueue_wrote_iov(const struct virtqueue *vq, const struct iovec *iov, unsigned count, uint64_t bytes);
 /* virtqueue_should_signal: what was pushed since the last call wants an interrupt. */
 bool virtqueue_should_signal(struct virtqueue *vq);

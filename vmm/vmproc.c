@@ -4,6 +4,7 @@
 #include "common/jobj.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "vmm/ports.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -224,6 +225,13 @@ static int open_socket(struct vmproc *vm, struct err *err)
 	return 0;
 }
 
+static int on_port(void *arg, const char *name, struct err *err)
+{
+	const struct vmproc *vm = arg;
+
+	return ports_listen(vm->config.name, name, err);
+}
+
 static int check_incoming(struct vmproc *vm, const json_t *incoming, struct ledger_record *record,
 			  struct err *err)
 {
@@ -270,7 +278,7 @@ static int check_new(const struct vmproc *vm, struct err *err)
 
 int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err)
 {
-	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console};
+	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console, .port = on_port};
 	struct ledger_record record = {.state = LEDGER_RUNNING};
 	const json_t *incoming = json_object_get(start, "incoming");
 	bool paused;
@@ -370,6 +378,8 @@ static void end(struct vmproc *vm, bool never_was)
 	struct err err;
 
 	machine_destroy(vm->machine);
+	if (vm->ledger_mine)
+		ports_remove(&vm->config);
 	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
 		unlink(path);
 	if (never_was && vm->ledger.dir_fd >= 0) {

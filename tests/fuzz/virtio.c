@@ -182,3 +182,51 @@ void fuzz_virtio_run(struct machine *machine, const uint8_t *data, size_t len)
 	run(machine);
 	put(machine, STATUS, 0, 1);
 }
+
+/* ---- requests that make sense ------------------------------------------------------------------------------------- */
+
+enum { REQUESTS = 4, PIECE_MAX = 3 + 256, DATA = 0x8000, DATA_STRIDE = 0x800 };
+
+/* piece: put len bytes at `at` of RAM, in the form of an input. */
+static size_t piece(uint8_t *to, uint32_t at, const void *data, size_t len)
+{
+	if (!len)
+		return 0;
+	to[0] = (uint8_t)(at >> 8);
+	to[1] = (uint8_t)at;
+	to[2] = (uint8_t)(len - 1);
+	memcpy(to + 3, data, len);
+	return len + 3;
+}
+
+static void desc(uint8_t *to, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t after)
+{
+	le64_put(to, gpa);
+	le32_put(to + 8, len);
+	le16_put(to + 12, flags);
+	le16_put(to + 14, after);
+}
+
+size_t fuzz_virtio_request(uint8_t *input, size_t size, size_t max_size, unsigned queue, unsigned place,
+			   const void *data, size_t len, uint32_t in)
+{
+	uint8_t table[32], avail[4 + 2 * REQUESTS] = {0};
+	uint32_t rings = FUZZ_RINGS * (queue + 1),
+		 at = DATA + DATA_STRIDE * (queue * REQUESTS + place % REQUESTS);
+	unsigned head = 2 * (place % REQUESTS), parts = 0;
+	if (size + 3 * PIECE_MAX + FUZZ_PLAIN > max_size)
+		return 0;
+	while (size < FUZZ_PLAIN)
+		input[size++] = 0;
+	if (len)
+		desc(table + 16 * parts++, at, (uint32_t)len, in ? 1 : 0, (uint16_t)(head + 1));
+	if (in)
+		desc(table + 16 * parts++, at + 256, in, 2, 0);
+	le16_put(avail + 2, REQUESTS);
+	for (unsigned i = 0; i < REQUESTS; i++)
+		le16_put(avail + 4 + 2 * i, (uint16_t)(2 * i));
+	size += piece(input + size, at, data, len);
+	size += piece(input + size, rings + 16 * head, table, 16u * parts);
+	size += piece(input + size, rings + FUZZ_AVAIL, avail, sizeof(avail));
+	return size;
+}
