@@ -23,7 +23,7 @@ struct net_text {
 };
 
 struct text {
-	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking;
+	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model;
 	struct disk_text *disks;
 	unsigned disks_count;
 	struct net_text *nets;
@@ -65,6 +65,7 @@ static const cyaml_schema_field_t fields[] = {
     MAYBE("rng", struct text, rng),
     MAYBE("balloon", struct text, balloon),
     MAYBE("dirty-tracking", struct text, dirty_tracking),
+    MAYBE("cpu-model", struct text, cpu_model),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, disks, &disk_schema,
 			 0, CONFIG_MAX_DEVICES),
     CYAML_FIELD_SEQUENCE("nets", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, nets, &net_schema, 0,
@@ -381,6 +382,17 @@ static int read_devices(const struct input *input, const struct text *text, cons
 
 /* ---- the whole --------------------------------------------------------------------------------------------------------------- */
 
+static int read_cpu_model(const char *text, struct vm_config *config, struct err *err)
+{
+	for (unsigned i = 0; config_cpu_models[i]; i++) {
+		if (!strcmp(text, config_cpu_models[i])) {
+			config->cpu_model = (enum cpu_model)i;
+			return 0;
+		}
+	}
+	return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
+}
+
 static int read_machine(const struct input *input, const struct text *text, struct vm_config *config,
 			struct err *err)
 {
@@ -398,6 +410,8 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		return wrong(input, NULL, 0, "initrd", err);
 	if (text->cmdline && !(config->cmdline = strdup(text->cmdline)))
 		abort();
+	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
+		return wrong(input, NULL, 0, "cpu-model", err);
 	if (!text->dirty_tracking)
 		return 0;
 	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {

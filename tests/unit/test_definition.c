@@ -29,6 +29,7 @@ static void test_whole(void **state)
 	       "initrd: /boot/initrd.img\n"
 	       "cmdline: console=ttyS0 root=/dev/vda1\n"
 	       "dirty-tracking: bitmap\n"
+	       "cpu-model: x86-64-v3\n"
 	       "disks:\n"
 	       "  - path: /vol/root.dvol\n"
 	       "    serial: ROOT1\n"
@@ -50,6 +51,7 @@ static void test_whole(void **state)
 	assert_string_equal(config.initrd, "/boot/initrd.img");
 	assert_string_equal(config.cmdline, "console=ttyS0 root=/dev/vda1");
 	assert_int_equal(config.dirty_mode, DIRTY_BITMAP);
+	assert_int_equal(config.cpu_model, CPU_X86_64_V3);
 	assert_int_equal(config.ndevices, 5);
 	static const enum device_kind kinds[] = {DEVICE_DISK, DEVICE_DISK, DEVICE_NET, DEVICE_RNG,
 						 DEVICE_CONSOLE};
@@ -120,6 +122,7 @@ static void test_refused(void **state)
 	    {"memory: 2G\ninitrd: /initrd\n", "no kernel"},
 	    {"memory: 2G\ndirty-tracking: guess\n", "line 2: dirty-tracking"},
 	    {"memory: 2G\nconsole-ports: [a, a]\n", "two ports"},
+	    {"memory: 2G\ncpu-model: 486\n", "line 2: cpu-model"},
 	    {"memory: &a 2G\ncmdline: *a\n", "web.yaml"},
 	    {"- memory: 2G\n", "web.yaml"},
 	    {"memory: [\n", "line"},
