@@ -14,8 +14,12 @@ static const char *const mode_names[] = {
     [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
 enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
 
-static const char *const known_keys[] = {"name",   "uuid",   "memory_bytes", "cpus",     "dirty_mode",
-					 "kernel", "initrd", "cmdline",      "firmware", "devices"};
+const char *const config_cpu_models[] = {
+    [CPU_HOST] = "host", [CPU_X86_64_V2] = "x86-64-v2", [CPU_X86_64_V3] = "x86-64-v3", NULL};
+
+static const char *const known_keys[] = {"name",       "uuid",    "memory_bytes", "cpus",
+					 "dirty_mode", "kernel",  "initrd",       "cmdline",
+					 "firmware",   "devices", "cpu_model"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
@@ -34,6 +38,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "cmdline", json_string(config->cmdline));
 	if (config->firmware)
 		json_object_set_new(json, "firmware", json_string(config->firmware));
+	if (config->cpu_model != CPU_HOST)
+		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
 	if (config->ndevices)
 		json_object_set_new(json, "devices", config_devices_to_json(config));
 	return json;
@@ -145,6 +151,16 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	if (mode == MODE_COUNT)
 		return err_set(err, ERR_INPUT, "dirty_mode: \"%s\" is none of auto, ring, bitmap", text);
 	config->dirty_mode = (enum dirty_mode)mode;
+	text = config_cpu_models[CPU_HOST];
+	if (jobj_string(json, "cpu_model", false, 16, &text, err))
+		return -1;
+	unsigned model = 0;
+	while (config_cpu_models[model] && strcmp(text, config_cpu_models[model]))
+		model++;
+	if (!config_cpu_models[model])
+		return err_set(err, ERR_INPUT, "cpu_model: this version of drover does not know \"%s\"",
+			       text);
+	config->cpu_model = (enum cpu_model)model;
 	if (copy_string(json, "kernel", PATH_MAX - 1, &config->kernel, err) ||
 	    copy_string(json, "initrd", PATH_MAX - 1, &config->initrd, err) ||
 	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err) ||

@@ -61,6 +61,12 @@ struct device_config {
 	};
 };
 
+enum cpu_model {
+	CPU_HOST,      /* all that this host has and drover can move */
+	CPU_X86_64_V2, /* a baseline (vmm/cpuid_model.h) */
+	CPU_X86_64_V3,
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	char uuid[CONFIG_UUID_LEN +
@@ -68,6 +74,7 @@ struct vm_config {
 	uint64_t memory_bytes; /* a multiple of 4096 */
 	unsigned cpus;
 	enum dirty_mode dirty_mode;
+	enum cpu_model cpu_model;
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;
 	char *initrd;   /* or NULL */
@@ -84,6 +91,7 @@ int config_from_json(const json_t *json, struct vm_config *config, struct err *e
 void config_free(struct vm_config *config);
 /* config_check(config, err): the checks of config_from_json on a struct filled from options. */
 int config_check(const struct vm_config *config, struct err *err);
+extern const char *const config_cpu_models[]; /* in the order of enum cpu_model; NULL at the end */
 /* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
  * CONFIG_MAX_DEVICES. */
 struct device_config *config_add_device(struct vm_config *config, enum device_kind kind);

@@ -2,6 +2,7 @@
 #include "vmm/machine.h"
 #include "common/io.h"
 #include "vmm/boot.h"
+#include "vmm/cpuid_model.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -91,7 +92,7 @@ static int create_ram(struct machine *machine, const struct vm_config *config, i
 	return 0;
 }
 
-static int create_vcpus(struct machine *machine, unsigned cpus, struct err *err)
+static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model model, struct err *err)
 {
 	int most = kvm_has(&machine->kvm, KVM_CAP_MAX_VCPUS);
 	if (most && cpus > (unsigned)most)
@@ -101,7 +102,7 @@ static int create_vcpus(struct machine *machine, unsigned cpus, struct err *err)
 	machine->msrs = calloc(1, sizeof(*machine->msrs));
 	if (!machine->vcpus || !machine->cpuid || !machine->msrs)
 		return err_sys(err, "cannot make %u vCPUs", cpus);
-	if (cpuid_host(&machine->kvm, machine->cpuid, err))
+	if (cpuid_host(&machine->kvm, machine->cpuid, err) || cpuid_apply_model(machine->cpuid, model, err))
 		return -1;
 	for (unsigned i = 0; i < cpus; i++) {
 		machine->cpus = i + 1; /* machine_destroy unmakes those that were begun */
@@ -117,7 +118,7 @@ static int create(struct machine *machine, const struct vm_config *config, int *
 {
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
 	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
-	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, err) ||
+	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, config->cpu_model, err) ||
 	    machine_reset_prepare(machine, err) || devices_create(machine, config, err))
 		return -1;
 	rtc_describe(&machine->rtc, machine->ram.low, machine->ram.size - machine->ram.low, config->cpus);
