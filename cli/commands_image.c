@@ -16,7 +16,7 @@ static const struct option_spec json_only[] = {JSON, END};
 static const struct option_spec create_options[] = {
     {.name = "backing",
      .argument = "BASE",
-     .help = "what reads where nothing was written: a volume's epoch",
+     .help = "read this volume where nothing is written",
      .type = OPTION_TEXT,
      .offset = AT(backing)},
     {.name = "backing-epoch",
@@ -27,7 +27,7 @@ static const struct option_spec create_options[] = {
     {.name = "backing-raw", .help = "BASE is a raw image", .type = OPTION_FLAG, .offset = AT(backing_raw)},
     {.name = "compress",
      .argument = "LEVEL",
-     .help = "zstd level for data that is to stay, 0 to 19 (0: none)",
+     .help = "zstd level for data to stay, 0 to 19 (0, none)",
      .type = OPTION_COUNT,
      .offset = AT(compress),
      .max = DVOL_COMPRESS_MAX},
@@ -141,8 +141,8 @@ const struct command image_commands[] = {
      .synopsis = "FILE SIZE\n"
 		 "[--backing BASE [--backing-epoch T.N|--backing-raw]]\n"
 		 "[--compress LEVEL] [--json]",
-     .details = "FILE must not exist. SIZE is a multiple of 512 from 4K to 64T; space is taken as\n"
-		"it is written. Upon a volume: 'drover image clone' tells more.",
+     .details = "FILE must not exist. SIZE is a multiple of 512 from 4K to 64T; space is taken\n"
+		"as it is written. Upon a volume: 'drover image clone' tells more.",
      .run = cmd_image_create,
      .options = create_options,
      .operands = {VOLUME, {.label = "SIZE", .type = OPERAND_SIZE}}},
@@ -155,7 +155,7 @@ const struct command image_commands[] = {
      .operands = {VOLUME}},
     {.name = "image check",
      .summary = "look for damage in a volume",
-     .synopsis = "FILE [--verify [--epoch T.N] [--heal OTHER]] [--json]",
+     .synopsis = "FILE [--verify [--epoch T.N] [--heal OTHER]]\n[--json]",
      .details = "The metadata against itself; with --verify every block of the closed epochs\n"
 		"against its digest ('drover image digest'), also while the head is written.\n"
 		"Exit status 1 when something is damaged, and stays so.",
@@ -165,16 +165,16 @@ const struct command image_commands[] = {
     {.name = "image map",
      .summary = "where a volume has data",
      .synopsis = "FILE [--epoch T.N] [--json]",
-     .details = "Extents in bytes, without gaps: hole (never written), zero, data, packed (data,\n"
-		"compressed) or backing (never written here: as the backing has it).",
+     .details = "Extents in bytes, without gaps: hole (never written), zero, data, packed\n"
+		"(data, compressed) or backing (never written here: as the backing has it).",
      .run = cmd_image_map,
      .options = map_options,
      .operands = {VOLUME}},
     {.name = "image epochs",
      .summary = "the closed epochs of a volume",
      .synopsis = "FILE [--json]",
-     .details = "Oldest first, with the pins that keep them from being deleted. Also while another\n"
-		"process writes the volume.",
+     .details = "Oldest first, with the pins that keep them from being deleted. Also while\n"
+		"another process writes the volume.",
      .run = cmd_image_epochs,
      .options = json_only,
      .operands = {VOLUME}},
@@ -188,40 +188,41 @@ const struct command image_commands[] = {
     {.name = "image clone",
      .summary = "make a volume upon an epoch of another one",
      .synopsis = "FILE NEW [--epoch T.N] [--json]",
-     .details = "NEW takes only the space of what is written to it. It reads FILE by its absolute\n"
-		"path. The epoch is pinned: it cannot be deleted while there is a clone NEW.",
+     .details = "NEW takes only the space of what is written to it. It reads FILE by its\n"
+		"absolute path. The epoch is pinned: it cannot be deleted while there is a\n"
+		"clone NEW.",
      .run = cmd_image_clone,
      .options = newest_options,
      .operands = {VOLUME, {.label = "NEW"}}},
     {.name = "image rollback",
      .summary = "make the head read as a closed epoch again",
      .synopsis = "FILE --epoch T.N [--delete-later] [--json]",
-     .details = "What was written to the head since then is lost; what later epochs hold, too, as\n"
-		"they have to be deleted.",
+     .details = "What was written to the head since then is lost; what later epochs hold, too,\n"
+		"as they have to be deleted.",
      .run = cmd_image_rollback,
      .options = rollback_options,
      .operands = {VOLUME}},
     {.name = "image delete",
      .summary = "delete closed epochs",
      .synopsis = "FILE T.N... [--json]",
-     .details = "The space that only they used is free in the file then. None is deleted when one\n"
-		"is not there, or is pinned. The pin of a clone that is gone is dropped.",
+     .details = "The space that only they used is free in the file then. None is deleted when\n"
+		"one is not there, or is pinned. The pin of a clone that is gone is dropped.",
      .run = cmd_image_delete,
      .options = json_only,
      .operands = {VOLUME, {.label = "T.N", .type = OPERAND_EPOCH, .many = true}}},
     {.name = "image changed",
      .summary = "what differs between two epochs",
      .synopsis = "FILE --from T.N [--to T.N] [--json]",
-     .details = "Extents in bytes, known without reading the data: every block that differs, and\n"
-		"those that were written with what they had. From none: all that is there.",
+     .details = "Extents in bytes, known without reading the data: every block that differs,\n"
+		"and those that were written with what they had. From none: all that is there.",
      .run = cmd_image_changed,
      .options = changed_options,
      .operands = {VOLUME}},
     {.name = "image digest",
      .summary = "the digest of a closed epoch",
      .synopsis = "FILE [--epoch T.N] [--json]",
-     .details = "Depends on its content and size alone: two volumes with the same digest hold the\n"
-		"same bytes. Computed, and kept, where it is not known yet.",
+     .details = "Depends on its content and size alone: two volumes with the same digest hold\n"
+		"the same bytes. Computed, and kept, where it is not known yet.",
      .run = cmd_image_digest,
      .options = newest_options,
      .operands = {VOLUME}},
@@ -236,8 +237,8 @@ const struct command image_commands[] = {
     {.name = "image export",
      .summary = "write what changed between two epochs to a file",
      .synopsis = "FILE --from T.N [--to T.N] OUT [--json]",
-     .details = "'drover image apply' makes the later epoch of it where the earlier one is. From\n"
-		"none: a seed, the whole epoch. OUT must not exist.",
+     .details = "'drover image apply' makes the later epoch of it where the earlier one is.\n"
+		"From none: a seed, the whole epoch. OUT must not exist.",
      .run = cmd_image_export,
      .options = export_options,
      .operands = {VOLUME, {.label = "OUT"}}},
