@@ -116,7 +116,7 @@ static void compare_tells_where_volumes_differ(void **state)
 	cli_run_words(&cli, "image compare v w");
 	assert_int_equal(cli.status, 1);
 	assert_string_equal(cli.err, "");
-	assert_non_null(strstr(cli.out, "262144 bytes (256 KiB) in 1 extents\n"));
+	assert_non_null(strstr(cli.out, "262144 bytes (256 KiB) in 1 extent\n"));
 	object = image_json(&cli, 0, "image compare v v --epoch-b 1.2");
 	image_is(object, "equal", "true");
 	json_decref(object);
