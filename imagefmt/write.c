@@ -1,8 +1,9 @@
 /* write.c: writing: in place where no closed epoch sees the block, to a new place otherwise.
  *
  * New data is written before the map says where it is, and the range is locked meanwhile, so that of two writes to
- * parts of one block the second sees what the first one wrote.  Writes in place need no lock: whoever finds a block
- * ready for it can no longer be overtaken, since only a closed gate changes that. */
+ * parts of one block the second sees what the first one wrote.  Writes in place need no lock, not even to look: a block
+ * that is ready for it, by a word of any moment since the gate was entered, stays so, since only a shut gate
+ * changes that. */
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -22,17 +23,25 @@ struct write {
 	struct iovec *part;      /* room for count + 2 */
 };
 
-static int look(struct dvol *vol, struct write *w, bool *all, struct err *err)
+/* plan: by the old words, what is overwritten in place.  Returns whether all is. */
+static bool plan(const struct dvol *vol, struct write *w)
 {
 	uint32_t newest = catalog_newest(&vol->catalog);
-	*all = true;
+	bool all = true;
 	for (uint64_t i = 0; i < w->blocks; i++) {
-		if (head_find(vol, w->first + i, &w->words[i], err) < 0)
-			return -1;
 		w->pbn[i] = word_pbn(w->words[i]);
 		w->in_place[i] = w->pbn[i] != 0 && word_birth(w->words[i]) > newest;
-		*all = *all && w->in_place[i];
+		all = all && w->in_place[i];
 	}
+	return all;
+}
+
+static int look(struct dvol *vol, struct write *w, bool *all, struct err *err)
+{
+	for (uint64_t i = 0; i < w->blocks; i++)
+		if (head_find(vol, w->first + i, &w->words[i], err) < 0)
+			return -1;
+	*all = plan(vol, w);
 	return 0;
 }
 
@@ -153,6 +162,8 @@ static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
 {
 	bool all;
 	struct range range;
+	if (map_peek(vol, w->first, w->blocks, w->words) && plan(vol, w))
+		return put_all(vol, w, err);
 	pthread_mutex_lock(&vol->meta);
 	int result = look(vol, w, &all, err);
 	if (result == 0 && !all) {
@@ -164,6 +175,7 @@ static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
 			range_unlock(vol, &range);
 		all = false;
 	}
+	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
 	if (result < 0)
 		return -1;
@@ -175,6 +187,7 @@ static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
 		drop_places(vol, w, w->blocks);
 	else
 		result = publish(vol, w, err);
+	commit_note(vol);
 	range_unlock(vol, &range);
 	pthread_mutex_unlock(&vol->meta);
 	return result;
@@ -194,20 +207,25 @@ int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t o
 		uint64_t at = offset + done;
 		uint64_t some = most * BLOCK - at % BLOCK;
 		some = some < len - done ? some : len - done;
-		struct write w = {
-		    .iov = iov, .count = count, .skip = done, .offset = at, .len = some, .part = part};
+		struct write w; /* not to be zeroed for each: it is large */
+		w.iov = iov;
+		w.count = count;
+		w.part = part;
+		w.skip = done;
+		w.offset = at;
+		w.len = some;
 		w.first = at / BLOCK;
 		w.blocks = (at + some - 1) / BLOCK - w.first + 1;
 		result = commit_pressure(vol, err);
 		if (result < 0)
 			break;
-		pthread_rwlock_rdlock(&vol->gate);
+		unsigned slot = gate_enter(&vol->gate);
 		result = vol_may_change(vol, err);
 		if (result == 0)
 			result = check_range(vol, offset, len, err);
 		if (result == 0)
 			result = write_chunk(vol, &w, err);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_leave(&vol->gate, slot);
 		done += some;
 	}
 	if (part != few)
