@@ -180,12 +180,13 @@ static void record(struct memdisk *disk, const struct memdisk_event *event)
 	disk->nevents++;
 }
 
-static bool fails(struct memdisk *disk)
+static bool fails(struct memdisk *disk, const char *call)
 {
 	disk->operations++;
 	if (disk->fail_in == 0 || --disk->fail_in > 0)
 		return false;
 	disk->failures++;
+	disk->failed = call;
 	disk->fail_in = disk->fail_sticky;
 	errno = disk->fail_errno;
 	return true;
@@ -195,7 +196,7 @@ static void *mem_open(void *context, const char *path, int flags)
 {
 	struct memdisk *disk = context;
 	struct memdisk_file *file = memdisk_file(disk, path);
-	if (fails(disk) && !disk->fail_short)
+	if (fails(disk, "open") && !disk->fail_short)
 		return NULL;
 	if ((file == NULL) != !!(flags & O_CREAT)) {
 		errno = file == NULL ? ENOENT : EEXIST;
@@ -224,7 +225,7 @@ static ssize_t mem_readv(void *opaque, const struct iovec *iov, int count, uint6
 {
 	struct handle *handle = opaque;
 	const struct memdisk_file *file = &handle->disk->files[handle->file];
-	bool failed = fails(handle->disk);
+	bool failed = fails(handle->disk, "read");
 	if (failed && !handle->disk->fail_short)
 		return -1;
 	size_t total = iov_bytes(iov, count);
@@ -242,11 +243,11 @@ static ssize_t mem_writev(void *opaque, const struct iovec *iov, int count, uint
 	struct handle *handle = opaque;
 	struct memdisk *disk = handle->disk;
 	size_t total = iov_bytes(iov, count);
-	bool failed = fails(disk);
-	if (failed && disk->fail_short)
-		total /= 2;
-	else if (failed)
+	bool failed = fails(disk, "write");
+	if (failed && !disk->fail_short)
 		return -1;
+	if (failed && total > 1)
+		total /= 2;
 	struct memdisk_event event = {
 	    .kind = MEMDISK_WRITE, .file = handle->file, .offset = offset, .len = total};
 	event.data = malloc(total + 1);
@@ -263,7 +264,11 @@ static int mem_event(void *opaque, enum memdisk_kind kind, uint64_t offset, uint
 {
 	struct handle *handle = opaque;
 	struct memdisk_event event = {.kind = kind, .file = handle->file, .offset = offset, .len = len};
-	if (fails(handle->disk) && !handle->disk->fail_short)
+	static const char *const names[] = {[MEMDISK_WRITE] = "write",
+					    [MEMDISK_PUNCH] = "punch",
+					    [MEMDISK_TRUNCATE] = "truncate",
+					    [MEMDISK_SYNC] = "sync"};
+	if (fails(handle->disk, names[kind]) && !handle->disk->fail_short)
 		return -1;
 	memdisk_do(&handle->disk->files[handle->file], &event, 0, 0);
 	record(handle->disk, &event);
@@ -288,7 +293,7 @@ static int mem_punch(void *file, uint64_t offset, uint64_t len)
 static int mem_size(void *opaque, uint64_t *size)
 {
 	const struct handle *handle = opaque;
-	if (fails(handle->disk) && !handle->disk->fail_short)
+	if (fails(handle->disk, "size") && !handle->disk->fail_short)
 		return -1;
 	*size = handle->disk->files[handle->file].size;
 	return 0;
@@ -298,7 +303,7 @@ static int mem_lock(void *opaque, int kind, uint64_t byte)
 {
 	struct handle *handle = opaque;
 	struct memdisk_lock *mine = NULL, *empty = NULL;
-	if (kind != F_UNLCK && fails(handle->disk) && !handle->disk->fail_short)
+	if (kind != F_UNLCK && fails(handle->disk, "lock") && !handle->disk->fail_short)
 		return -1;
 	for (int i = 0; i < MEMDISK_LOCKS; i++) {
 		struct memdisk_lock *lock = &handle->disk->locks[i];
@@ -336,7 +341,7 @@ static int mem_sync_folder(void *context, const char *path)
 {
 	struct memdisk *disk = context;
 	(void)path;
-	return fails(disk) && !disk->fail_short ? -1 : 0;
+	return fails(disk, "sync_folder") && !disk->fail_short ? -1 : 0;
 }
 
 const struct file_ops memdisk_ops = {

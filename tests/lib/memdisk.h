@@ -40,7 +40,8 @@ struct memdisk {
 	uint64_t fail_in;
 	int fail_errno;
 	bool fail_sticky, fail_short;
-	uint64_t failures; /* how many were made */
+	uint64_t failures;  /* how many were made */
+	const char *failed; /* the last one: "sync", … */
 	uint64_t operations;
 };
 

@@ -100,9 +100,11 @@ static void test_clone(void **unused)
 	tagvol_create(base, &load->pc.disk, SECTORS, (struct dvol_create_options){.journal_blocks = 16});
 	tagvol_open(base, &load->pc.disk, &load->random);
 	for (int i = 0; i < 8; i++)
-		tagvol_scribble(base, &load->random);
-	tagvol_close_epoch(base);
+		tagvol_scribble(base, &load->pc.disk, &load->random);
+	tagvol_do(base, &load->pc.disk, TAGVOL_CLOSE_EPOCH, &load->random);
+	tagvol_sure(base);
 	tagvol_pin(base, &base->epochs[0], true);
+	tagvol_sure(base);
 	tagvol_create(clone, &load->pc.disk, SECTORS,
 		      (struct dvol_create_options){.journal_blocks = 16,
 						   .compress = 1,
@@ -149,9 +151,10 @@ static struct tagvol_epoch *next_epoch(struct source *source, struct memdisk *to
 			memmove(&tv->epochs[0], &tv->epochs[1], --tv->nepochs * sizeof(tv->epochs[0]));
 		}
 		if (i + 1 < writes)
-			tagvol_scribble(tv, random);
+			tagvol_scribble(tv, &source->disk, random);
 		else
-			tagvol_close_epoch(tv);
+			tagvol_do(tv, &source->disk, TAGVOL_CLOSE_EPOCH, random);
+		tagvol_sure(tv);
 	}
 	struct tagvol_epoch *newest = &tv->epochs[tv->nepochs - 1];
 	if (random_below(random, 3) == 0) {
@@ -223,7 +226,7 @@ static void test_delta(void **unused)
 			grow(source, &load->random);
 			const struct tagvol_epoch *epoch = next_epoch(source, &load->pc.disk, &load->random);
 			powercut_begin(&load->pc);
-			tagvol_apply_step(tv, "delta", epoch);
+			tagvol_apply(tv, "delta", epoch);
 			load->states += tagvol_cuts(&load->pc, load->list, 1, 24, &load->random);
 			load->step++;
 			tagvol_sure(tv);
