@@ -123,7 +123,8 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 		strcpy(catalog->backing_path, o->backing_path); /* its length was checked */
 		if (backing_open(vol, err) < 0)
 			return -1;
-		catalog->backing_size = vol->backing_size;
+		/* What the volume grows by later is zeroes, also where the backing goes on. */
+		catalog->backing_size = vol->backing_size < o->size_bytes ? vol->backing_size : o->size_bytes;
 		if (vol->backing != NULL)
 			memcpy(catalog->backing_lineage, vol->backing->super.lineage, 16);
 	}

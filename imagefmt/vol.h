@@ -142,6 +142,7 @@ struct catalog {
 	uint8_t backing_lineage[16];
 	uint64_t backing_size;
 	char backing_path[1024];
+	struct dvol_id last; /* the highest name that an epoch ever had, also one that was deleted */
 	struct epoch *epochs;
 	size_t nepochs;
 	struct pin *pins;
