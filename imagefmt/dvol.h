@@ -54,7 +54,8 @@ struct dvol_create_options {
 };
 
 /* dvol_create(path, options, err): make a new volume; path must not exist.  Durable on return; on failure nothing
- * is left behind.  A backing is opened to see that it is there; its size need not be the volume's.  Returns 0 or -1. */
+ * is left behind.  A backing is opened to see that it is there; its size need not be the volume's: past its end there are
+ * zeroes, and of a larger one nothing past the size of now is ever seen.  Returns 0 or -1. */
 int dvol_create(const char *path, const struct dvol_create_options *options, struct err *err);
 
 struct dvol_open_options {
@@ -118,8 +119,9 @@ struct dvol_epoch {
 };
 
 /* dvol_epoch_close(vol, &id, &made, err): what the head holds now becomes a closed epoch, durable on return; writers
- * are held up only while writes in flight complete.  id NULL, or with number 0: the next number in the newest
- * epoch's term (term 1 for the first).  Otherwise it must be above the newest epoch's.  made may be NULL. */
+ * are held up only while writes in flight complete.  id NULL, or with number 0: the number after the highest
+ * that an epoch of the volume ever had, in its term (1.1 for the first).  Otherwise it must be above the newest epoch's; a
+ * name that a deleted epoch had is taken then, so only for the same content.  made may be NULL. */
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
 /* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
  * a closed epoch those that it knew.  The caller frees list. */
