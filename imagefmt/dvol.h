@@ -32,6 +32,9 @@ struct dvol_id {
 	uint64_t number;
 };
 
+/* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
+int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
+
 enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL };
 
 struct dvol_create_options {
