@@ -1,6 +1,7 @@
 /* commands.c: the table of commands.  Help, the parser and the check of the manual page work from it. */
 #include "cli/commands.h"
 
+#include "convert/convert.h"
 #include "vmm/config.h"
 
 #include <string.h>
@@ -144,6 +145,45 @@ static const struct option_spec forget_options[] = {
     END,
 };
 
+static const struct option_spec convert_options[] = {
+    {.name = "from",
+     .argument = "FORMAT",
+     .help = "of SRC (found out)",
+     .type = OPTION_WORD,
+     .offset = AT(from_format),
+     .words = convert_format_words,
+     .initial = CONVERT_FORMATS},
+    {.name = "to",
+     .argument = "FORMAT",
+     .help = "of DST (as its name ends)",
+     .type = OPTION_WORD,
+     .offset = AT(to_format),
+     .words = convert_format_words,
+     .initial = CONVERT_FORMATS},
+    {.name = "epoch",
+     .argument = "T.N",
+     .help = "of a .dvol SRC: this closed epoch (the head)",
+     .type = OPTION_TEXT,
+     .offset = AT(epoch)},
+    {.name = "compress",
+     .argument = "LEVEL",
+     .help = "of a .dvol DST: zstd level, 1 to 19 (0: none)",
+     .type = OPTION_COUNT,
+     .offset = AT(compress),
+     .max = DVOL_COMPRESS_MAX},
+    {.name = "no-epoch",
+     .help = "of a .dvol DST: leave its first epoch open",
+     .type = OPTION_FLAG,
+     .offset = AT(no_epoch)},
+    {.name = "allow-backing",
+     .help = "SRC may read other files that it names",
+     .type = OPTION_FLAG,
+     .offset = AT(allow_backing)},
+    {.name = "force", .help = "replace DST if it exists", .type = OPTION_FLAG, .offset = AT(force)},
+    JSON,
+    END,
+};
+
 const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
@@ -248,6 +288,20 @@ const struct command commands[] = {
      .run = cmd_forget,
      .options = forget_options,
      .operands = {VM}},
+    {.name = "image convert",
+     .summary = "a disk image in another format",
+     .synopsis = "SRC DST [--from FORMAT] [--to FORMAT]\n"
+		 "[--epoch T.N] [--compress LEVEL] [--no-epoch]\n"
+		 "[--allow-backing] [--force] [--json]",
+     .details = "FORMAT is raw, dvol, qcow2, vmdk, vpc (VHD), vhdx, vdi or parallels. That of\n"
+		"SRC is found out, but raw only where SRC is called .raw or .img: a guest can\n"
+		"write any header into a raw disk. Zeroes are neither copied nor stored. DST\n"
+		"appears when it is complete and durable, and never otherwise.\n"
+		"A SRC that names other files to read from is refused: in an image from\n"
+		"elsewhere that could be any file of this host.",
+     .run = cmd_image_convert,
+     .options = convert_options,
+     .operands = {{.label = "SRC"}, {.label = "DST"}}},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
      .synopsis = "",

@@ -21,6 +21,7 @@ int cmd_migrate(const struct args *args, struct err *err);
 int cmd_cancel(const struct args *args, struct err *err);
 int cmd_resolve(const struct args *args, struct err *err);
 int cmd_forget(const struct args *args, struct err *err);
+int cmd_image_convert(const struct args *args, struct err *err);
 int cmd_serve(const struct args *args, struct err *err);
 int cmd_help(const struct args *args, struct err *err);
 

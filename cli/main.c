@@ -43,12 +43,13 @@ static int finish(int status, const struct err *err, bool json)
 
 static int run_command(int argc, char **argv, struct args *args, struct err *err)
 {
-	const struct command *command = commands_find(argv[0]);
+	bool image = !strcmp(argv[0], "image") && argc > 1 && !strcmp(argv[1], "convert");
+	const struct command *command = commands_find(image ? "image convert" : argv[0]);
 
 	if (!command)
 		return err_set(err, ERR_USAGE, "%s '%.80s'; 'drover help' lists the commands",
 			       argv[0][0] == '-' ? "unknown option" : "there is no command", argv[0]);
-	if (options_parse(command, argc, argv, args, err))
+	if (options_parse(command, argc - image, argv + image, args, err))
 		return -1;
 	if (args->help) {
 		help_command(stdout, command);

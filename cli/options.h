@@ -31,6 +31,11 @@ struct args {
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
 	uint64_t interval_ns;
+	uint64_t from_format, to_format; /* enum convert_format */
+	uint64_t compress;
+	const char *epoch;
+	bool no_epoch;
+	bool allow_backing;
 };
 
 enum option_type {
