@@ -41,18 +41,25 @@ static void put_pid(char *to, pid_t pid)
 	*to = '\0';
 }
 
+static bool same_name(const char *variable, const char *other)
+{
+	return other && !strncmp(variable, other, strcspn(other, "=") + 1);
+}
+
 static void make_env(struct plan *plan)
 {
 	size_t count = 0, n = 0;
 
 	while (environ[count])
 		count++;
-	plan->env = calloc(count + 3, sizeof(*plan->env));
+	plan->env = calloc(count + 4, sizeof(*plan->env));
 	if (!plan->env)
 		abort();
 	for (size_t i = 0; i < count; i++)
-		if (strncmp(environ[i], "LISTEN_", 7))
+		if (strncmp(environ[i], "LISTEN_", 7) && !same_name(environ[i], plan->options.env))
 			plan->env[n++] = environ[i];
+	if (plan->options.env)
+		plan->env[n++] = (char *)(uintptr_t)plan->options.env;
 	snprintf(plan->listen_pid, sizeof(plan->listen_pid), "LISTEN_PID=");
 	if (plan->options.listener > 0) {
 		plan->env[n++] = (char *)"LISTEN_FDS=1";
@@ -156,7 +163,7 @@ int child_start(struct child *child, const char *const argv[], const struct chil
 }
 
 /* said(child, err): the first line that it wrote on stderr, else how it ended. */
-static int said(const struct child *child, int status, struct err *err)
+static int said(const struct child *child, struct err *err)
 {
 	char text[400];
 	ssize_t len = pread(child->log, text, sizeof(text) - 1, 0);
@@ -168,23 +175,23 @@ static int said(const struct child *child, int status, struct err *err)
 		return err_set(err, ERR_INPUT, "%s", text);
 	if (*text)
 		return err_set(err, ERR_INPUT, "%s: %s", child->name, text);
-	if (WIFSIGNALED(status))
-		return err_set(err, ERR_INPUT, "%s was ended by signal %d", child->name, WTERMSIG(status));
-	return err_set(err, ERR_INPUT, "%s ended with status %d", child->name, WEXITSTATUS(status));
+	if (WIFSIGNALED(child->status))
+		return err_set(err, ERR_INPUT, "%s was ended by signal %d", child->name,
+			       WTERMSIG(child->status));
+	return err_set(err, ERR_INPUT, "%s ended with status %d", child->name, WEXITSTATUS(child->status));
 }
 
 int child_wait(struct child *child, const struct watch *watch, struct err *err)
 {
 	struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
-	int status = 0;
 
 	while (poll(&end, 1, WATCH_MS) <= 0)
 		if (watch_go_on(watch, err))
 			return -1;
-	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+	while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
 		;
 	child->pid = 0;
-	return status == 0 ? 0 : said(child, status, err);
+	return child->status == 0 ? 0 : said(child, err);
 }
 
 void child_kill(const struct child *child)
@@ -214,7 +221,7 @@ int child_failed(struct child *child, struct err *err)
 	char first;
 
 	if (pread(child->log, &first, 1, 0) == 1)
-		said(child, 0, err);
+		said(child, err);
 	child_end(child);
 	return -1;
 }

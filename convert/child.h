@@ -11,12 +11,14 @@ struct child {
 	const char *name; /* of the program */
 	pid_t pid;        /* 0: none runs */
 	int pidfd;
+	int status;   /* as waitpid gives it, after child_wait */
 	int out, log; /* its stdout and stderr: memfds */
 };
 
 struct child_options {
-	int listener; /* > 0: it gets this socket the way systemd hands one over ($LISTEN_FDS) */
-	bool bounded; /* at most 30 s of CPU time and 1 GiB of memory: it reads what nobody has checked */
+	int listener;    /* > 0: it gets this socket the way systemd hands one over ($LISTEN_FDS) */
+	const char *env; /* NULL, or a variable for it: "NAME=value" */
+	bool bounded;    /* at most 30 s of CPU time and 1 GiB of memory: it reads what nobody has checked */
 };
 
 /* child_start(child, argv, options, err): argv[0] is searched in $PATH; options may be NULL.  The child has a process

@@ -16,9 +16,10 @@
 struct copy {
 	struct source *source;
 	struct target *target;
-	pthread_mutex_t lock; /* over all below */
-	pthread_cond_t ended; /* a thread did */
-	uint64_t at;          /* pieces before it are taken */
+	pthread_mutex_t writing; /* held while one writes, where the target wants it so */
+	pthread_mutex_t lock;    /* over all below */
+	pthread_cond_t ended;    /* a thread did */
+	uint64_t at;             /* pieces before it are taken */
 	struct stretch list[STRETCHES];
 	size_t count, next; /* of the list: what follows from at on */
 	uint64_t read_bytes, written_bytes;
@@ -81,22 +82,35 @@ static bool is_zero(const unsigned char *data, size_t len)
 	return data[0] == 0 && !memcmp(data, data + 1, len - 1);
 }
 
+/* put: write it, alone if the target wants that. */
+static int put(struct lane *lane, const unsigned char *data, size_t len, uint64_t offset, struct err *err)
+{
+	struct target *target = lane->copy->target;
+	int result;
+
+	if (target->one_writer)
+		pthread_mutex_lock(&lane->copy->writing);
+	result = target->ops->write(target, lane->number, data, len, offset, err);
+	if (target->one_writer)
+		pthread_mutex_unlock(&lane->copy->writing);
+	return result;
+}
+
 /* write_piece: its grains that are not zero, neighbours together; *written: their bytes. */
 static int write_piece(struct lane *lane, const unsigned char *data, size_t len, uint64_t offset,
 		       uint64_t *written, struct err *err)
 {
-	struct target *target = lane->copy->target;
+	size_t grain = lane->copy->target->grain;
 	size_t begin = 0; /* what is not zero and not written begins here */
 
 	*written = 0;
 	for (size_t at = 0, next; at <= len; at = next) {
 		/* Grains are counted from the target's beginning. */
-		next = at + target->grain - (offset + at) % target->grain;
+		next = at + grain - (offset + at) % grain;
 		next = at < len && next > len ? len : next;
 		if (at < len && !is_zero(data + at, next - at))
 			continue;
-		if (at > begin &&
-		    target->ops->write(target, lane->number, data + begin, at - begin, offset + begin, err))
+		if (at > begin && put(lane, data + begin, at - begin, offset + begin, err))
 			return -1;
 		*written += at - begin;
 		begin = next;
@@ -219,6 +233,7 @@ int copy_all(struct source *source, struct target *target, struct watch *watch, 
 		abort();
 	c->source = source;
 	c->target = target;
+	pthread_mutex_init(&c->writing, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->ended, NULL);
 	watch->total_bytes = source->size_bytes;
@@ -237,6 +252,7 @@ int copy_all(struct source *source, struct target *target, struct watch *watch, 
 	report->zero_bytes = source->size_bytes - c->written_bytes;
 	pthread_cond_destroy(&c->ended);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->writing);
 	free(c);
 	return result;
 }

@@ -57,7 +57,8 @@ struct target_ops {
 struct target {
 	const struct target_ops *ops;
 	uint64_t size_bytes;
-	size_t grain; /* bytes, a power of two: zeroes of this size are worth not writing */
+	bool one_writer; /* writes go one after the other anyway, and would only wait in a worse place */
+	size_t grain;    /* bytes, a power of two: zeroes of this size are worth not writing */
 };
 
 /* Each opens or makes one; NULL with *err.  path is absolute.  A target must not exist, and is at least size_bytes

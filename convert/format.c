@@ -1,5 +1,6 @@
 #include "convert/format.h"
 
+#include "common/io.h"
 #include "convert/qemu.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ const char *const convert_format_words[] = {[CONVERT_RAW] = "raw",     [CONVERT_
 					    [CONVERT_VDI] = "vdi",     [CONVERT_PARALLELS] = "parallels",
 					    [CONVERT_FORMATS] = NULL};
 
-/* The first bytes of every volume (docs/dvol.md). */
+/* The first bytes of a superblock (docs/dvol.md). */
 static const char dvol_magic[8] = {'D', 'V', 'O', 'L', '\r', '\n', '\x1a', '\x01'};
 
 /* in_list(list, word, len): word is one of the list's, which stand between blanks. */
@@ -66,17 +67,17 @@ int format_of_target(const char *path, enum convert_format said, enum convert_fo
 
 static int has_dvol_magic(const char *path, bool *has, struct err *err)
 {
-	char start[sizeof(dvol_magic)];
+	char first[sizeof(dvol_magic)], second[sizeof(dvol_magic)];
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t len = fd < 0 ? -1 : pread(fd, start, sizeof(start), 0);
-	int error = errno;
+	/* Either of the two superblocks; what a short file does not have is none. */
+	ssize_t n = fd < 0 ? -1 : pread(fd, first, sizeof(first), 0);
+	ssize_t m = n < 0 ? -1 : pread(fd, second, sizeof(second), DVOL_BLOCK);
 
-	if (fd >= 0)
-		close(fd);
-	errno = error;
-	if (len < 0)
+	io_close(&fd); /* leaves errno alone */
+	if (n < 0 || m < 0)
 		return err_sys(err, "cannot read %s", path);
-	*has = len == sizeof(start) && !memcmp(start, dvol_magic, sizeof(start));
+	*has = (n == sizeof(first) && !memcmp(first, dvol_magic, sizeof(first))) ||
+	       (m == sizeof(second) && !memcmp(second, dvol_magic, sizeof(second)));
 	return 0;
 }
 

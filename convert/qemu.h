@@ -20,6 +20,10 @@ struct qemu_info {
 int qemu_info(const char *path, const char *driver, const struct watch *watch, struct qemu_info *info,
 	      struct err *err);
 
+/* qemu_check(path, driver, watch, err): the image's metadata against itself, where qemu-img can do that: it would read what
+ * a broken table does not show as zeroes. */
+int qemu_check(const char *path, const char *driver, const struct watch *watch, struct err *err);
+
 /* qemu_create(path, format, size_bytes, watch, err): a new image; path is absolute. */
 int qemu_create(const char *path, const struct format *format, uint64_t size_bytes, const struct watch *watch,
 		struct err *err);

@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { INFO_MAX = 1 << 20 };
+/* Exit statuses of qemu-img check: space that nothing uses, and a format that it cannot check. */
+enum { CHECK_LEAKS = 3, CHECK_NONE = 63 };
 
 static void names(struct qemu_info *info, const char *file)
 {
@@ -100,6 +103,24 @@ int qemu_info(const char *path, const char *driver, const struct watch *watch, s
 	json_decref(object);
 	child_end(&child);
 	return result;
+}
+
+int qemu_check(const char *path, const char *driver, const struct watch *watch, struct err *err)
+{
+	const char *const argv[] = {"qemu-img", "check", "-q", "-f", driver, path, NULL};
+	struct child child;
+	int result, code;
+
+	if (child_start(&child, argv, NULL, err))
+		return -1;
+	result = child_wait(&child, watch, err);
+	code = WIFEXITED(child.status) ? WEXITSTATUS(child.status) : -1;
+	child_end(&child);
+	if (!result || err->kind == ERR_CANCELLED)
+		return result;
+	if (code == CHECK_LEAKS || code == CHECK_NONE)
+		return 0;
+	return err_context(err, "%s is damaged ('qemu-img check -r all' may mend a copy of it)", path);
 }
 
 int qemu_create(const char *path, const struct format *format, uint64_t size_bytes, const struct watch *watch,

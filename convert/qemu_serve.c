@@ -13,6 +13,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Its buffers are as large as our requests: to get memory for each of them from the kernel, and give it back, costs more
+ * than copying it. */
+static const char keep_memory[] =
+    "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=268435456";
+
 struct meeting {
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path) - 8];
 	struct sockaddr_un address;
@@ -115,8 +120,9 @@ int qemu_serve(struct qemu_server *server, const char *path, const char *driver,
 	*server = (struct qemu_server){0};
 	result = meeting_open(&meeting, lanes, err);
 	if (!result)
-		result = child_start(&server->child, writable ? writer : reader,
-				     &(struct child_options){.listener = meeting.listener}, err);
+		result = child_start(
+		    &server->child, writable ? writer : reader,
+		    &(struct child_options){.listener = meeting.listener, .env = keep_memory}, err);
 	/* Only the child listens now: when it ends, connecting fails at once. */
 	io_close(&meeting.listener);
 	if (!result)

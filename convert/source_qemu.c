@@ -93,7 +93,8 @@ struct source *source_qemu_open(const char *path, const struct format *format, c
 	if (!self)
 		abort();
 	self->source.ops = &ops;
-	if (qemu_serve(&self->server, path, format->word, false, LANES + 1, watch, err)) {
+	if (qemu_check(path, format->word, watch, err) ||
+	    qemu_serve(&self->server, path, format->word, false, LANES + 1, watch, err)) {
 		free(self);
 		return NULL;
 	}

@@ -61,9 +61,11 @@ struct target *target_dvol_create(const char *path, uint64_t size_bytes,
 	self = calloc(1, sizeof(*self));
 	if (!self)
 		abort();
-	*self = (struct dvol_target){
-	    .target = {.ops = &ops, .size_bytes = create.size_bytes, .grain = DVOL_BLOCK},
-	    .vol = vol,
-	    .open_head = options->open_head};
+	*self = (struct dvol_target){.target = {.ops = &ops,
+						.size_bytes = create.size_bytes,
+						.one_writer = options->compress == 0,
+						.grain = DVOL_BLOCK},
+				     .vol = vol,
+				     .open_head = options->open_head};
 	return &self->target;
 }

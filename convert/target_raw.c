@@ -71,6 +71,7 @@ struct target *target_raw_create(const char *path, uint64_t size_bytes, struct e
 	raw = calloc(1, sizeof(*raw));
 	if (!raw)
 		abort();
-	*raw = (struct raw){.target = {.ops = &ops, .size_bytes = size_bytes, .grain = 4096}, .fd = fd};
+	*raw = (struct raw){
+	    .target = {.ops = &ops, .size_bytes = size_bytes, .one_writer = true, .grain = 4096}, .fd = fd};
 	return &raw->target;
 }
