@@ -175,6 +175,7 @@ install: build
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

@@ -1,23 +1,15 @@
-/* commands.c: the table of commands.  Help, the parser and the check of the manual page work from it. */
+/* commands.c: the table of commands; those of a group are in a file of their own.  Help, the parser and the check of the manual page work from it. */
 #include "cli/commands.h"
 
-#include "convert/convert.h"
+#include "cli/table.h"
 #include "vmm/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct args, field)
-#define JSON                                                                                                 \
-	{                                                                                                    \
-		.name = "json", .help = "one JSON object on stdout", .type = OPTION_FLAG, .offset = AT(json) \
-	}
-#define END                                                                                                  \
-	{                                                                                                    \
-		.name = NULL                                                                                 \
-	}
 #define VM                                                                                                   \
 	{                                                                                                    \
-		.label = "NAME", .is_name = true                                                             \
+		.label = "NAME", .type = OPERAND_NAME                                                        \
 	}
 
 /* The words stand in the order of enum dirty_mode. */
@@ -145,45 +137,6 @@ static const struct option_spec forget_options[] = {
     END,
 };
 
-static const struct option_spec convert_options[] = {
-    {.name = "from",
-     .argument = "FORMAT",
-     .help = "of SRC (found out)",
-     .type = OPTION_WORD,
-     .offset = AT(from_format),
-     .words = convert_format_words,
-     .initial = CONVERT_FORMATS},
-    {.name = "to",
-     .argument = "FORMAT",
-     .help = "of DST (as its name ends)",
-     .type = OPTION_WORD,
-     .offset = AT(to_format),
-     .words = convert_format_words,
-     .initial = CONVERT_FORMATS},
-    {.name = "epoch",
-     .argument = "T.N",
-     .help = "of a .dvol SRC: this closed epoch (the head)",
-     .type = OPTION_TEXT,
-     .offset = AT(epoch)},
-    {.name = "compress",
-     .argument = "LEVEL",
-     .help = "of a .dvol DST: zstd level, 1 to 19 (0: none)",
-     .type = OPTION_COUNT,
-     .offset = AT(compress),
-     .max = DVOL_COMPRESS_MAX},
-    {.name = "no-epoch",
-     .help = "of a .dvol DST: leave its first epoch open",
-     .type = OPTION_FLAG,
-     .offset = AT(no_epoch)},
-    {.name = "allow-backing",
-     .help = "SRC may read other files that it names",
-     .type = OPTION_FLAG,
-     .offset = AT(allow_backing)},
-    {.name = "force", .help = "replace DST if it exists", .type = OPTION_FLAG, .offset = AT(force)},
-    JSON,
-    END,
-};
-
 const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
@@ -288,20 +241,14 @@ const struct command commands[] = {
      .run = cmd_forget,
      .options = forget_options,
      .operands = {VM}},
-    {.name = "image convert",
-     .summary = "a disk image in another format",
-     .synopsis = "SRC DST [--from FORMAT] [--to FORMAT]\n"
-		 "[--epoch T.N] [--compress LEVEL] [--no-epoch]\n"
-		 "[--allow-backing] [--force] [--json]",
-     .details = "FORMAT is raw, dvol, qcow2, vmdk, vpc (VHD), vhdx, vdi or parallels. That of\n"
-		"SRC is found out, but raw only where SRC is called .raw or .img: a guest can\n"
-		"write any header into a raw disk. Zeroes are neither copied nor stored. DST\n"
-		"appears when it is complete and durable, and never otherwise.\n"
-		"A SRC that names other files to read from is refused: in an image from\n"
-		"elsewhere that could be any file of this host.",
-     .run = cmd_image_convert,
-     .options = convert_options,
-     .operands = {{.label = "SRC"}, {.label = "DST"}}},
+    {.name = "image",
+     .summary = "volumes: copy-on-write disks with epochs",
+     .synopsis = "COMMAND [OPTION...]",
+     .details = "A volume is one file (.dvol). Its head is read and written like a disk; a closed\n"
+		"epoch reads for ever as the head did when it was closed. An epoch is named by\n"
+		"term and number, as in 1.5.",
+     .options = none,
+     .group = image_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
      .synopsis = "",
@@ -312,18 +259,34 @@ const struct command commands[] = {
      .plumbing = true},
     {.name = "help",
      .summary = "what a command does",
-     .synopsis = "[COMMAND]",
+     .synopsis = "[COMMAND [SUBCOMMAND]]",
      .details = "Without COMMAND: the list of commands.",
      .run = cmd_help,
      .options = none,
-     .operands = {{.label = "COMMAND", .optional = true}}},
+     .operands = {{.label = "COMMAND", .optional = true}, {.label = "SUBCOMMAND", .optional = true}}},
     {.name = NULL},
 };
 
-const struct command *commands_find(const char *name)
+static const struct command *find_in(const struct command *table, const char *prefix, const char *name)
 {
-	for (const struct command *command = commands; command->name; command++)
-		if (!strcmp(command->name, name))
+	size_t len = strlen(prefix);
+
+	for (const struct command *command = table; command->name; command++)
+		if (!strncmp(command->name, prefix, len) && !strcmp(command->name + len, name))
 			return command;
 	return NULL;
+}
+
+const struct command *commands_find(const char *const *words, size_t count, size_t *used)
+{
+	const struct command *command = count > 0 ? find_in(commands, "", words[0]) : NULL, *inner;
+	char prefix[32];
+
+	*used = command ? 1 : 0;
+	if (!command || !command->group || count < 2)
+		return command;
+	snprintf(prefix, sizeof(prefix), "%s ", command->name);
+	inner = find_in(command->group, prefix, words[1]);
+	*used += inner ? 1 : 0;
+	return inner ? inner : command;
 }

@@ -1,14 +1,10 @@
 #include "convert/format.h"
 
-#include "common/io.h"
 #include "convert/qemu.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 const struct format formats[CONVERT_FORMATS] = {
     [CONVERT_RAW] = {.word = "raw", .suffix = ".raw .img"},
@@ -27,9 +23,6 @@ const char *const convert_format_words[] = {[CONVERT_RAW] = "raw",     [CONVERT_
 					    [CONVERT_VPC] = "vpc",     [CONVERT_VHDX] = "vhdx",
 					    [CONVERT_VDI] = "vdi",     [CONVERT_PARALLELS] = "parallels",
 					    [CONVERT_FORMATS] = NULL};
-
-/* The first bytes of a superblock (docs/dvol.md). */
-static const char dvol_magic[8] = {'D', 'V', 'O', 'L', '\r', '\n', '\x1a', '\x01'};
 
 /* in_list(list, word, len): word is one of the list's, which stand between blanks. */
 static bool in_list(const char *list, const char *word)
@@ -65,20 +58,19 @@ int format_of_target(const char *path, enum convert_format said, enum convert_fo
 		       path);
 }
 
-static int has_dvol_magic(const char *path, bool *has, struct err *err)
+/* is_volume(path, &is, err): by its magic. */
+static int is_volume(const char *path, bool *is, struct err *err)
 {
-	char first[sizeof(dvol_magic)], second[sizeof(dvol_magic)];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	/* Either of the two superblocks; what a short file does not have is none. */
-	ssize_t n = fd < 0 ? -1 : pread(fd, first, sizeof(first), 0);
-	ssize_t m = n < 0 ? -1 : pread(fd, second, sizeof(second), DVOL_BLOCK);
+	enum dvol_file_kind kind;
 
-	io_close(&fd); /* leaves errno alone */
-	if (n < 0 || m < 0)
-		return err_sys(err, "cannot read %s", path);
-	*has = (n == sizeof(first) && !memcmp(first, dvol_magic, sizeof(first))) ||
-	       (m == sizeof(second) && !memcmp(second, dvol_magic, sizeof(second)));
-	return 0;
+	if (dvol_probe(path, &kind, err))
+		return -1;
+	*is = kind == DVOL_FILE_VOLUME;
+	return kind != DVOL_FILE_DELTA ? 0
+				       : err_set(err, ERR_INPUT,
+						 "%s holds what changed between two epochs, not a disk: "
+						 "'drover image apply' takes it",
+						 path);
 }
 
 static enum convert_format of_driver(const char *driver)
@@ -141,7 +133,7 @@ int format_of_source(const char *path, enum convert_format said, bool allow_back
 	if (said == CONVERT_RAW || said == CONVERT_DVOL)
 		return 0;
 	if (said == CONVERT_FORMATS) {
-		if (has_dvol_magic(path, &dvol, err))
+		if (is_volume(path, &dvol, err))
 			return -1;
 		*format = dvol ? CONVERT_DVOL : said;
 		if (dvol)

@@ -93,9 +93,18 @@ int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 	return table_set(vol, TABLE_MAP, block, word, err);
 }
 
+int vol_has_content(const struct dvol *vol, struct err *err)
+{
+	if (!vol->list)
+		return 0;
+	return err_set(err, ERR_USAGE, "%s was opened for its list of epochs only", vol->path);
+}
+
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err)
 {
 	uint64_t size = dvol_size(vol);
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	if (offset > size || len > size - offset)
 		return err_set(err, ERR_USAGE, "%s: bytes %llu to %llu are not within its %llu bytes",
 			       vol->path, (unsigned long long)offset, (unsigned long long)(offset + len),

@@ -236,7 +236,9 @@ static int open_files(struct dvol *vol, const struct dvol_open_options *o, struc
 
 static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct err *err)
 {
-	bool head = o->epoch.number == 0;
+	bool head = o->epoch.number == 0 && !o->list;
+	if (o->list && (o->writable || o->epoch.number != 0))
+		return err_set(err, ERR_USAGE, "%s: a list is of the whole volume, and read-only", vol->path);
 	if (o->writable && !head)
 		return err_set(err, ERR_USAGE, "%s: closed epochs cannot be written; make a clone",
 			       vol->path);
@@ -247,8 +249,12 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 				     : "its head is being written; read a closed epoch",
 			 err) < 0)
 		return -1;
-	if (load(vol, head, err) < 0 || (!head && open_view(vol, o->epoch, err) < 0) ||
-	    backing_open(vol, err) < 0)
+	if (load(vol, head, err) < 0)
+		return -1;
+	vol->list = o->list;
+	if (vol->list)
+		return 0;
+	if ((!head && open_view(vol, o->epoch, err) < 0) || backing_open(vol, err) < 0)
 		return -1;
 	if (!o->writable)
 		return 0;

@@ -289,6 +289,7 @@ struct dvol {
 	void *files_context;
 	char *path;
 	bool writable, failed, compact;
+	bool list;     /* only the catalog may be asked for */
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 
@@ -340,7 +341,9 @@ int view_refresh(struct dvol *vol, struct err *err);
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
-/* check_range: -1 with err unless [offset, offset + len) is within the volume. */
+/* vol_has_content: -1 with err for a handle of the list alone.
+ * check_range: -1 with err unless [offset, offset + len) is within the volume. */
+int vol_has_content(const struct dvol *vol, struct err *err);
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
 /* range_lock (meta; waits), range_unlock (meta): see dvol.ranges. */
 void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last);
