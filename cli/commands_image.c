@@ -1,6 +1,7 @@
 /* commands_image.c: the commands of 'drover image'. */
 #include "cli/commands.h"
 #include "cli/table.h"
+#include "convert/convert.h"
 
 #define EPOCH(text)                                                                                          \
 	{                                                                                                    \
@@ -135,6 +136,41 @@ static const struct option_spec pack_options[] = {
     END,
 };
 
+static const struct option_spec convert_options[] = {
+    {.name = "from",
+     .argument = "FORMAT",
+     .help = "of SRC (found out)",
+     .type = OPTION_WORD,
+     .offset = AT(from_format),
+     .words = convert_format_words,
+     .initial = CONVERT_FORMATS},
+    {.name = "to",
+     .argument = "FORMAT",
+     .help = "of DST (what its name ends with)",
+     .type = OPTION_WORD,
+     .offset = AT(to_format),
+     .words = convert_format_words,
+     .initial = CONVERT_FORMATS},
+    EPOCH("of a volume SRC: this closed epoch (the head)"),
+    {.name = "compress",
+     .argument = "LEVEL",
+     .help = "of a volume DST: as in 'image create' (0)",
+     .type = OPTION_COUNT,
+     .offset = AT(compress),
+     .max = DVOL_COMPRESS_MAX},
+    {.name = "no-epoch",
+     .help = "of a volume DST: close none at the end",
+     .type = OPTION_FLAG,
+     .offset = AT(no_epoch)},
+    {.name = "allow-backing",
+     .help = "SRC may read other files that it names",
+     .type = OPTION_FLAG,
+     .offset = AT(allow_backing)},
+    {.name = "force", .help = "replace DST if it exists", .type = OPTION_FLAG, .offset = AT(force)},
+    JSON,
+    END,
+};
+
 const struct command image_commands[] = {
     {.name = "image create",
      .summary = "make a volume",
@@ -146,6 +182,19 @@ const struct command image_commands[] = {
      .run = cmd_image_create,
      .options = create_options,
      .operands = {VOLUME, {.label = "SIZE", .type = OPERAND_SIZE}}},
+    {.name = "image convert",
+     .summary = "copy a disk image into another format",
+     .synopsis = "SRC DST [--from FORMAT] [--to FORMAT]\n"
+		 "[--epoch T.N] [--compress LEVEL] [--no-epoch]\n"
+		 "[--allow-backing] [--force] [--json]",
+     .details = "FORMAT is raw, dvol, qcow2, vmdk, vpc (VHD), vhdx, vdi or parallels. That of\n"
+		"SRC is found out, but raw only where SRC is called .raw or .img: a guest can\n"
+		"write any header into a raw disk. Zeroes are neither copied nor stored. DST\n"
+		"appears when it is complete and durable, and else never. A SRC that reads\n"
+		"other files is refused: one from elsewhere could read any file of this host.",
+     .run = cmd_image_convert,
+     .options = convert_options,
+     .operands = {{.label = "SRC"}, {.label = "DST"}}},
     {.name = "image info",
      .summary = "what a volume is, and how much it holds",
      .synopsis = "FILE [--json]",

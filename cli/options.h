@@ -49,6 +49,11 @@ struct args {
 	struct dvol_id epoch_b;
 	struct dvol_id from; /* number 0 also for "none" */
 	struct dvol_id to;
+	/* of image convert, where --from and --to are formats: enum convert_format */
+	uint64_t from_format;
+	uint64_t to_format;
+	bool no_epoch;
+	bool allow_backing;
 };
 
 enum option_type {
