@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -344,6 +345,52 @@ static void what_takes_long_is_shown_and_cancelled(void **state)
 	image_do(&cli, "image check v --verify");
 }
 
+/* A signal that came already: each ends at its first step. */
+static bool with_a_signal(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	return !sigprocmask(SIG_BLOCK, &set, NULL) && !raise(SIGTERM);
+}
+
+static void what_is_cancelled_leaves_nothing_half_done(void **state)
+{
+	static const struct {
+		const char *words;
+		int status;
+		const char *sentence;
+	} cases[] = {
+	    {"image check v", 1, "checking: cancelled; nothing was concluded"},
+	    {"image export v --from none out", 1, "exporting epoch 1.2: cancelled; nothing was written"},
+	    {"image apply new seed", 1, "applying epoch 1.1: cancelled; no volume was made"},
+	    {"image apply copy delta", 1,
+	     "applying epoch 1.2: cancelled; the volume holds what it held before"},
+	    {"image pack v", 1, "packing: cancelled; what was packed before stays so"},
+	};
+	json_t *object;
+
+	(void)state;
+	make_volume();
+	image_do(&cli, "image export v --from none --to 1.1 seed");
+	image_do(&cli, "image export v --from 1.1 delta");
+	image_do(&cli, "image apply copy seed");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cli_run_in(&cli, with_a_signal, cases[i].words);
+		cli_expect(&cli, cases[i].status, cases[i].sentence);
+		assert_string_equal(cli.out, "");
+	}
+	assert_int_equal(access("out", F_OK), -1);
+	assert_int_equal(access("new", F_OK), -1);
+	image_do(&cli, "image compare copy v --epoch-b 1.1");
+	object = image_json(&cli, 0, "image info copy");
+	image_is(object, "newest_epoch", "\"1.1\"");
+	json_decref(object);
+	image_do(&cli, "image apply copy delta");
+	image_do(&cli, "image compare copy v");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, image_setup, image_teardown)
 
 int main(void)
@@ -356,6 +403,7 @@ int main(void)
 	    TEST(damaged_blocks_are_found_and_healed),
 	    TEST(damaged_metadata_is_found),
 	    TEST(packing_keeps_the_content),
+	    TEST(what_is_cancelled_leaves_nothing_half_done),
 	    TEST(what_takes_long_is_shown_and_cancelled),
 	};
 
