@@ -78,6 +78,26 @@ int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
 	return -1;
 }
 
+int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned count, uint64_t *words,
+	       struct err *err)
+{
+	for (int i = 0;; i++) {
+		struct err why = {0};
+		int result = 0;
+		for (unsigned n = 0; n < count && result == 0; n++)
+			result = table_get(vol, table, first + n, &words[n], &why);
+		if (result == 0)
+			return 0;
+		if (vol->view == 0 || vol->failed || why.kind != ERR_INPUT || i + 1 == REFRESHES) {
+			if (err != NULL)
+				*err = why;
+			return -1;
+		}
+		if (view_refresh(vol, err) < 0)
+			return -1;
+	}
+}
+
 int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 {
 	uint64_t old;
