@@ -41,6 +41,9 @@ struct memdisk {
 	bool fail_sticky, fail_short;
 	uint64_t failures; /* how many were made */
 	uint64_t operations;
+	/* Called for every read when not NULL; an errno makes it fail. */
+	int (*on_read)(void *context, const char *path, uint64_t offset, uint64_t len);
+	void *read_context;
 };
 
 extern const struct file_ops memdisk_ops; /* context: a struct memdisk, zeroed at first */
