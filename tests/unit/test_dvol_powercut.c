@@ -1,9 +1,9 @@
 /* Power cuts at every moment of a random load.  The disk under the volume is a model: what was written before the last
  * completed sync is there; of what came later any subset of sectors, in any order.  Each such state must open without
  * repair, hold every flushed sector and every closed epoch exactly, and check clean, also after a writable open has
- * finished what the cut interrupted.  $DROVER_TEST_SEED repeats a run; $DROVER_POWERCUTS is the number of states. */
-#include "imagefmt/dvol.h"
-#include "tests/lib/memdisk.h"
+ * finished what the cut interrupted.  Cuts in digest passes and in deletes that take the tree elsewhere: the next digest is right,
+ * and hashes no more than what changed since the last one.  $DROVER_TEST_SEED repeats a run; $DROVER_POWERCUTS is the number of states. */
+#include "tests/lib/dvolkit.h"
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
@@ -23,6 +23,9 @@ enum {
 struct epoch {
 	struct dvol_id id;
 	uint32_t tags[SECTORS];
+	/* Of the second test: what the root must be; blocks that changed between the epoch before and this one. */
+	uint8_t root[DVOL_ROOT];
+	uint64_t changed;
 };
 
 struct sim {
@@ -36,6 +39,7 @@ struct sim {
 	uint8_t nsince[SECTORS];
 	struct epoch epochs[EPOCHS_MAX];
 	size_t nepochs;
+	uint64_t changed; /* of the second test: since the epoch at which the digests are */
 	/* What the present step may or may not have done already. */
 	const struct epoch *closing, *deleting, *rolling;
 };
@@ -366,14 +370,10 @@ static void go_on(struct sim *s)
 	set_flushed(s);
 }
 
-static void test_power_cuts(void **unused)
+static void begin_sim(struct sim *s, uint64_t wanted)
 {
-	(void)unused;
 	struct err err = {0};
-	const char *more = getenv("DROVER_POWERCUTS");
-	struct sim *s = calloc(1, sizeof(*s));
-	assert_non_null(s);
-	s->wanted = more != NULL ? strtoull(more, NULL, 10) : 10000;
+	s->wanted = wanted;
 	s->random = random_begin();
 	struct dvol_create_options options = {.size_bytes = (uint64_t)SECTORS * DVOL_SECTOR,
 					      .journal_blocks = 16,
@@ -384,6 +384,33 @@ static void test_power_cuts(void **unused)
 	assert_non_null(s->vol);
 	base_from(s, memdisk_file(&s->disk, PATH));
 	s->disk.recording = true;
+}
+
+static void end_sim(struct sim *s)
+{
+	struct err err = {0};
+	assert_int_equal(dvol_close(s->vol, &err), 0);
+	print_message("%llu states of %llu steps\n", (unsigned long long)s->states,
+		      (unsigned long long)s->step);
+	memdisk_free(&s->disk);
+	memdisk_free(&s->cut);
+	free(s->base.data);
+	free(s);
+}
+
+static uint64_t states_wanted(void)
+{
+	const char *more = getenv("DROVER_POWERCUTS");
+	return more != NULL ? strtoull(more, NULL, 10) : 10000;
+}
+
+static void test_power_cuts(void **unused)
+{
+	(void)unused;
+	struct err err = {0};
+	struct sim *s = calloc(1, sizeof(*s));
+	assert_non_null(s);
+	begin_sim(s, states_wanted());
 	for (; s->states < s->wanted; s->step++) {
 		int result = 0;
 		bool flushed = one_step(s, &err, &result);
@@ -401,17 +428,133 @@ static void test_power_cuts(void **unused)
 		finish_step(s, flushed);
 		settle(s);
 	}
-	assert_int_equal(dvol_close(s->vol, &err), 0);
-	print_message("%llu states of %llu steps\n", (unsigned long long)s->states,
-		      (unsigned long long)s->step);
-	memdisk_free(&s->disk);
-	memdisk_free(&s->cut);
-	free(s->base.data);
-	free(s);
+	end_sim(s);
+}
+
+/* ---- digests ---- */
+
+/* fresh_root: of a new volume into which an epoch's bytes are written. */
+static void fresh_root(struct epoch *epoch)
+{
+	static uint32_t data[SECTORS][DVOL_SECTOR / 4];
+	struct err err = {0};
+	struct memdisk disk = {0};
+	struct dvol *vol = kit_volume(&disk, "fresh", BLOCKS, 0);
+	for (size_t i = 0; i < SECTORS; i++)
+		for (size_t n = 0; n < DVOL_SECTOR / 4; n++)
+			data[i][n] = epoch->tags[i];
+	assert_int_equal(dvol_write(vol, data, sizeof(data), 0, &err), 0);
+	kit_root(vol, kit_close_epoch(vol), epoch->root);
+	dvol_close(vol, NULL);
+	memdisk_free(&disk);
+}
+
+/* check_digests: after the cut, of a volume that is opened again: the newest epoch's root is right and cheap, and so are all
+ * others'. */
+static void check_digests(struct sim *s)
+{
+	struct err err = {0};
+	struct kit_reads reads = {0};
+	uint8_t root[DVOL_ROOT];
+	s->states++;
+	struct dvol *vol = open_on(&s->cut, true, (struct dvol_id){0}, &err);
+	if (vol == NULL)
+		fail_sim(s, "does not open for writing", &err);
+	check_epochs(s);
+	for (size_t i = 0; i < s->nepochs; i++)
+		if (&s->epochs[i] != s->deleting)
+			kit_count(&s->cut, &reads, PATH, s->epochs[i].id);
+	for (size_t i = s->nepochs; i-- > 0;) {
+		if (&s->epochs[i] == s->deleting)
+			continue;
+		if (dvol_digest(vol, s->epochs[i].id, root, &err) < 0)
+			fail_sim(s, "digest", &err);
+		if (memcmp(root, s->epochs[i].root, DVOL_ROOT) != 0)
+			fail_sim(s, "a root is not that of the epoch's content", NULL);
+	}
+	if (kit_count_end(&s->cut, &reads) > s->changed)
+		fail_sim(s, "a digest hashed more than what changed", NULL);
+	check_epochs(s);
+	if (dvol_close(vol, &err) < 0)
+		fail_sim(s, "close", &err);
+}
+
+static void cuts_in_step(struct sim *s)
+{
+	for (size_t i = 0; i < 8; i++) {
+		make_cut(s, pick(s, s->disk.nevents + 1));
+		check_digests(s);
+	}
+	s->step++;
+}
+
+/* one_epoch: some writes, and a close. */
+static void one_epoch(struct sim *s)
+{
+	struct err err = {0};
+	bool touched[BLOCKS] = {false};
+	uint64_t changed = 0;
+	for (uint64_t writes = 1 + pick(s, 4); writes > 0; writes--) {
+		size_t block = pick(s, BLOCKS), count = 1 + pick(s, 3);
+		count = count < BLOCKS - block ? count : BLOCKS - block;
+		for (size_t i = 0; i < count; i++) {
+			changed += !touched[block + i];
+			touched[block + i] = true;
+		}
+		int result = pick(s, 4) == 0
+				 ? do_discard(s, block, count, &err)
+				 : do_write(s, block * PER_BLOCK, count * PER_BLOCK, ++s->tag, &err);
+		assert_int_equal(result, 0);
+	}
+	assert_int_equal(do_close(s, &err), 0);
+	s->changed += changed;
+	s->epochs[s->nepochs - 1].changed = changed;
+	fresh_root(&s->epochs[s->nepochs - 1]);
+	finish_step(s, true);
+	settle(s);
+}
+
+static void test_cuts_in_passes(void **unused)
+{
+	(void)unused;
+	struct err err = {0};
+	uint8_t root[DVOL_ROOT];
+	struct sim *s = calloc(1, sizeof(*s));
+	assert_non_null(s);
+	begin_sim(s, states_wanted() / 10);
+	while (s->states < s->wanted) {
+		while (s->nepochs == EPOCHS_MAX || (s->nepochs > 1 && pick(s, 3) == 0)) {
+			/* Where the tree is, or on its way from or to. */
+			size_t at = pick(s, s->nepochs);
+			s->deleting = &s->epochs[at];
+			/* What changed in it changed in the next one then, or since the one before. */
+			*(at + 1 < s->nepochs ? &s->epochs[at + 1].changed : &s->changed) +=
+			    s->deleting->changed;
+			assert_int_equal(dvol_epoch_delete(s->vol, s->deleting->id, &err), 0);
+			cuts_in_step(s);
+			finish_step(s, false);
+			settle(s);
+		}
+		one_epoch(s);
+		if (pick(s, 4) == 0)
+			continue; /* a pass later goes over two of them */
+		assert_int_equal(dvol_digest(s->vol, s->epochs[s->nepochs - 1].id, root, &err), 0);
+		cuts_in_step(s);
+		if (pick(s, 2) ==
+		    0) { /* the last cut is what there is now, before anything was done about it */
+			make_cut(s, pick(s, s->disk.nevents + 1));
+			go_on(s);
+			continue;
+		}
+		s->changed = 0;
+		settle(s);
+	}
+	end_sim(s);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_power_cuts)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_power_cuts),
+					   cmocka_unit_test(test_cuts_in_passes)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
