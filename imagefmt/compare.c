@@ -82,12 +82,38 @@ static int read_past(struct dvol *vol, uint8_t *data, uint64_t len, uint64_t off
 	return inside == 0 ? 0 : dvol_read(vol, data, inside, offset, err);
 }
 
+/* mapped_from: the first block at or after `block` that may be something else than zeroes. */
+static int mapped_from(struct dvol *vol, uint64_t *block, struct err *err)
+{
+	if (*block < (vol->backing_size + BLOCK - 1) / BLOCK)
+		return 0;
+	pthread_mutex_lock(&vol->meta);
+	int result = table_seek(vol, TABLE_MAP, *block, block, err);
+	tables_trim(vol);
+	pthread_mutex_unlock(&vol->meta);
+	return result;
+}
+
+/* both_from: as mapped_from, of either; in bytes, to where a read of READ_BLOCKS begins. */
+static int both_from(struct compare *compare, uint64_t *at, struct err *err)
+{
+	uint64_t a = *at / BLOCK, b = a;
+	if (mapped_from(compare->a, &a, err) < 0 || mapped_from(compare->b, &b, err) < 0)
+		return -1;
+	a = (a < b ? a : b) / READ_BLOCKS * READ_BLOCKS;
+	*at = a * BLOCK > *at ? a * BLOCK : *at;
+	return 0;
+}
+
 static int by_reading(struct compare *compare, struct err *err)
 {
 	uint8_t *data = must_alloc(2 * READ_BLOCKS, BLOCK), *other = data + READ_BLOCKS * BLOCK;
 	uint64_t size = compare->size;
 	int result = 0;
-	for (uint64_t at = 0; at < size && result == 0; at += READ_BLOCKS * BLOCK) {
+	for (uint64_t at = 0; result == 0; at += READ_BLOCKS * BLOCK) {
+		result = both_from(compare, &at, err);
+		if (result < 0 || at >= size)
+			break;
 		uint64_t len = size - at < READ_BLOCKS * BLOCK ? size - at : READ_BLOCKS * BLOCK;
 		result = vol_tick(compare->a, at, size, err);
 		if (result == 0)

@@ -43,26 +43,34 @@ static int open_repair(struct verify *verify, struct err *err)
 	return verify->repair.file == NULL ? err_sys(err, "%s: opening it for healing", vol->path) : 0;
 }
 
+/* fetch: a block of what is to heal; 0 when it has none. */
+static int fetch(void *context, uint64_t block, uint8_t data[BLOCK], struct err *err)
+{
+	struct dvol *from = ((struct verify *)context)->heal;
+	uint64_t size = from != NULL ? dvol_size(from) : 0, at = block * BLOCK;
+	memset(data, 0, BLOCK);
+	if (at >= size)
+		return 0;
+	return dvol_read(from, data, size - at < BLOCK ? size - at : BLOCK, at, err) < 0 ? -1 : 1;
+}
+
 /* heal: *done when the block was replaced by a good one, which was read back. */
 static int heal(struct verify *verify, uint64_t block, uint64_t pbn, const uint64_t digest[2], bool *done,
 		struct err *err)
 {
 	struct dvol *vol = verify->vol;
-	uint8_t data[BLOCK] = {0};
-	uint64_t size = verify->heal != NULL ? dvol_size(verify->heal) : 0, at = block * BLOCK, found[2];
+	uint8_t data[BLOCK];
+	uint64_t found[2];
+	int there = fetch(verify, block, data, err);
 	*done = false;
-	if (at >= size)
-		return 0;
-	if (dvol_read(verify->heal, data, size - at < BLOCK ? size - at : BLOCK, at, err) < 0)
-		return -1;
 	sha_short(verify->sha, data, BLOCK, found);
-	if (!digest_equal(found, digest))
-		return 0;
+	if (there <= 0 || !digest_equal(found, digest))
+		return there < 0 ? -1 : 0;
 	if (open_repair(verify, err) < 0)
 		return -1;
 	if (file_write(&verify->repair, data, BLOCK, pbn * BLOCK) < 0 ||
 	    vol->ops->sync(verify->repair.file) < 0)
-		return err_sys(err, "%s: healing byte %llu", vol->path, (unsigned long long)at);
+		return err_sys(err, "%s: healing byte %llu", vol->path, (unsigned long long)block * BLOCK);
 	if (file_read(&verify->repair, data, BLOCK, pbn * BLOCK) < 0)
 		return 0;
 	sha_short(verify->sha, data, BLOCK, found);
@@ -93,18 +101,34 @@ static int plain_block(struct verify *verify, uint64_t block, uint64_t word, con
 	return 0;
 }
 
-static int packed_block(struct verify *verify, uint64_t block, uint64_t word, uint64_t digest[2])
+/* packed_good: whether a packed block can be read and is what its digest says. */
+static bool packed_good(struct verify *verify, uint64_t block, uint64_t word, uint64_t digest[2])
 {
 	uint64_t found[2];
 	uint8_t data[BLOCK];
 	struct err why = {0};
 	digest[0] = digest[1] = 0;
-	if (packed_read(verify->vol, word, block, data, digest, &why) == 0) {
-		sha_short(verify->sha, data, BLOCK, found);
-		if (digest_equal(found, digest))
-			return 0;
-	}
-	bad_block(verify, block);
+	if (packed_read(verify->vol, word, block, data, digest, &why) < 0)
+		return false;
+	sha_short(verify->sha, data, BLOCK, found);
+	return digest_equal(found, digest);
+}
+
+static int packed_block(struct verify *verify, uint64_t block, uint64_t word, uint64_t digest[2],
+			struct err *err)
+{
+	uint32_t healed = 0;
+	if (packed_good(verify, block, word, digest))
+		return 0;
+	if (verify->heal != NULL &&
+	    (open_repair(verify, err) < 0 ||
+	     packed_heal(verify->vol, word, fetch, verify, &verify->repair, &healed, err) < 0))
+		return -1;
+	packed_forget(verify->vol);
+	if (healed > 0 && packed_good(verify, block, word, digest))
+		verify->healed += healed;
+	else
+		bad_block(verify, block);
 	return 0;
 }
 
@@ -113,7 +137,7 @@ static int other_block(struct verify *verify, uint64_t block, uint64_t word, uin
 {
 	bool known;
 	if (word_packed(word))
-		return packed_block(verify, block, word, digest);
+		return packed_block(verify, block, word, digest, err);
 	return block_digest(verify->vol, verify->sha, block, digest, &word, &known, err);
 }
 
@@ -234,6 +258,7 @@ int dvol_verify(struct dvol *vol, struct dvol *from, struct dvol_bad_block **bad
 	verify.data = aligned_alloc(BLOCK, (size_t)TREE_FANOUT * BLOCK);
 	if (verify.data == NULL)
 		abort();
+	packed_forget(vol);
 	int result = verify_all(&verify, err);
 	if (result == 0)
 		result = prove(&verify, root, err);

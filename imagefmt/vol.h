@@ -219,6 +219,14 @@ int packed_use(struct dvol *vol, struct extent at, uint32_t references, struct e
  * packed; each may be NULL. */
 int packed_read(struct dvol *vol, uint64_t word, uint64_t block, uint8_t *data, uint64_t digest[2],
 		struct err *err);
+/* packed_forget: what was read is read again.
+ * packed_heal (not meta): write a damaged extent anew, to `out`, the file opened for writing, in place; for a handle whose epoch
+ * sees the word, as with any healing.  What was in it its head must still say; fetch gives the content of those blocks (1, 0
+ * when it has none, -1), which must have the digests that stand there.  *healed: how many blocks, or 0. */
+typedef int packed_fetch(void *context, uint64_t block, uint8_t data[BLOCK], struct err *err);
+void packed_forget(struct dvol *vol);
+int packed_heal(struct dvol *vol, uint64_t word, packed_fetch *fetch, void *context, const struct file *out,
+		uint32_t *healed, struct err *err);
 /* word_release (gate exclusive): a map word goes that nothing else has: its block, if any, is freed. */
 int word_release(struct dvol *vol, uint64_t word, struct err *err);
 void packed_free(struct dvol *vol);

@@ -199,6 +199,22 @@ static void test_packed(void **unused)
 	assert_int_equal(verify(epoch, NULL, &err), 0);
 	assert_int_equal(nbad, 16);
 	assert_int_equal(bad[0].offset, 32 * DVOL_BLOCK);
+	/* A copy heals them all at once, unless one of them is not the same there. */
+	struct dvol *copy = kit_volume(&disk, "copy", 700, 0);
+	data[5 * DVOL_BLOCK] ^= 1;
+	assert_int_equal(dvol_write(copy, data, sizeof(data), 32 * DVOL_BLOCK, &err), 0);
+	assert_int_equal(verify(epoch, copy, &err), 0);
+	assert_int_equal(nbad, 16);
+	data[5 * DVOL_BLOCK] ^= 1;
+	assert_int_equal(dvol_write(copy, data, sizeof(data), 32 * DVOL_BLOCK, &err), 0);
+	assert_int_equal(verify(epoch, copy, &err), 0);
+	assert_int_equal(nbad, 0);
+	assert_int_equal(healed, 16);
+	dvol_close(copy, NULL);
+	dvol_close(epoch, NULL);
+	epoch = kit_open(&disk, "vol", id);
+	assert_int_equal(verify(epoch, NULL, &err), 0);
+	assert_int_equal(nbad, 0);
 	dvol_close(epoch, NULL);
 	dvol_close(vol, NULL);
 }
