@@ -84,7 +84,7 @@ static int mapped_blocks(struct dvol *vol, struct blocks *blocks, struct err *er
 	    vol->catalog.backing_kind == DVOL_BACKING_NONE ? 0 : (vol->backing_size + BLOCK - 1) / BLOCK;
 	for (uint64_t block = 0; block < end; block++) {
 		uint64_t word;
-		if (block >= backed && table_seek(vol, TABLE_MAP, block, &block, err) < 0)
+		if (block >= backed && view_seek(vol, block, &block, err) < 0)
 			return -1;
 		if (block >= end)
 			break;
@@ -141,6 +141,8 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 	uint64_t size = dvol_size(vol);
 	uint32_t first = 0, last = vol->view != 0 ? vol->view : UINT32_MAX;
 	int result = 0;
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	pthread_mutex_lock(&vol->commit); /* runs stay what they are while they are read */
 	pthread_mutex_lock(&vol->meta);
 	if ((from.number != 0 && (first = index_of(vol, from, err)) == 0) ||

@@ -88,7 +88,7 @@ static int mapped_from(struct dvol *vol, uint64_t *block, struct err *err)
 	if (*block < (vol->backing_size + BLOCK - 1) / BLOCK)
 		return 0;
 	pthread_mutex_lock(&vol->meta);
-	int result = table_seek(vol, TABLE_MAP, *block, block, err);
+	int result = view_seek(vol, *block, block, err);
 	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
 	return result;

@@ -32,8 +32,6 @@ static int mark(struct dvol *vol, const struct tree_state *state, const uint8_t 
 {
 	static const uint8_t none[DVOL_ROOT];
 	struct buf ops = {0};
-	if (vol_may_change(vol, err) < 0)
-		return -1;
 	buf_put_u8(&ops, OP_DIGESTED);
 	buf_put_u32(&ops, state->at);
 	buf_put_u32(&ops, state->moving);
@@ -42,10 +40,7 @@ static int mark(struct dvol *vol, const struct tree_state *state, const uint8_t 
 	buf_put_u32(&ops, state->moves);
 	buf_put_u8(&ops, root != NULL);
 	buf_put(&ops, root != NULL ? root : none, DVOL_ROOT);
-	pthread_mutex_lock(&vol->meta);
-	int result = op_do(vol, &ops, err);
-	pthread_mutex_unlock(&vol->meta);
-	return result < 0 ? vol_fail(vol, err) : commit_run(vol, false, err);
+	return commit_op(vol, &ops, err);
 }
 
 /* give_up (commit held): no tree any more; the next one is built anew. */
@@ -84,7 +79,7 @@ static int all_blocks(struct pass *pass, struct err *err)
 	pthread_mutex_lock(&reader->meta);
 	for (uint64_t block = 0; block < pass->blocks; block = (block / TREE_FANOUT + 1) * TREE_FANOUT) {
 		if (block >= backed)
-			result = table_seek(reader, TABLE_MAP, block, &block, err);
+			result = view_seek(reader, block, &block, err);
 		if (result < 0 || block >= pass->blocks)
 			break;
 		pass->nodes = must_grow(pass->nodes, pass->count, &cap, sizeof(uint64_t));
@@ -118,6 +113,7 @@ static int leaf(struct pass *pass, uint64_t block, uint64_t out[2], struct err *
 	int result = table_set(vol, TABLE_PDIG, pbn * 2, out[0], err);
 	if (result == 0)
 		result = table_set(vol, TABLE_PDIG, pbn * 2 + 1, out[1], err);
+	commit_note(vol);
 	pthread_mutex_unlock(&vol->meta);
 	return result;
 }
@@ -155,6 +151,7 @@ static int compute_node(struct pass *pass, unsigned level, uint64_t number, stru
 	int result = 0;
 	for (unsigned i = 0; i < 3 && result == 0; i++)
 		result = table_set(vol, table, number * 3 + i, node[i], err);
+	commit_note(vol);
 	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
 	return result;

@@ -208,7 +208,7 @@ static int verify_all(struct verify *verify, struct err *err)
 		int result = 0;
 		pthread_mutex_lock(&vol->meta);
 		if (block >= backed)
-			result = table_seek(vol, TABLE_MAP, block, &block, err);
+			result = view_seek(vol, block, &block, err);
 		pthread_mutex_unlock(&vol->meta);
 		if (result == 0 && block >= end)
 			return 0;
