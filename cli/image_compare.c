@@ -9,7 +9,8 @@
 
 enum { EQUAL, DIFFERENT, TROUBLE }; /* exit status, as of cmp(1) */
 
-static int compare(const struct args *args, struct dvol_extent **list, size_t *count, struct err *err)
+static int compare(const struct args *args, struct dvol_extent **list, size_t *count, enum dvol_compared *way,
+		   struct err *err)
 {
 	struct dvol *a = image_open(args->operand[0], args->epoch_a, err);
 	struct dvol *b = a ? image_open(args->operand[1], args->epoch_b, err) : NULL;
@@ -18,7 +19,8 @@ static int compare(const struct args *args, struct dvol_extent **list, size_t *c
 
 	if (b) {
 		work_begin(&work, a, "comparing");
-		result = work_end(&work, dvol_compare(a, b, list, count, err), "nothing was concluded", err);
+		result =
+		    work_end(&work, dvol_compare(a, b, list, count, way, err), "nothing was concluded", err);
 	}
 	(void)dvol_close(a, NULL);
 	(void)dvol_close(b, NULL);
@@ -29,15 +31,17 @@ int cmd_image_compare(const struct args *args, struct err *err)
 {
 	struct dvol_extent *list = NULL;
 	size_t count = 0;
+	enum dvol_compared way;
 
-	if (compare(args, &list, &count, err)) {
+	if (compare(args, &list, &count, &way, err)) {
 		/* 1, as of other failures, would mean that they differ. */
 		output_error(err, args->json);
 		return TROUBLE;
 	}
 	if (args->json)
-		output_json(json_pack("{s:b, s:I, s:o}", "equal", !count, "bytes",
-				      (json_int_t)image_extents_bytes(list, count), "extents",
+		output_json(json_pack("{s:b, s:I, s:s, s:o}", "equal", !count, "bytes",
+				      (json_int_t)image_extents_bytes(list, count), "by",
+				      way == DVOL_COMPARED_DIGESTS ? "digests" : "data", "extents",
 				      image_extents_json(list, count)));
 	else if (count)
 		image_say_extents(list, count);
