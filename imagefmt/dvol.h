@@ -35,7 +35,7 @@ struct dvol_id {
 /* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
 int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
 
-enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA };
+enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA, DVOL_FILE_TREE };
 /* dvol_probe(path, &kind, err): what a file seems to be, by its magic; nothing else is checked. */
 int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err);
 

@@ -99,7 +99,7 @@ static void it_gives_nothing_else(void **state)
 	REFUSED(dvol_map(seen, 0, SIZE, 9, &map, &count, &err));
 	REFUSED(dvol_changed(seen, (struct dvol_id){0}, (struct dvol_id){0}, &extents, &count, &err));
 	REFUSED(dvol_check(seen, &info, NULL, NULL, &err));
-	REFUSED(dvol_compare(seen, seen, &extents, &count, &err));
+	REFUSED(dvol_compare(seen, seen, &extents, &count, NULL, &err));
 	REFUSED(dvol_verify(seen, NULL, &bad, &count, NULL, &err));
 	REFUSED(dvol_export(seen, (struct dvol_id){0}, delta, &err));
 	REFUSED(dvol_pack(seen, 3, NULL, &err));
