@@ -360,10 +360,15 @@ int digest_leave(struct dvol *vol, uint32_t index, struct err *err)
 			to = neighbour(&vol->catalog, index, true);
 		else if (state->at == index)
 			to = state->moving;
-		result = to != 0 ? move(vol, to, false, err) : -1;
+		struct err why = {0};
+		result = to != 0 ? move(vol, to, false, &why) : -1;
+		if (result == 0)
+			continue;
 		/* What cannot be read elsewhere must not keep an epoch from being deleted. */
-		if (result < 0)
+		if (vol_may_change(vol, NULL) == 0)
 			result = give_up(vol, err);
+		else if (err != NULL)
+			*err = why;
 	}
 	pthread_mutex_unlock(&vol->commit);
 	return result;

@@ -99,7 +99,7 @@ static void it_gives_nothing_else(void **state)
 	REFUSED(dvol_map(list, 0, SIZE, 9, &map, &count, &err));
 	REFUSED(dvol_changed(list, (struct dvol_id){0}, (struct dvol_id){0}, &extents, &count, &err));
 	REFUSED(dvol_check(list, &info, NULL, NULL, &err));
-	REFUSED(dvol_compare(list, list, &extents, &count, &err));
+	REFUSED(dvol_compare(list, list, &extents, &count, NULL, &err));
 	REFUSED(dvol_verify(list, NULL, &bad, &count, NULL, &err));
 	REFUSED(dvol_export(list, (struct dvol_id){0}, delta, &err));
 	REFUSED(dvol_pack(list, 3, NULL, &err));
