@@ -73,6 +73,7 @@ static void use_epochs(struct memdisk *disk, struct dvol *vol)
 	struct dvol_extent *extents;
 	struct dvol_bad_block *bad;
 	size_t count, n;
+	struct dvol *before = NULL;
 	if (dvol_epochs(vol, &list, &count, &err) < 0)
 		return;
 	for (size_t i = 0; i < count && i < 6; i++) {
@@ -84,10 +85,18 @@ static void use_epochs(struct memdisk *disk, struct dvol *vol)
 		use(epoch);
 		if (dvol_changed(epoch, list[0].id, list[i].id, &extents, &n, &err) == 0)
 			free(extents);
-		if (dvol_verify(epoch, NULL, &bad, &n, NULL, &err) == 0)
+		if (dvol_verify(epoch, epoch, &bad, &n, NULL, &err) == 0)
 			free(bad);
-		dvol_close(epoch, NULL);
+		if (before != NULL && dvol_compare(before, epoch, &extents, &n, NULL, &err) == 0)
+			free(extents);
+		dvol_close(before, NULL);
+		before = epoch;
+		(void)dvol_tree_export(epoch, list[i].id, DVOL_TREE_FINE, "tree", &err);
+		if (dvol_tree_compare(epoch, "tree", &extents, &n, &err) == 0)
+			free(extents);
+		(void)memdisk_ops.unlink(disk, "tree");
 	}
+	dvol_close(before, NULL);
 	free(list);
 }
 
