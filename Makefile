@@ -20,10 +20,10 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson liblz4 libxxhash libcrypto
+PACKAGES := libssh jansson liblz4 libzstd libxxhash libcrypto
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libcrypto) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
 CPPFLAGS += -I. -D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -DDROVER_LIBEXEC='"$(PREFIX)/libexec/drover"' -DXXH_INLINE_ALL
@@ -163,6 +163,7 @@ install: build
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

@@ -72,7 +72,7 @@ static int apply_record(struct dvol *vol, const struct delta_record *record, str
 	len = size - at < len ? size - at : len; /* the last block may be a part of one */
 	if (record->kind == DELTA_ZERO)
 		return dvol_write_zeroes(vol, at, len, err);
-	return dvol_write(vol, record->data, len, at, err);
+	return dvol_write_cold(vol, record->data, len, at, err);
 }
 
 static int write_all(struct dvol *vol, struct delta_reader *delta, struct err *err)
@@ -80,7 +80,8 @@ static int write_all(struct dvol *vol, struct delta_reader *delta, struct err *e
 	struct delta_record record;
 	int more;
 	while ((more = delta_next(delta, &record, err)) > 0)
-		if (apply_record(vol, &record, err) < 0)
+		if (vol_tick(vol, delta->size + delta->at, 2 * delta->size, err) < 0 ||
+		    apply_record(vol, &record, err) < 0)
 			return -1;
 	return more;
 }
@@ -128,12 +129,13 @@ static int check_content(struct dvol *vol, const struct delta_header *header, st
 	return -1;
 }
 
-static int check_file(struct delta_reader *delta, struct err *err)
+static int check_file(struct dvol *vol, struct delta_reader *delta, struct err *err)
 {
 	struct delta_record record;
 	int more;
 	while ((more = delta_next(delta, &record, err)) > 0)
-		;
+		if (vol_tick(vol, delta->at, 2 * delta->size, err) < 0)
+			return -1;
 	return more;
 }
 
@@ -142,13 +144,13 @@ int dvol_apply(struct dvol *vol, const char *path, struct err *err)
 	struct delta_reader delta;
 	if (vol_may_change(vol, err) < 0)
 		return -1;
-	int result = delta_open(&delta, vol, path, err);
+	int result = delta_open(&delta, vol->ops, vol->files_context, path, err);
 	if (result == 0)
-		result = check_file(&delta, err);
+		result = check_file(vol, &delta, err);
 	delta_close(&delta);
 	if (result < 0)
 		return -1;
-	result = delta_open(&delta, vol, path, err);
+	result = delta_open(&delta, vol->ops, vol->files_context, path, err);
 	if (result == 0 && (result = begin(vol, &delta, err)) == 0) {
 		/* A seed replaces what an earlier one, which was cut short, left behind. */
 		if (delta.header.from.number == 0)

@@ -63,6 +63,7 @@ void catalog_encode(const struct catalog *catalog, struct buf *out)
 	buf_put_u32(out, catalog->digested);
 	buf_put_u32(out, catalog->hash_floor);
 	buf_put_u32(out, catalog->next_run);
+	buf_put_u8(out, catalog->compress);
 	buf_put_u8(out, catalog->backing_kind);
 	buf_put_u64(out, catalog->backing_epoch.term);
 	buf_put_u64(out, catalog->backing_epoch.number);
@@ -71,6 +72,8 @@ void catalog_encode(const struct catalog *catalog, struct buf *out)
 	size_t len = strlen(catalog->backing_path);
 	buf_put_u16(out, (uint16_t)len);
 	buf_put(out, catalog->backing_path, len);
+	buf_put_u64(out, catalog->last.term);
+	buf_put_u64(out, catalog->last.number);
 	buf_put_u32(out, (uint32_t)catalog->nepochs);
 	for (size_t i = 0; i < catalog->nepochs; i++) {
 		const struct epoch *epoch = &catalog->epochs[i];
@@ -186,22 +189,27 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 	catalog->digested = reader_u32(&reader);
 	catalog->hash_floor = reader_u32(&reader);
 	catalog->next_run = reader_u32(&reader);
+	catalog->compress = reader_u8(&reader);
 	catalog->backing_kind = reader_u8(&reader);
 	catalog->backing_epoch.term = reader_u64(&reader);
 	catalog->backing_epoch.number = reader_u64(&reader);
 	get_bytes(&reader, catalog->backing_lineage, 16);
 	catalog->backing_size = reader_u64(&reader);
 	get_text(&reader, reader_u16(&reader), catalog->backing_path, sizeof(catalog->backing_path));
+	catalog->last.term = reader_u64(&reader);
+	catalog->last.number = reader_u64(&reader);
 	if (catalog->size_bytes < DVOL_BLOCK || catalog->size_bytes > DVOL_SIZE_MAX ||
 	    catalog->size_bytes % DVOL_SECTOR != 0 || catalog->open_index == 0 ||
 	    catalog->open_index >= BIRTH_LIMIT || catalog->backing_kind > DVOL_BACKING_DVOL ||
-	    catalog->backing_size > DVOL_SIZE_MAX)
+	    catalog->backing_size > DVOL_SIZE_MAX || catalog->compress > DVOL_COMPRESS_MAX)
 		reader.bad = true;
 	if (!reader.bad)
 		decode_epochs(catalog, &reader);
 	if (!reader.bad)
 		decode_pins_and_runs(catalog, &reader);
-	if ((catalog->rolling != 0 && catalog->rolling != catalog_newest(catalog)) ||
+	if ((catalog->nepochs > 0 &&
+	     id_compare(catalog->epochs[catalog->nepochs - 1].id, catalog->last) > 0) ||
+	    (catalog->rolling != 0 && catalog->rolling != catalog_newest(catalog)) ||
 	    (catalog->digested != 0 && catalog_index(catalog, catalog->digested) == NULL))
 		reader.bad = true;
 	if (reader.bad || reader.left != 0) {
@@ -228,6 +236,8 @@ static bool do_close(struct catalog *catalog, struct reader *reader)
 	catalog->epochs = must_grow(catalog->epochs, catalog->nepochs, &cap, sizeof(struct epoch));
 	catalog->epochs[catalog->nepochs++] = epoch;
 	catalog->open_index++;
+	if (id_compare(epoch.id, catalog->last) > 0)
+		catalog->last = epoch.id;
 	return true;
 }
 

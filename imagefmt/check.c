@@ -14,6 +14,7 @@ struct check {
 	void (*report)(void *context, const char *text);
 	void *context;
 	uint64_t *marks; /* a bit a block */
+	uint8_t *packs;  /* a byte a block: how many words name the packed extent that begins there */
 	uint64_t data, metadata;
 };
 
@@ -41,6 +42,60 @@ static void mark(struct check *check, uint64_t pbn, const char *what, uint64_t w
 	check->marks[pbn / 64] |= 1ULL << (pbn % 64);
 }
 
+/* mark_word: the block of a map word.  Of a packed one the references are counted here, and the extents marked later. */
+static void mark_word(struct check *check, uint64_t word, const char *what, uint64_t block)
+{
+	uint64_t pbn = word_pbn(word);
+	if (pbn == 0)
+		return;
+	if (!word_packed(word)) {
+		check->data++;
+		mark(check, pbn, what, block);
+		return;
+	}
+	check->info->packed_blocks++;
+	if (pbn < check->vol->alloc.first || pbn >= check->vol->alloc.end)
+		fault(check, "%s %llu is outside of the file", what, (unsigned long long)block);
+	else if (check->packs[pbn] < UINT8_MAX)
+		check->packs[pbn]++;
+}
+
+/* check_packs: table PACK against the references that were counted. */
+static int check_packs(struct check *check, struct err *err)
+{
+	struct dvol *vol = check->vol;
+	uint64_t counted = 0;
+	for (uint64_t pbn = 0;; pbn++) {
+		uint64_t word;
+		if (table_seek(vol, TABLE_PACK, pbn, &pbn, err) < 0)
+			return -1;
+		if (pbn == UINT64_MAX)
+			break;
+		if (table_get(vol, TABLE_PACK, pbn, &word, err) < 0)
+			return -1;
+		uint64_t blocks = word >> 32, references = word & UINT32_MAX;
+		if (pbn >= vol->alloc.end ? word != 0 : check->packs[pbn] != references)
+			fault(check, "the packed extent at file block %llu has %llu users, and counts %llu",
+			      (unsigned long long)pbn,
+			      pbn < vol->alloc.end ? (unsigned long long)check->packs[pbn] : 0ULL,
+			      (unsigned long long)references);
+		counted += references;
+		if (word != 0 && (blocks == 0 || blocks >= PACK_SLOTS)) {
+			fault(check, "the packed extent at file block %llu has a length that cannot be",
+			      (unsigned long long)pbn);
+			continue;
+		}
+		for (uint64_t i = 0; i < blocks; i++, check->data++)
+			mark(check, pbn + i, "packed extent", pbn);
+		if (pbn % PAGE_WORDS == 0)
+			tables_trim(vol);
+	}
+	if (counted != check->info->packed_blocks)
+		fault(check, "%llu blocks are packed, and the packed extents count %llu",
+		      (unsigned long long)check->info->packed_blocks, (unsigned long long)counted);
+	return 0;
+}
+
 static void mark_page(void *context, uint64_t pbn)
 {
 	struct check *check = context;
@@ -66,12 +121,12 @@ static int check_map(struct check *check, struct err *err)
 			      (unsigned long long)block);
 		if (word != 0 && block >= end)
 			fault(check, "block %llu is past the end of the volume", (unsigned long long)block);
-		if (word_pbn(word) != 0) {
-			check->data++;
-			mark(check, word_pbn(word), "block", block);
-		}
-		if (block % PAGE_WORDS == 0)
-			tables_trim(vol);
+		mark_word(check, word, "block", block);
+		if (block % PAGE_WORDS != 0)
+			continue;
+		tables_trim(vol);
+		if (vol_tick(vol, block * BLOCK, end * BLOCK, err) < 0)
+			return -1;
 	}
 }
 
@@ -87,10 +142,7 @@ static int check_undo(struct check *check, uint32_t owner, const struct undo *un
 	if (word_birth(now) <= owner)
 		fault(check, "block %llu was superseded, but its new place is as old",
 		      (unsigned long long)undo->block);
-	if (word_pbn(undo->word) != 0) {
-		check->data++;
-		mark(check, word_pbn(undo->word), "older block", undo->block);
-	}
+	mark_word(check, undo->word, "older block", undo->block);
 	return 0;
 }
 
@@ -152,6 +204,7 @@ static void info_fill(struct dvol *vol, struct dvol_info *info)
 				   .file_bytes = vol->alloc.end * BLOCK,
 				   .generation = vol->super.generation,
 				   .epochs = vol->catalog.nepochs,
+				   .compress = vol->catalog.compress,
 				   .backing_kind = vol->catalog.backing_kind,
 				   .backing_epoch = vol->catalog.backing_epoch};
 	for (size_t i = 0; i < vol->catalog.nruns; i++)
@@ -178,6 +231,7 @@ static int check_all(struct check *check, struct err *err)
 	info_fill(vol, check->info);
 	check->info->undo_entries = 0;
 	check->marks = must_alloc(vol->alloc.end / 64 + 1, 8);
+	check->packs = must_alloc(vol->alloc.end + 1, 1); /* untouched parts cost no memory */
 	int result = 0;
 	for (unsigned table = 0; table < TABLES && result == 0; table++)
 		result = table_walk(vol, (enum table)table, mark_page, check, err);
@@ -186,8 +240,11 @@ static int check_all(struct check *check, struct err *err)
 	if (result == 0)
 		result = check_runs(check, err);
 	if (result == 0)
+		result = check_packs(check, err);
+	if (result == 0)
 		result = check_alloc(check, err);
 	free(check->marks);
+	free(check->packs);
 	check->info->data_bytes = check->data * BLOCK;
 	check->info->metadata_bytes = check->info->used_bytes - check->info->data_bytes;
 	return result;
@@ -199,6 +256,8 @@ int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *co
 	struct check check = {.vol = vol, .info = info, .report = report, .context = context};
 	if (vol->view != 0)
 		return err_set(err, ERR_USAGE, "%s: check works on a handle of the head", vol->path);
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	pthread_mutex_lock(&vol->commit);
 	int result = vol->writable ? commit_run(vol, true, err) : 0;
 	if (result == 0) {

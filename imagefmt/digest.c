@@ -142,6 +142,8 @@ static int block_digest(struct pass *pass, uint64_t block, uint64_t out[2], stru
 	if (pbn == 0)
 		return word == 0 && block * BLOCK < reader->backing_size ? hash_block(pass, block, out, err)
 									 : 0;
+	if (word_packed(word))
+		return packed_read(reader, word, block, NULL, out, err);
 	if (word_birth(word) <= pass->from) {
 		pthread_mutex_lock(&vol->meta);
 		result = two_words(vol, TABLE_PDIG, pbn * 2, out, err);

@@ -22,7 +22,8 @@
 
 struct dvol;
 
-enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 63 };
+enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 255 };
+enum { DVOL_COMPRESS_MAX = 19 }; /* zstd level */
 #define DVOL_SIZE_MAX (64ULL << 40)
 
 /* The name of an epoch between hosts.  Ordered by term, then number; number 0 means "none". */
@@ -31,12 +32,20 @@ struct dvol_id {
 	uint64_t number;
 };
 
+/* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
+int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
+
+enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA };
+/* dvol_probe(path, &kind, err): what a file seems to be, by its magic; nothing else is checked. */
+int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err);
+
 enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL };
 
 struct dvol_create_options {
 	uint64_t size_bytes;     /* a multiple of 512, at least one block, at most DVOL_SIZE_MAX */
 	uint64_t journal_blocks; /* 0: 1024 (4 MiB); otherwise 16 to 65536 */
-	const uint8_t *lineage;  /* 16 bytes: what replicas of one volume share; NULL: a new one */
+	unsigned compress; /* zstd level for what is written to stay (dvol_write_cold, dvol_apply); 0: none */
+	const uint8_t *lineage; /* 16 bytes: what replicas of one volume share; NULL: a new one */
 	enum dvol_backing_kind backing_kind;
 	const char *backing_path;     /* kept as given; a relative one is seen from the volume's folder */
 	struct dvol_id backing_epoch; /* DVOL_BACKING_DVOL: which closed epoch */
@@ -45,13 +54,16 @@ struct dvol_create_options {
 };
 
 /* dvol_create(path, options, err): make a new volume; path must not exist.  Durable on return; on failure nothing
- * is left behind.  A backing is opened to see that it is there; its size need not be the volume's.  Returns 0 or -1. */
+ * is left behind.  A backing is opened to see that it is there; its size need not be the volume's: past its end there are
+ * zeroes, and of a larger one nothing past the size of now is ever seen.  Returns 0 or -1. */
 int dvol_create(const char *path, const struct dvol_create_options *options, struct err *err);
 
 struct dvol_open_options {
 	bool writable; /* the head, for writing; excludes everybody else from the head */
 	struct dvol_id
 	    epoch; /* read-only: this closed epoch; number 0: the head (refused while it is written) */
+	bool list; /* read-only, also beside a writer and without the backing: for dvol_info, dvol_epochs and
+		      dvol_pins, which tell how it was at the open; all else is ERR_USAGE */
 	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
 	bool compact;       /* take the first free space of the file: keeps it short, costs speed */
 	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
@@ -68,6 +80,13 @@ int dvol_close(struct dvol *vol, struct err *err);
 
 uint64_t dvol_size(const struct dvol *vol); /* bytes */
 
+/* dvol_on_progress(vol, tick, context): from now on the long operations of this handle (digest, verify, compare, export,
+ * apply, check, pack) call tick about once a MiB, in the thread that runs the operation, with the bytes done and the
+ * bytes in all, as far as that is known (0: not).  When it returns false the operation ends with ERR_CANCELLED, and
+ * leaves what a failure of it would.  NULL: no calls any more.  Not while such an operation runs. */
+typedef bool dvol_progress(void *context, uint64_t done_bytes, uint64_t total_bytes);
+void dvol_on_progress(struct dvol *vol, dvol_progress *tick, void *context);
+
 /* dvol_read(vol, iov, count, offset_bytes, err): fill the buffers with the bytes at offset.  Never short; what was
  * never written reads as zeroes or from the backing.  A range past the end is ERR_USAGE.  On error the buffers'
  * content is undefined. */
@@ -78,6 +97,9 @@ int dvol_read(struct dvol *vol, void *data, size_t len, uint64_t offset, struct 
  * sector of the range has its old or its new content. */
 int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
 int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_write_cold(vol, …): as dvol_write, for data that is not likely to be written again soon: whole blocks are compressed
+ * where the volume was made so, several at a time (64 KiB are best), while others are held up for a moment. */
+int dvol_write_cold(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
 /* dvol_flush(vol, err): every write, discard and write-zeroes that returned before is durable on return. */
 int dvol_flush(struct dvol *vol, struct err *err);
 /* dvol_write_zeroes(vol, offset, len, err): the range reads as zeroes afterwards; whole blocks give their space
@@ -97,8 +119,9 @@ struct dvol_epoch {
 };
 
 /* dvol_epoch_close(vol, &id, &made, err): what the head holds now becomes a closed epoch, durable on return; writers
- * are held up only while writes in flight complete.  id NULL, or with number 0: the next number in the newest
- * epoch's term (term 1 for the first).  Otherwise it must be above the newest epoch's.  made may be NULL. */
+ * are held up only while writes in flight complete.  id NULL, or with number 0: the number after the highest
+ * that an epoch of the volume ever had, in its term (1.1 for the first).  Otherwise it must be above the newest epoch's; a
+ * name that a deleted epoch had is taken then, so only for the same content.  made may be NULL. */
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
 /* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
  * a closed epoch those that it knew.  The caller frees list. */
@@ -113,6 +136,34 @@ int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
  * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+struct dvol_pinned {
+	struct dvol_id id;
+	char name[DVOL_NAME_MAX + 1]; /* any bytes but NUL */
+};
+/* dvol_pins(vol, &list, &count, err): all pins, by rising epoch, as dvol_epochs.  The caller frees list. */
+int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err);
+
+enum dvol_map_kind {
+	DVOL_MAP_HOLE,    /* never written, reads as zeroes */
+	DVOL_MAP_ZERO,    /* zeroes that were written or discarded */
+	DVOL_MAP_DATA,    /* in the file */
+	DVOL_MAP_PACKED,  /* in the file, compressed */
+	DVOL_MAP_BACKING, /* never written here: what the backing has */
+};
+
+struct dvol_map_extent {
+	uint64_t offset, len; /* bytes, whole blocks, except at the end of the volume */
+	enum dvol_map_kind kind;
+	uint64_t
+	    file_offset; /* of DATA: bytes, rising with the extent's; of PACKED: of the first block's packed extent */
+};
+
+/* dvol_map(vol, offset, len, most, &list, &count, err): the extents of [offset, offset + len) as this handle sees them, rising,
+ * without gaps, neighbours of one kind joined, at most `most` of them: they may end before len does, then ask again
+ * from there.  offset is a multiple of DVOL_BLOCK.  Beside a writer each block is as it was at some moment of the call.
+ * The caller frees list. */
+int dvol_map(struct dvol *vol, uint64_t offset, uint64_t len, size_t most, struct dvol_map_extent **list,
+	     size_t *count, struct err *err);
 
 struct dvol_extent {
 	uint64_t offset, len; /* bytes, whole blocks, except at the end of the volume */
@@ -153,7 +204,9 @@ struct dvol_info {
 	uint64_t generation;
 	uint64_t epochs;
 	uint64_t undo_entries;
-	uint64_t errors; /* of dvol_check */
+	uint64_t packed_blocks; /* blocks that are compressed; only from dvol_check */
+	unsigned compress;      /* the volume's zstd level for cold data */
+	uint64_t errors;        /* of dvol_check */
 	uint8_t uuid[16], lineage[16];
 	enum dvol_backing_kind backing_kind;
 	char backing_path[1024];
@@ -166,6 +219,16 @@ int dvol_info(struct dvol *vol, struct dvol_info *info, struct err *err);
 int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *context, const char *text),
 	       void *context, struct err *err);
 
+struct dvol_pack_result {
+	uint64_t packed_blocks; /* are compressed now, and were not */
+	uint64_t freed_blocks;  /* of the file, by that */
+};
+/* dvol_pack(vol, level, result, err): compress what is at rest: all that closed epochs see; without closed epochs the head.
+ * level: zstd's, 1 to 19; 0: the volume's own, else 3.  The content and the digests stay what they are.  In steps of
+ * some megabytes, each durable; one that failed or was cancelled keeps what it has done.  ERR_STATE while anybody
+ * reads a closed epoch.  Writers are held up during a step.  result may be NULL. */
+int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *result, struct err *err);
+
 /* dvol_export(vol, from, path, err): write a new file with what turns the closed epoch from (number 0: an empty volume)
  * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the
  * delta's from (content proven by digest where both know one) and of the same lineage; makes the delta's epoch of
@@ -173,5 +236,13 @@ int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *co
  * that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and replaces its head. */
 int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
 int dvol_apply(struct dvol *vol, const char *path, struct err *err);
+
+struct dvol_delta_info {
+	uint8_t lineage[16];
+	struct dvol_id from, to; /* from with number 0: a seed */
+	uint64_t size_bytes;     /* of the volume at `to` */
+};
+/* dvol_delta_info(path, &info, err): what a delta file's header says; the rest of the file is not looked at. */
+int dvol_delta_info(const char *path, struct dvol_delta_info *info, struct err *err);
 
 #endif

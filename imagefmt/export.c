@@ -14,6 +14,7 @@ struct export
 	uint64_t at;
 	struct sha *sha;
 	uint8_t *data;
+	uint64_t done, total; /* bytes of the volume */
 };
 
 static int put(struct export *export, const void *data, size_t len, bool count, struct err *err)
@@ -60,9 +61,11 @@ static int put_extent(struct export *export, const struct dvol_extent *extent, s
 		uint64_t len = end - at < DELTA_BLOCKS * BLOCK ? end - at : DELTA_BLOCKS * BLOCK;
 		uint32_t count = (uint32_t)((len + BLOCK - 1) / BLOCK);
 		memset(export->data + len, 0, (size_t)count * BLOCK - len);
-		if (dvol_read(export->vol, export->data, len, at, err) < 0 ||
+		if (vol_tick(export->vol, export->done, export->total, err) < 0 ||
+		    dvol_read(export->vol, export->data, len, at, err) < 0 ||
 		    put_blocks(export, at / BLOCK, count, err) < 0)
 			return -1;
+		export->done += len;
 	}
 	return 0;
 }
@@ -119,6 +122,8 @@ int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct 
 	header_fill(vol, from, &header);
 	struct export export = {.vol = vol, .path = path, .sha = sha_make()};
 	export.data = must_alloc(DELTA_BLOCKS, BLOCK);
+	for (size_t i = 0; i < count; i++)
+		export.total += list[i].len;
 	export.file.ops = vol->ops;
 	export.file.file = vol->ops->open(vol->files_context, path, O_RDWR | O_CREAT | O_EXCL);
 	int result;

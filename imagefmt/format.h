@@ -27,18 +27,30 @@ enum {
 	RECORD_HEADER = 64,
 	ITEM = 16,
 
+	PACK_SLOTS = 16, /* blocks of a packed extent, at most */
+	PACK_HEADER = 16,
+	PACK_SLOT = 24,
+
 	TREE_FANOUT = 256,
 	TREE_LEVELS = 5,
 	DIGEST = 16,
 };
 
-enum table { TABLE_MAP, TABLE_ALLOC, TABLE_PDIG, TABLE_HASH1, TABLES = TABLE_HASH1 + TREE_LEVELS };
+enum table {
+	TABLE_MAP,
+	TABLE_ALLOC,
+	TABLE_PACK,
+	TABLE_PDIG,
+	TABLE_HASH1,
+	TABLES = TABLE_HASH1 + TREE_LEVELS
+};
 
 #define SUPER_MAGIC   "DVOL\r\n\x1a\x01"
 #define RECORD_MAGIC  "DVOLJRNL"
 #define SUPER_VERSION 1U
 
 #define PBN_LIMIT     (1ULL << 35)
+#define WORD_PACKED   (1ULL << 35)
 #define BIRTH_LIMIT   (1U << 28)
 #define CATALOG_MAX   (64U << 20)
 
@@ -80,6 +92,11 @@ static inline uint64_t word_pbn(uint64_t word)
 static inline uint32_t word_birth(uint64_t word)
 {
 	return (uint32_t)(word >> 36);
+}
+
+static inline bool word_packed(uint64_t word)
+{
+	return (word & WORD_PACKED) != 0;
 }
 
 static inline uint64_t item_key(enum item_kind kind, unsigned table, unsigned level, uint64_t number)

@@ -110,7 +110,7 @@ static int replay_item(struct dvol *vol, uint64_t key, uint64_t value, struct er
 	uint64_t number = key & 0xffffffffffffULL;
 	switch (key >> 56) {
 	case ITEM_SET:
-		if (table > TABLE_ALLOC || level != 0)
+		if (table > TABLE_PACK || level != 0)
 			break;
 		return table_replay(vol, table, number, value, err);
 	case ITEM_PAGE:

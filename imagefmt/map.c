@@ -105,16 +105,24 @@ int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 	if (newest != 0 && word_birth(old) <= newest) {
 		undo_add(&vol->undos, newest, block, old);
 		items_add(&vol->journal.pending.undos, item_key(ITEM_UNDO, 0, 0, block), old);
-	} else if (word_pbn(old) != 0 &&
-		   alloc_release(vol, (struct extent){.pbn = word_pbn(old), .count = 1}, err) < 0) {
+	} else if (word_release(vol, old, err) < 0) {
 		return -1;
 	}
 	return table_set(vol, TABLE_MAP, block, word, err);
 }
 
+int vol_has_content(const struct dvol *vol, struct err *err)
+{
+	if (!vol->list)
+		return 0;
+	return err_set(err, ERR_USAGE, "%s was opened for its list of epochs only", vol->path);
+}
+
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err)
 {
 	uint64_t size = dvol_size(vol);
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	if (offset > size || len > size - offset)
 		return err_set(err, ERR_USAGE, "%s: bytes %llu to %llu are not within its %llu bytes",
 			       vol->path, (unsigned long long)offset, (unsigned long long)(offset + len),

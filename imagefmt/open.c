@@ -14,6 +14,19 @@ uint64_t dvol_size(const struct dvol *vol)
 	return vol->view != 0 ? vol->view_size : vol->catalog.size_bytes;
 }
 
+void dvol_on_progress(struct dvol *vol, dvol_progress *tick, void *context)
+{
+	vol->tick = tick;
+	vol->tick_context = context;
+}
+
+int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct err *err)
+{
+	if (vol->tick == NULL || vol->tick(vol->tick_context, done_bytes, total_bytes))
+		return 0;
+	return err_set(err, ERR_CANCELLED, "%s: cancelled", vol->path);
+}
+
 static struct dvol *vol_make(const char *path, const struct file_ops *ops, void *context, size_t cache_pages)
 {
 	struct dvol *vol = must_alloc(1, sizeof(*vol));
@@ -30,6 +43,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(&vol->meta, &attr);
 	pthread_mutexattr_destroy(&attr);
+	pthread_mutex_init(&vol->packing, NULL);
 	pthread_cond_init(&vol->range_free, NULL);
 	gate_init(&vol->gate);
 	gate_init(&vol->peeks);
@@ -45,6 +59,7 @@ static void vol_free(struct dvol *vol)
 		vol->ops->close(vol->direct.file);
 	if (vol->file.file != NULL)
 		vol->ops->close(vol->file.file);
+	packed_free(vol);
 	tables_free(vol);
 	catalog_free(&vol->catalog);
 	undo_clear(&vol->undos);
@@ -57,6 +72,7 @@ static void vol_free(struct dvol *vol)
 	pthread_mutex_destroy(&vol->digesting);
 	pthread_mutex_destroy(&vol->commit);
 	pthread_mutex_destroy(&vol->meta);
+	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
 	gate_destroy(&vol->gate);
 	gate_destroy(&vol->peeks);
@@ -73,6 +89,9 @@ static int create_check(const char *path, const struct dvol_create_options *o, s
 	if (o->journal_blocks != 0 && (o->journal_blocks < JOURNAL_MIN || o->journal_blocks > JOURNAL_MAX))
 		return err_set(err, ERR_USAGE, "%s: a journal has %d to %d blocks", path, JOURNAL_MIN,
 			       JOURNAL_MAX);
+	if (o->compress > DVOL_COMPRESS_MAX)
+		return err_set(err, ERR_USAGE, "%s: zstd levels go from 1 to %d, 0 is no compression", path,
+			       DVOL_COMPRESS_MAX);
 	if (o->backing_kind == DVOL_BACKING_NONE)
 		return 0;
 	if (o->backing_path == NULL || o->backing_path[0] == '\0' || strlen(o->backing_path) >= 1024)
@@ -96,6 +115,7 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 	catalog->size_bytes = o->size_bytes;
 	catalog->open_index = catalog->next_run = 1;
 	catalog->hash_floor = 1;
+	catalog->compress = (uint8_t)o->compress;
 	if (o->backing_kind != DVOL_BACKING_NONE) {
 		catalog->backing_kind = (uint8_t)o->backing_kind;
 		catalog->backing_epoch = o->backing_epoch;
@@ -103,7 +123,8 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 		strcpy(catalog->backing_path, o->backing_path); /* its length was checked */
 		if (backing_open(vol, err) < 0)
 			return -1;
-		catalog->backing_size = vol->backing_size;
+		/* What the volume grows by later is zeroes, also where the backing goes on. */
+		catalog->backing_size = vol->backing_size < o->size_bytes ? vol->backing_size : o->size_bytes;
 		if (vol->backing != NULL)
 			memcpy(catalog->backing_lineage, vol->backing->super.lineage, 16);
 	}
@@ -218,7 +239,9 @@ static int open_files(struct dvol *vol, const struct dvol_open_options *o, struc
 
 static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct err *err)
 {
-	bool head = o->epoch.number == 0;
+	bool head = o->epoch.number == 0 && !o->list;
+	if (o->list && (o->writable || o->epoch.number != 0))
+		return err_set(err, ERR_USAGE, "%s: a list is of the whole volume, and read-only", vol->path);
 	if (o->writable && !head)
 		return err_set(err, ERR_USAGE, "%s: closed epochs cannot be written; make a clone",
 			       vol->path);
@@ -229,8 +252,12 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 				     : "its head is being written; read a closed epoch",
 			 err) < 0)
 		return -1;
-	if (load(vol, head, err) < 0 || (!head && open_view(vol, o->epoch, err) < 0) ||
-	    backing_open(vol, err) < 0)
+	if (load(vol, head, err) < 0)
+		return -1;
+	vol->list = o->list;
+	if (vol->list)
+		return 0;
+	if ((!head && open_view(vol, o->epoch, err) < 0) || backing_open(vol, err) < 0)
 		return -1;
 	if (!o->writable)
 		return 0;

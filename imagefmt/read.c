@@ -6,13 +6,13 @@
 
 enum { CHUNK = 256 };
 
-/* kind_of: how a block is read: from the file, as zeroes, from the backing. */
-enum kind { KIND_DATA, KIND_ZERO, KIND_BACKING };
+/* kind_of: how a block is read: from the file, as it is or compressed, as zeroes, from the backing. */
+enum kind { KIND_DATA, KIND_PACKED, KIND_ZERO, KIND_BACKING };
 
 static enum kind kind_of(const struct dvol *vol, uint64_t word)
 {
 	if (word_pbn(word) != 0)
-		return KIND_DATA;
+		return word_packed(word) ? KIND_PACKED : KIND_DATA;
 	return word == 0 && vol->catalog.backing_kind != DVOL_BACKING_NONE ? KIND_BACKING : KIND_ZERO;
 }
 
@@ -20,6 +20,17 @@ static void zero_iov(const struct iovec *iov, int count)
 {
 	for (int i = 0; i < count; i++)
 		memset(iov[i].iov_base, 0, iov[i].iov_len);
+}
+
+/* read_packed: the bytes from `from` on, within one block. */
+static int read_packed(struct dvol *vol, uint64_t word, uint64_t from, const struct iovec *iov, int count,
+		       struct err *err)
+{
+	uint8_t data[BLOCK];
+	if (packed_read(vol, word, from / BLOCK, data, NULL, err) < 0)
+		return -1;
+	iov_put(iov, count, 0, data + from % BLOCK, iov_bytes(iov, count));
+	return 0;
 }
 
 static int find_words(struct dvol *vol, uint64_t first, uint64_t blocks, uint64_t *words, struct err *err)
@@ -44,7 +55,7 @@ static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size
 		result = find_words(vol, first, blocks, words, err);
 	for (uint64_t i = 0, n; i < blocks && result == 0; i += n) {
 		enum kind kind = kind_of(vol, words[i]);
-		for (n = 1; i + n < blocks && kind_of(vol, words[i + n]) == kind; n++)
+		for (n = 1; i + n < blocks && kind != KIND_PACKED && kind_of(vol, words[i + n]) == kind; n++)
 			if (kind == KIND_DATA && word_pbn(words[i + n]) != word_pbn(words[i]) + n)
 				break;
 		uint64_t from = (first + i) * BLOCK > offset ? (first + i) * BLOCK : offset;
@@ -52,6 +63,8 @@ static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size
 		int used = iov_slice(iov, count, skip + (from - offset), to - from, part);
 		if (kind == KIND_DATA)
 			result = data_readv(vol, part, used, word_pbn(words[i]) * BLOCK + from % BLOCK, err);
+		else if (kind == KIND_PACKED)
+			result = read_packed(vol, words[i], from, part, used, err);
 		else if (kind == KIND_BACKING)
 			result = backing_read(vol, part, used, from, err);
 		else

@@ -78,11 +78,9 @@ static int move_apply(struct dvol *vol, const struct move *move, struct err *err
 		buf_put_u32(&ops, move->to);
 		return op_do(vol, &ops, err);
 	}
-	for (uint32_t i = 0; i < move->ndead; i++) {
-		uint64_t pbn = word_pbn(move->dead[i].word);
-		if (pbn != 0 && alloc_release(vol, (struct extent){.pbn = pbn, .count = 1}, err) < 0)
+	for (uint32_t i = 0; i < move->ndead; i++)
+		if (word_release(vol, move->dead[i].word, err) < 0)
 			return -1;
-	}
 	if (alloc_release(vol, (struct extent){.pbn = move->from.pbn, .count = run_pages(move->from.count)},
 			  err) < 0)
 		return -1;
@@ -196,8 +194,7 @@ static int restore_run(struct dvol *vol, const struct run *from, const struct un
 		if (word_birth(now) <= from->owner)
 			return err_set(err, ERR_INPUT, "%s: map and history contradict each other; run check",
 				       vol->path);
-		if (word_pbn(now) != 0 &&
-		    alloc_release(vol, (struct extent){.pbn = word_pbn(now), .count = 1}, err) < 0)
+		if (word_release(vol, now, err) < 0)
 			return -1;
 		if (table_set(vol, TABLE_MAP, list[i].block, list[i].word, err) < 0)
 			return -1;

@@ -28,8 +28,8 @@
 /* A journal changes fewer pages than this (see commit.c). */
 enum { REPLAY_PAGES = 1 << 17 };
 
-static const char *const table_names[TABLES] = {"map",      "allocation", "block digest", "digest 1",
-						"digest 2", "digest 3",   "digest 4",     "digest 5"};
+static const char *const table_names[TABLES] = {
+    "map", "allocation", "pack", "block digest", "digest 1", "digest 2", "digest 3", "digest 4", "digest 5"};
 
 static struct page **bucket_of(struct buckets *buckets, unsigned table, unsigned level, uint64_t number)
 {
@@ -258,7 +258,7 @@ static void make_dirty(struct tables *tables, struct page *page)
 
 static bool journaled(unsigned table)
 {
-	return table <= TABLE_ALLOC;
+	return table <= TABLE_PACK;
 }
 
 static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,
@@ -426,25 +426,29 @@ int table_prepare(struct dvol *vol, enum table table, uint64_t first, uint64_t c
 int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *found, struct err *err)
 {
 	uint64_t span = (uint64_t)PAGE_WORDS * PAGE_WORDS * PAGE_WORDS * PAGE_WORDS;
+	*found = UINT64_MAX;
 	while (number < span) {
-		/* Down from the root as far as there are pages; then past what the missing one would cover. */
+		/* Down from the root; on each page past the words that have nothing under them. */
 		uint64_t covers = span / PAGE_WORDS; /* by a word of the root */
-		unsigned level = LEVELS - 1;
-		for (;; level--, covers /= PAGE_WORDS) {
+		unsigned level = LEVELS - 1, at = 0;
+		for (; at < PAGE_WORDS; level--, covers /= PAGE_WORDS) {
 			struct page *page;
 			if (page_get(vol, table, level, number / (covers * PAGE_WORDS), false, &page, err) <
 			    0)
 				return -1;
-			if (page == NULL)
-				break;
+			if (page == NULL) /* no root */
+				return 0;
 			if (level == 0) {
 				*found = number;
 				return 0;
 			}
+			unsigned first = at = number / covers % PAGE_WORDS;
+			while (at < PAGE_WORDS && page->words[at] == 0)
+				at++;
+			if (at > first)
+				number = (number / covers + (at - first)) * covers;
 		}
-		number = (number / (covers * PAGE_WORDS) + 1) * (covers * PAGE_WORDS);
 	}
-	*found = UINT64_MAX;
 	return 0;
 }
 

@@ -59,6 +59,15 @@ static int heal(struct verify *verify, uint64_t block, uint64_t pbn, const uint6
 	return 0;
 }
 
+static int bad_block(struct verify *verify, uint64_t block)
+{
+	const struct dvol *vol = verify->vol;
+	verify->bad = must_grow(verify->bad, verify->nbad, &verify->cap, sizeof(*verify->bad));
+	verify->bad[verify->nbad++] = (struct dvol_bad_block){
+	    .offset = block * BLOCK, .epoch = catalog_index(&vol->catalog, vol->view)->id};
+	return 0;
+}
+
 static int verify_block(struct verify *verify, uint64_t block, struct err *err)
 {
 	struct dvol *vol = verify->vol;
@@ -67,6 +76,15 @@ static int verify_block(struct verify *verify, uint64_t block, struct err *err)
 	bool has, done;
 	if (expected(vol, block, &word, digest, &has, err) < 0)
 		return -1;
+	if (word_packed(word)) {
+		struct err why = {0};
+		if (packed_read(vol, word, block, data, digest, &why) == 0) {
+			sha_short(verify->sha, data, BLOCK, found);
+			if (memcmp(found, digest, sizeof(found)) == 0)
+				return 0;
+		}
+		return bad_block(verify, block);
+	}
 	if (!has)
 		return 0;
 	if (file_read(&vol->file, data, BLOCK, word_pbn(word) * BLOCK) == 0) {
@@ -78,12 +96,7 @@ static int verify_block(struct verify *verify, uint64_t block, struct err *err)
 	}
 	if (heal(verify, block, word_pbn(word), digest, &done, err) < 0)
 		return -1;
-	if (!done) {
-		verify->bad = must_grow(verify->bad, verify->nbad, &verify->cap, sizeof(*verify->bad));
-		verify->bad[verify->nbad++] = (struct dvol_bad_block){
-		    .offset = block * BLOCK, .epoch = catalog_index(&vol->catalog, vol->view)->id};
-	}
-	return 0;
+	return done ? 0 : bad_block(verify, block);
 }
 
 int dvol_verify(struct dvol *vol, struct dvol *from, struct dvol_bad_block **bad, size_t *nbad,

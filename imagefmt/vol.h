@@ -136,11 +136,13 @@ struct run {
 struct catalog {
 	uint64_t size_bytes;
 	uint32_t open_index, rolling, digested, hash_floor, next_run;
+	uint8_t compress; /* zstd level for cold data, 0: none */
 	uint8_t backing_kind;
 	struct dvol_id backing_epoch;
 	uint8_t backing_lineage[16];
 	uint64_t backing_size;
 	char backing_path[1024];
+	struct dvol_id last; /* the highest name that an epoch ever had, also one that was deleted */
 	struct epoch *epochs;
 	size_t nepochs;
 	struct pin *pins;
@@ -201,6 +203,25 @@ struct window {
 };
 
 enum { WINDOW = 8192, WINDOWS = 32 };
+
+/* ---- packed extents (packed.c) ---- */
+struct packed;
+struct packer;
+enum { PACK_CACHE = 8 };
+
+/* packed_write (not meta): a packed extent of `count` blocks that rise, one after the other in data; it is written
+ * and its place reserved.  at->count is 0 when compression wins nothing: then nothing was done.  packed_use: what was
+ * reserved is in use, by so many words. */
+int packed_write(struct dvol *vol, unsigned level, const uint64_t *blocks, const uint8_t *data,
+		 uint32_t count, struct extent *at, struct err *err);
+int packed_use(struct dvol *vol, struct extent at, uint32_t references, struct err *err);
+/* packed_read (not meta; the gate shared, as for any data): the content (BLOCK bytes) and the digest of a block whose word is
+ * packed; each may be NULL. */
+int packed_read(struct dvol *vol, uint64_t word, uint64_t block, uint8_t *data, uint64_t digest[2],
+		struct err *err);
+/* word_release (gate exclusive): a map word goes that nothing else has: its block, if any, is freed. */
+int word_release(struct dvol *vol, uint64_t word, struct err *err);
+void packed_free(struct dvol *vol);
 
 /* ---- journal (journal.c), commit (commit.c) ---- */
 struct item {
@@ -284,6 +305,7 @@ struct dvol {
 	void *files_context;
 	char *path;
 	bool writable, failed, compact;
+	bool list;     /* only the catalog may be asked for */
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 
@@ -302,6 +324,11 @@ struct dvol {
 	bool unsynced; /* data was written since the last sync began (atomic) */
 	bool pressed;  /* so much is pending that writers should see to it (atomic) */
 
+	pthread_mutex_t packing; /* the innermost lock: what follows */
+	struct packed *unpacked[PACK_CACHE];
+	uint64_t unpacked_clock;
+	struct packer *packers; /* idle ones */
+
 	struct window windows[WINDOWS];
 	uint64_t window_clock;
 
@@ -309,9 +336,13 @@ struct dvol {
 	struct file backing_file;
 	uint64_t backing_size;
 	unsigned depth; /* how many volumes this one is the backing of */
+	dvol_progress *tick;
+	void *tick_context;
 	const struct file_ops *ops;
 };
 
+/* vol_tick: tell how far a long operation is; -1 with ERR_CANCELLED when somebody wants it to end. */
+int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct err *err);
 uint64_t hash64(const void *data, size_t len, uint64_t seed);
 uint64_t vol_seed(const struct dvol *vol);
 /* map_find: the map word of block as this handle sees it, after a refresh where that is needed. */
@@ -330,7 +361,9 @@ int view_refresh(struct dvol *vol, struct err *err);
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
-/* check_range: -1 with err unless [offset, offset + len) is within the volume. */
+/* vol_has_content: -1 with err for a handle of the list alone.
+ * check_range: -1 with err unless [offset, offset + len) is within the volume. */
+int vol_has_content(const struct dvol *vol, struct err *err);
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
 /* range_lock (meta; waits), range_unlock (meta): see dvol.ranges. */
 void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last);

@@ -16,21 +16,26 @@ struct write {
 	int count;
 	size_t skip; /* where this chunk begins in the buffers */
 	uint64_t offset, len;
+	uint64_t left; /* bytes from this chunk to the end of the whole write */
 	uint64_t first, blocks;
 	uint64_t words[CHUNK + 1]; /* old ones */
 	bool in_place[CHUNK + 1];
 	uint64_t pbn[CHUNK + 1]; /* where each block goes */
 	struct iovec *part;      /* room for count + 2 */
+	bool alone;              /* it wants the gate exclusively */
 };
 
-/* plan: by the old words, what is overwritten in place.  Returns whether all is. */
+/* plan: by the old words, what is overwritten in place.  Returns whether all is.  w->alone is asked for where a packed block
+ * will be freed: then nobody may be reading it. */
 static bool plan(const struct dvol *vol, struct write *w)
 {
 	uint32_t newest = catalog_newest(&vol->catalog);
 	bool all = true;
 	for (uint64_t i = 0; i < w->blocks; i++) {
 		w->pbn[i] = word_pbn(w->words[i]);
-		w->in_place[i] = w->pbn[i] != 0 && word_birth(w->words[i]) > newest;
+		bool ours = w->pbn[i] != 0 && word_birth(w->words[i]) > newest;
+		w->in_place[i] = ours && !word_packed(w->words[i]);
+		w->alone = w->alone || (ours && !w->in_place[i]);
 		all = all && w->in_place[i];
 	}
 	return all;
@@ -96,6 +101,8 @@ static int publish(struct dvol *vol, const struct write *w, struct err *err)
 static int old_block(struct dvol *vol, const struct write *w, uint64_t i, uint8_t *data, struct err *err)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = BLOCK};
+	if (word_packed(w->words[i]))
+		return packed_read(vol, w->words[i], w->first + i, data, NULL, err);
 	if (word_pbn(w->words[i]) != 0)
 		return data_readv(vol, &iov, 1, word_pbn(w->words[i]) * BLOCK, err);
 	if (w->words[i] == 0 && vol->catalog.backing_kind != DVOL_BACKING_NONE)
@@ -157,8 +164,9 @@ static int put_all(struct dvol *vol, const struct write *w, struct err *err)
 	return 0;
 }
 
-/* write_chunk: with the gate shared. */
-static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
+/* write_chunk: with the gate shared, or exclusive when `alone`.  Returns 1, having done nothing, when it turns out that it
+ * wants the gate exclusively; what is looked up cannot come to want that while the gate is shared. */
+static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err *err)
 {
 	bool all;
 	struct range range;
@@ -166,6 +174,10 @@ static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
 		return put_all(vol, w, err);
 	pthread_mutex_lock(&vol->meta);
 	int result = look(vol, w, &all, err);
+	if (result == 0 && w->alone && !alone) {
+		pthread_mutex_unlock(&vol->meta);
+		return 1;
+	}
 	if (result == 0 && !all) {
 		range_lock(vol, &range, w->first, w->first + w->blocks - 1);
 		result = look(vol, w, &all, err);
@@ -193,6 +205,25 @@ static int write_chunk(struct dvol *vol, struct write *w, struct err *err)
 	return result;
 }
 
+static int write_gated(struct dvol *vol, struct write *w, bool alone, struct err *err)
+{
+	unsigned slot = 0;
+	if (alone)
+		gate_shut(&vol->gate);
+	else
+		slot = gate_enter(&vol->gate);
+	int result = vol_may_change(vol, err);
+	if (result == 0)
+		result = check_range(vol, w->offset, w->left, err);
+	if (result == 0)
+		result = write_chunk(vol, w, alone, err);
+	if (alone)
+		gate_open(&vol->gate);
+	else
+		gate_leave(&vol->gate, slot);
+	return result;
+}
+
 int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err)
 {
 	size_t len = iov_bytes(iov, count);
@@ -214,18 +245,16 @@ int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t o
 		w.skip = done;
 		w.offset = at;
 		w.len = some;
+		w.left = len - done;
+		w.alone = false;
 		w.first = at / BLOCK;
 		w.blocks = (at + some - 1) / BLOCK - w.first + 1;
 		result = commit_pressure(vol, err);
 		if (result < 0)
 			break;
-		unsigned slot = gate_enter(&vol->gate);
-		result = vol_may_change(vol, err);
-		if (result == 0)
-			result = check_range(vol, offset, len, err);
-		if (result == 0)
-			result = write_chunk(vol, &w, err);
-		gate_leave(&vol->gate, slot);
+		result = write_gated(vol, &w, false, err);
+		if (result > 0)
+			result = write_gated(vol, &w, true, err);
 		done += some;
 	}
 	if (part != few)
