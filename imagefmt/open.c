@@ -38,6 +38,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 		abort();
 	pthread_mutex_init(&vol->digesting, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
+	pthread_mutex_init(&vol->checkpointing, NULL);
 	/* Mostly held for less time than it takes to sleep and wake up. */
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
@@ -71,6 +72,7 @@ static void vol_free(struct dvol *vol)
 	buf_free(&vol->journal.pending.ops);
 	pthread_mutex_destroy(&vol->digesting);
 	pthread_mutex_destroy(&vol->commit);
+	pthread_mutex_destroy(&vol->checkpointing);
 	pthread_mutex_destroy(&vol->meta);
 	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
@@ -137,7 +139,8 @@ static int create_write(struct dvol *vol, struct err *err)
 	struct super_state state = {.generation = 1,
 				    .catalog_pbn = first,
 				    .end = (first + FIRST_SPACE + 63) / 64 * 64,
-				    .cursor = first};
+				    .cursor = first,
+				    .journal_chain = le64_get(vol->super.uuid)};
 	struct buf catalog = {0};
 	catalog_encode(&vol->catalog, &catalog);
 	state.catalog_bytes = catalog.len;
@@ -263,7 +266,7 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 		return 0;
 	vol->writable = true;
 	pthread_mutex_lock(&vol->commit);
-	int result = vol->journal.used > 0 ? commit_run(vol, true, err) : 0;
+	int result = vol->journal.since > 0 ? commit_run(vol, true, err) : 0;
 	pthread_mutex_unlock(&vol->commit);
 	return result < 0 ? -1 : epoch_finish(vol, err);
 }
