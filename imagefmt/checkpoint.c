@@ -5,9 +5,11 @@
  * superblock which the second part writes says that the journal begins behind it.  Until then the superblock before
  * counts, and a replay goes through both halves.
  *
- * The second part needs no lock but `checkpointing`, which it holds while it waits for nothing but meta and the disk:
- * records are written after the cut, and their changes made in memory.  A page of the cut that is to be changed before
- * it was written is copied first (before_change in table.c), so that what is written is the state at the cut. */
+ * The second part needs no lock but meta, in passing: records are written after the cut, and their changes made in memory.
+ * A page of the cut that is to be changed before it was written is copied first (before_change in table.c), so that
+ * what is written is the state at the cut.  Where it was not asked for but due, a thread of its own does it, so that
+ * no writer and no flush takes as long.  (Not where the file operations are the caller's: they need not be made for
+ * more threads than the caller has.) */
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -179,16 +181,34 @@ static void drop(struct dvol *vol, struct checkpoint *cp)
 	free(cp->run_at.list);
 	free(cp->freed.list);
 	free(cp);
-	pthread_mutex_unlock(&vol->checkpointing);
+	pthread_mutex_lock(&vol->meta);
+	vol->checkpointing = false;
+	pthread_cond_broadcast(&vol->checkpointed);
+	pthread_mutex_unlock(&vol->meta);
+}
+
+void checkpoint_wait(struct dvol *vol)
+{
+	pthread_mutex_lock(&vol->meta);
+	while (vol->checkpointing)
+		pthread_cond_wait(&vol->checkpointed, &vol->meta);
+	pthread_mutex_unlock(&vol->meta);
+	if (vol->has_checkpointer)
+		pthread_join(vol->checkpointer, NULL);
+	vol->has_checkpointer = false;
 }
 
 struct checkpoint *checkpoint_begin(struct dvol *vol, struct err *err)
 {
 	struct journal *journal = &vol->journal;
 	struct checkpoint *cp = must_alloc(1, sizeof(*cp));
-	pthread_mutex_lock(&vol->checkpointing);
+	checkpoint_wait(vol);
 	pthread_mutex_lock(&vol->meta);
-	int result = prepare(vol, cp, err);
+	vol->checkpointing = true;
+	/* The one before may have failed. */
+	int result = vol_may_change(vol, err);
+	if (result == 0)
+		result = prepare(vol, cp, err);
 	/* Only an open after a crash within a checkpoint finds both halves in use.  All that it has to write is what it takes
 	 * to move history from the journal into runs, for which each half keeps some room. */
 	journal->recovering = journal->other_live;
@@ -243,4 +263,31 @@ int checkpoint_finish(struct dvol *vol, struct checkpoint *cp, struct err *err)
 	}
 	drop(vol, cp);
 	return result;
+}
+
+struct later {
+	struct dvol *vol;
+	struct checkpoint *cp;
+};
+
+static void *finish_later(void *context)
+{
+	struct later later = *(struct later *)context;
+	free(context);
+	/* A failure marks the volume as failed, which is how others learn of it. */
+	(void)checkpoint_finish(later.vol, later.cp, NULL);
+	return NULL;
+}
+
+int checkpoint_later(struct dvol *vol, struct checkpoint *cp, struct err *err)
+{
+	if (vol->ops == &file_system) {
+		struct later *later = must_alloc(1, sizeof(*later));
+		*later = (struct later){.vol = vol, .cp = cp};
+		vol->has_checkpointer = pthread_create(&vol->checkpointer, NULL, finish_later, later) == 0;
+		if (vol->has_checkpointer)
+			return 0;
+		free(later);
+	}
+	return checkpoint_finish(vol, cp, err);
 }

@@ -1,8 +1,8 @@
 /* commit.c: making changes durable by records in the journal.
  *
- * A checkpoint that is due because much has changed holds the commit lock only for its cut and its record; while it
- * writes pages, others commit, and close epochs, into the other half of the journal.  Whoever needs a checkpoint to
- * be complete (commit_run) keeps the lock until it is. */
+ * A checkpoint that is due because much has changed is made under the commit lock only as far as its cut and its record;
+ * while it writes pages (checkpoint_later), others commit, and close epochs, into the other half of the journal.
+ * Whoever needs a checkpoint to be complete (commit_run) keeps the lock until it is. */
 #include "imagefmt/vol.h"
 
 #include <errno.h>
@@ -191,8 +191,10 @@ int commit_pressure(struct dvol *vol, struct err *err)
 	/* One of all who came for it does it. */
 	if (__atomic_load_n(&vol->pressure, __ATOMIC_RELAXED) != PRESSURE_NONE)
 		result = commit_begin(vol, false, &cp, err);
+	if (cp != NULL)
+		result = checkpoint_later(vol, cp, err);
 	pthread_mutex_unlock(&vol->commit);
-	return cp != NULL ? checkpoint_finish(vol, cp, err) : result;
+	return result;
 }
 
 int dvol_flush(struct dvol *vol, struct err *err)
@@ -215,6 +217,8 @@ int dvol_flush(struct dvol *vol, struct err *err)
 		if (result == 0)
 			journal->done = mine;
 	}
+	if (cp != NULL)
+		result = checkpoint_later(vol, cp, err);
 	pthread_mutex_unlock(&vol->commit);
-	return cp != NULL ? checkpoint_finish(vol, cp, err) : result;
+	return result;
 }

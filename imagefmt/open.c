@@ -38,7 +38,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 		abort();
 	pthread_mutex_init(&vol->digesting, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
-	pthread_mutex_init(&vol->checkpointing, NULL);
+	pthread_cond_init(&vol->checkpointed, NULL);
 	/* Mostly held for less time than it takes to sleep and wake up. */
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
@@ -72,7 +72,7 @@ static void vol_free(struct dvol *vol)
 	buf_free(&vol->journal.pending.ops);
 	pthread_mutex_destroy(&vol->digesting);
 	pthread_mutex_destroy(&vol->commit);
-	pthread_mutex_destroy(&vol->checkpointing);
+	pthread_cond_destroy(&vol->checkpointed);
 	pthread_mutex_destroy(&vol->meta);
 	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
@@ -299,6 +299,7 @@ int dvol_close(struct dvol *vol, struct err *err)
 	if (vol->writable) {
 		pthread_mutex_lock(&vol->commit);
 		result = commit_run(vol, true, err);
+		checkpoint_wait(vol);
 		pthread_mutex_unlock(&vol->commit);
 	}
 	vol_free(vol);

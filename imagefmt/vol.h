@@ -4,7 +4,6 @@
  *   digesting  one digest pass at a time (one that a delete makes under commit meets no other: the tree counts as gone
  *           during a pass)
  *   commit  one commit, checkpoint or other change of the journal at a time
- *   checkpointing  one checkpoint at a time; whoever has it takes none of the others but meta and peeks
  *   gate    shared: data I/O by map words that were looked up; exclusive: nothing of that is in flight, so that
  *           blocks may be freed and an epoch may be closed
  *   meta    everything in memory: tables, allocation, catalog, undo entries, what is pending
@@ -266,12 +265,15 @@ int op_do(struct dvol *vol, struct buf *ops, struct err *err);
 
 /* commit_run (commit held): make all that is pending durable; with `checkpoint` also empty the journal.
  * commit_record (commit held, neither gate nor meta): the part after a cut; frees record and freed.
- * checkpoint_begin (commit held): what is pending is durable on return, and `checkpointing` held; NULL with err.
- * checkpoint_finish (commit need not be held): the journal begins behind what checkpoint_begin wrote; frees cp and gives
- * `checkpointing` back, also on failure. */
+ * checkpoint_begin (commit held): waits for the one before; what is pending is durable on return; NULL with err.
+ * checkpoint_finish: the journal begins behind what checkpoint_begin wrote; cp is gone, also on failure.
+ * checkpoint_later (commit held): the same by another thread, where that is possible.
+ * checkpoint_wait (commit held, or alone): none is under way. */
 struct checkpoint;
 struct checkpoint *checkpoint_begin(struct dvol *vol, struct err *err);
 int checkpoint_finish(struct dvol *vol, struct checkpoint *cp, struct err *err);
+int checkpoint_later(struct dvol *vol, struct checkpoint *cp, struct err *err);
+void checkpoint_wait(struct dvol *vol);
 int sync_file(struct dvol *vol, struct err *err);
 int commit_run(struct dvol *vol, bool checkpoint, struct err *err);
 int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
@@ -327,7 +329,11 @@ struct dvol {
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 
-	pthread_mutex_t digesting, commit, checkpointing, meta;
+	pthread_mutex_t digesting, commit, meta;
+	bool checkpointing;          /* a checkpoint has begun (meta) … */
+	pthread_cond_t checkpointed; /* … and is at its end */
+	bool has_checkpointer;       /* (commit) */
+	pthread_t checkpointer;
 	struct extent catalog_at;
 	struct gate gate, peeks;
 	pthread_cond_t range_free;
