@@ -28,6 +28,7 @@ int cmd_forget(const struct args *args, struct err *err);
 int cmd_serve(const struct args *args, struct err *err);
 int cmd_help(const struct args *args, struct err *err);
 int cmd_image_create(const struct args *args, struct err *err);
+int cmd_image_convert(const struct args *args, struct err *err);
 int cmd_image_info(const struct args *args, struct err *err);
 int cmd_image_check(const struct args *args, struct err *err);
 int cmd_image_map(const struct args *args, struct err *err);

@@ -38,17 +38,25 @@ struct args {
 	uint64_t size_bytes; /* an operand */
 	const char *backing;
 	const char *heal;
+	const char *tree; /* file to be written */
 	bool backing_raw;
 	bool verify;
 	bool delete_later;
+	bool forget_clones;
 	uint64_t compress;
 	uint64_t level;
+	uint64_t granularity; /* index of the word */
 	struct dvol_id backing_epoch;
 	struct dvol_id epoch;
 	struct dvol_id epoch_a;
 	struct dvol_id epoch_b;
 	struct dvol_id from; /* number 0 also for "none" */
 	struct dvol_id to;
+	/* of image convert, where --from and --to are formats: enum convert_format */
+	uint64_t from_format;
+	uint64_t to_format;
+	bool no_epoch;
+	bool allow_backing;
 };
 
 enum option_type {
