@@ -291,7 +291,7 @@ static bool act_look(struct scene *s)
 		    dvol_check(head, &info, NULL, NULL, &s->err) == 0;
 	if (done && info.errors != 0 && s->disk.failures == 0)
 		fail_msg("check found errors");
-	if (done && (done = dvol_compare(head, epoch, &list, &count, &s->err) == 0))
+	if (done && (done = dvol_compare(head, epoch, &list, &count, NULL, &s->err) == 0))
 		free(list);
 	dvol_close(epoch, NULL);
 	dvol_close(head, NULL);

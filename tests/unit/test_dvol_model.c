@@ -164,7 +164,7 @@ static void ship(struct family *f, struct member *m, const struct model_state *f
 	/* They are one: the same digest, and no block that differs. */
 	uint8_t here[DVOL_ROOT], there[DVOL_ROOT];
 	if (pick(f, 4) == 0) {
-		if (dvol_compare(epoch, m->v->vol, &list, &count, &err) < 0 || count != 0)
+		if (dvol_compare(epoch, m->v->vol, &list, &count, NULL, &err) < 0 || count != 0)
 			modelvol_wrong(m->v, "differs from its source", NULL);
 		free(list);
 		if (dvol_digest(m->v->vol, to->id, here, &err) < 0 ||
