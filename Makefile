@@ -1,7 +1,7 @@
 # drover: build, test, install.  `make help` lists the targets.
 #
 # Objects go to $(B): build/ by default, build/san-… for sanitizer builds, so that no two configurations mix.
-# A source file is found by its folder: add foo.c to common/, vmm/, migrate/ or cli/ and it is built;
+# A source file is found by its folder: add foo.c to common/, vmm/, migrate/ … and it is built;
 # add test_foo.c to tests/unit/ or a program to tests/e2e/ and `make check` runs it.
 
 VERSION := 0.1.0
@@ -20,24 +20,26 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson liblz4 libzstd libxxhash libcrypto
+PACKAGES := libssh jansson liblz4 libzstd libxxhash libcrypto libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libzstd libcrypto) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libssh jansson liblz4 libzstd libcrypto libnbd) -lpthread
+LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
 CPPFLAGS += -I. -D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -DDROVER_LIBEXEC='"$(PREFIX)/libexec/drover"' -DXXH_INLINE_ALL
 ifeq ($(SANITIZE),)
 CFLAGS ?= -O2 -g
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIC
 else
 CFLAGS ?= -O1 -g
-HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIC
 # Fuzzed code takes any checksum for right, so that changed bytes get past it.
 CPPFLAGS += $(if $(findstring fuzzer,$(SANITIZE)),-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
 endif
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(HARDEN) $(CFLAGS) -MMD -MP
-LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+LDFLAGS_SOME = -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+LDFLAGS_ALL = -pie $(LDFLAGS_SOME)
 
 .PHONY: all build deps check unit e2e bench demo soak fuzz install uninstall format lint clean help
 .DEFAULT_GOAL := all
@@ -47,12 +49,12 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common imagefmt vmm migrate cli
+LIB_DIRS := common imagefmt vmm migrate convert cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,cli migrate vmm imagefmt common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
 
-build: $(B)/drover $(B)/drover-vm
+build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so
 
 $(B)/%.a:
 	@mkdir -p $(@D)
@@ -69,6 +71,10 @@ $(B)/drover: $(B)/cli/main.o $(LIBS_ALL)
 # The VM process is a program of its own: it links no network library at all.
 $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libcommon.a
 	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_VM)
+
+# A plugin of nbdkit's: of its symbols only plugin_init is nbdkit's business; nbdkit_* come from nbdkit.
+$(B)/nbdkit-dvol-plugin.so: $(B)/nbdkit/dvol_plugin.o $(B)/libimagefmt.a $(B)/libcommon.a
+	$(CC) -shared -o $@ $^ -Wl,--exclude-libs,ALL $(LDFLAGS_SOME) $(LIBS_PLUGIN)
 
 # ---- tests ------------------------------------------------------------------------------------------------
 -include tests/guest/guest.mk
@@ -164,14 +170,21 @@ lint:
 	clang-format --dry-run --Werror $(C_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --suppress=varFuncNullUB -I. $(filter-out tests/guest/%,$(filter %.c,$(C_FILES)))
 
+# Where `nbdkit dvol` finds it, if that is below PREFIX; elsewhere nbdkit wants the plugin's whole path.
+NBDKIT_PLUGINS ?= $(if $(filter /usr,$(PREFIX)),$(shell pkg-config --variable=plugindir nbdkit),$(PREFIX)/lib/nbdkit/plugins)
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(NBDKIT_PLUGINS)
+	install -m 755 $(B)/nbdkit-dvol-plugin.so $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
+	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

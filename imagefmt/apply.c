@@ -144,13 +144,13 @@ int dvol_apply(struct dvol *vol, const char *path, struct err *err)
 	struct delta_reader delta;
 	if (vol_may_change(vol, err) < 0)
 		return -1;
-	int result = delta_open(&delta, vol, path, err);
+	int result = delta_open(&delta, vol->ops, vol->files_context, path, err);
 	if (result == 0)
 		result = check_file(vol, &delta, err);
 	delta_close(&delta);
 	if (result < 0)
 		return -1;
-	result = delta_open(&delta, vol, path, err);
+	result = delta_open(&delta, vol->ops, vol->files_context, path, err);
 	if (result == 0 && (result = begin(vol, &delta, err)) == 0) {
 		/* A seed replaces what an earlier one, which was cut short, left behind. */
 		if (delta.header.from.number == 0)

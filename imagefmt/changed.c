@@ -136,6 +136,8 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 	uint64_t size = dvol_size(vol);
 	uint32_t first = 0, last = vol->view != 0 ? vol->view : UINT32_MAX;
 	int result = 0;
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	pthread_mutex_lock(&vol->commit); /* runs stay what they are while they are read */
 	pthread_mutex_lock(&vol->meta);
 	if ((from.number != 0 && (first = index_of(vol, from, err)) == 0) ||

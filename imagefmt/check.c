@@ -260,14 +260,16 @@ int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *co
 	struct check check = {.vol = vol, .info = info, .report = report, .context = context};
 	if (vol->view != 0)
 		return err_set(err, ERR_USAGE, "%s: check works on a handle of the head", vol->path);
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	pthread_mutex_lock(&vol->commit);
 	int result = vol->writable ? commit_run(vol, true, err) : 0;
 	if (result == 0) {
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		pthread_mutex_lock(&vol->meta);
 		result = check_all(&check, err);
 		pthread_mutex_unlock(&vol->meta);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 	}
 	pthread_mutex_unlock(&vol->commit);
 	return result;

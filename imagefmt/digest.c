@@ -193,6 +193,7 @@ static int compute_node(struct pass *pass, unsigned level, uint64_t number, uint
 	int result = 0;
 	for (unsigned i = 0; i < 3 && result == 0; i++)
 		result = table_set(vol, table, number * 3 + i, i < 2 ? out[i] : pass->tree, err);
+	commit_note(vol);
 	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
 	return result;

@@ -22,7 +22,7 @@
 
 struct dvol;
 
-enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 63 };
+enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 255 };
 enum { DVOL_COMPRESS_MAX = 19 }; /* zstd level */
 #define DVOL_SIZE_MAX (64ULL << 40)
 
@@ -31,6 +31,13 @@ struct dvol_id {
 	uint64_t term;
 	uint64_t number;
 };
+
+/* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
+int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
+
+enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA };
+/* dvol_probe(path, &kind, err): what a file seems to be, by its magic; nothing else is checked. */
+int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err);
 
 enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL };
 
@@ -55,6 +62,8 @@ struct dvol_open_options {
 	bool writable; /* the head, for writing; excludes everybody else from the head */
 	struct dvol_id
 	    epoch; /* read-only: this closed epoch; number 0: the head (refused while it is written) */
+	bool list; /* read-only, also beside a writer and without the backing: for dvol_info, dvol_epochs and
+		      dvol_pins, which tell how it was at the open; all else is ERR_USAGE */
 	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
 	bool compact;       /* take the first free space of the file: keeps it short, costs speed */
 	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
@@ -127,6 +136,12 @@ int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
  * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+struct dvol_pinned {
+	struct dvol_id id;
+	char name[DVOL_NAME_MAX + 1]; /* any bytes but NUL */
+};
+/* dvol_pins(vol, &list, &count, err): all pins, by rising epoch, as dvol_epochs.  The caller frees list. */
+int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err);
 
 enum dvol_map_kind {
 	DVOL_MAP_HOLE,    /* never written, reads as zeroes */
@@ -221,5 +236,13 @@ int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *result,
  * that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and replaces its head. */
 int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
 int dvol_apply(struct dvol *vol, const char *path, struct err *err);
+
+struct dvol_delta_info {
+	uint8_t lineage[16];
+	struct dvol_id from, to; /* from with number 0: a seed */
+	uint64_t size_bytes;     /* of the volume at `to` */
+};
+/* dvol_delta_info(path, &info, err): what a delta file's header says; the rest of the file is not looked at. */
+int dvol_delta_info(const char *path, struct dvol_delta_info *info, struct err *err);
 
 #endif

@@ -115,6 +115,25 @@ int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err
 	return pin(vol, id, name, false, err);
 }
 
+int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err)
+{
+	(void)err;
+	pthread_mutex_lock(&vol->meta);
+	const struct catalog *catalog = &vol->catalog;
+	*list = must_alloc(catalog->npins + 1, sizeof(**list));
+	*count = 0;
+	for (size_t i = 0; i < catalog->nepochs; i++)
+		for (size_t p = 0; p < catalog->npins; p++) {
+			if (catalog->pins[p].index != catalog->epochs[i].index)
+				continue;
+			struct dvol_pinned *out = &(*list)[(*count)++];
+			out->id = catalog->epochs[i].id;
+			strcpy(out->name, catalog->pins[p].name);
+		}
+	pthread_mutex_unlock(&vol->meta);
+	return 0;
+}
+
 int dvol_resize(struct dvol *vol, uint64_t size_bytes, struct err *err)
 {
 	if (vol_may_change(vol, err) < 0)

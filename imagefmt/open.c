@@ -30,7 +30,7 @@ int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct
 static struct dvol *vol_make(const char *path, const struct file_ops *ops, void *context, size_t cache_pages)
 {
 	struct dvol *vol = must_alloc(1, sizeof(*vol));
-	pthread_rwlockattr_t attr;
+	pthread_mutexattr_t attr;
 	vol->ops = ops != NULL ? ops : &file_system;
 	vol->files_context = context;
 	vol->path = strdup(path);
@@ -38,14 +38,15 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 		abort();
 	pthread_mutex_init(&vol->digesting, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
-	pthread_mutex_init(&vol->meta, NULL);
+	/* Mostly held for less time than it takes to sleep and wake up. */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&vol->meta, &attr);
+	pthread_mutexattr_destroy(&attr);
 	pthread_mutex_init(&vol->packing, NULL);
 	pthread_cond_init(&vol->range_free, NULL);
-	/* A stream of writers must not keep a close waiting. */
-	pthread_rwlockattr_init(&attr);
-	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&vol->gate, &attr);
-	pthread_rwlockattr_destroy(&attr);
+	gate_init(&vol->gate);
+	gate_init(&vol->peeks);
 	tables_init(vol, cache_pages != 0 ? cache_pages : CACHE_PAGES);
 	windows_clear(vol);
 	return vol;
@@ -73,7 +74,8 @@ static void vol_free(struct dvol *vol)
 	pthread_mutex_destroy(&vol->meta);
 	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
-	pthread_rwlock_destroy(&vol->gate);
+	gate_destroy(&vol->gate);
+	gate_destroy(&vol->peeks);
 	free(vol->path);
 	free(vol);
 }
@@ -237,7 +239,9 @@ static int open_files(struct dvol *vol, const struct dvol_open_options *o, struc
 
 static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct err *err)
 {
-	bool head = o->epoch.number == 0;
+	bool head = o->epoch.number == 0 && !o->list;
+	if (o->list && (o->writable || o->epoch.number != 0))
+		return err_set(err, ERR_USAGE, "%s: a list is of the whole volume, and read-only", vol->path);
 	if (o->writable && !head)
 		return err_set(err, ERR_USAGE, "%s: closed epochs cannot be written; make a clone",
 			       vol->path);
@@ -248,8 +252,12 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 				     : "its head is being written; read a closed epoch",
 			 err) < 0)
 		return -1;
-	if (load(vol, head, err) < 0 || (!head && open_view(vol, o->epoch, err) < 0) ||
-	    backing_open(vol, err) < 0)
+	if (load(vol, head, err) < 0)
+		return -1;
+	vol->list = o->list;
+	if (vol->list)
+		return 0;
+	if ((!head && open_view(vol, o->epoch, err) < 0) || backing_open(vol, err) < 0)
 		return -1;
 	if (!o->writable)
 		return 0;

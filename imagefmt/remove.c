@@ -112,13 +112,13 @@ static int move_run(struct dvol *vol, const struct run *run, struct err *err)
 		result = move_write(vol, &move, err);
 	if (result == 0) {
 		/* Somebody may be reading one of these blocks that he looked up before it was superseded. */
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		pthread_mutex_lock(&vol->meta);
 		result = move_apply(vol, &move, err);
 		if (result == 0)
 			result = commit_cut(vol, &record, &freed, err);
 		pthread_mutex_unlock(&vol->meta);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 		result = result == 0 ? commit_record(vol, &record, &freed, err) : vol_fail(vol, err);
 	} else if (move.at.count > 0) {
 		pthread_mutex_lock(&vol->meta);
@@ -229,9 +229,9 @@ static int roll_run(struct dvol *vol, const struct run *run, struct err *err)
 /* op_now: as commit_op, with the gate held already. */
 static int op_now(struct dvol *vol, enum op op, uint32_t index, struct err *err)
 {
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	int result = simple_op(vol, op, index, err);
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	return result;
 }
 
@@ -253,13 +253,13 @@ static int rollback_locked(struct dvol *vol, struct dvol_id id, struct err *err)
 				   : "%s: epoch %llu.%llu is not the newest; delete the later ones first",
 			       vol->path, (unsigned long long)id.term, (unsigned long long)id.number);
 	uint32_t index = epoch->index;
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	int result = op_now(vol, OP_ROLL_BEGIN, index, err);
 	if (result == 0)
 		result = commit_run(vol, true, err);
 	if (result == 0)
 		result = roll_all(vol, index, err);
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	return result;
 }
 
@@ -278,9 +278,9 @@ int epoch_finish(struct dvol *vol, struct err *err)
 	int result = 0;
 	pthread_mutex_lock(&vol->commit);
 	if (vol->catalog.rolling != 0) {
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		result = roll_all(vol, vol->catalog.rolling, err);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 	}
 	for (size_t i = 0; result == 0 && i < vol->catalog.nepochs;) {
 		struct err why = {0};

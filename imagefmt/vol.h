@@ -7,7 +7,10 @@
  *   gate    shared: data I/O by map words that were looked up; exclusive: nothing of that is in flight, so that
  *           blocks may be freed and an epoch may be closed
  *   meta    everything in memory: tables, allocation, catalog, undo entries, what is pending
- * Functions here say which they want held ("meta" when nothing is said).
+ *   peeks   shared: a cached page is looked at without meta (table_peek); exclusive: nobody does, so that pages may
+ *           be freed
+ * Functions here say which they want held ("meta" when nothing is said).  Epochs, open_index, sizes and the backing
+ * change with meta held and the gate shut, so either is enough to read them.
  *
  * What changes is made in memory first and queued as pending; journal_cut turns that into a record. */
 #ifndef IMAGEFMT_VOL_H
@@ -16,32 +19,42 @@
 #include "common/buf.h"
 #include "imagefmt/dvol.h"
 #include "imagefmt/format.h"
+#include "imagefmt/gate.h"
 #include <pthread.h>
 
 /* ---- tables (table.c) ---- */
 struct page {
-	struct page *next;  /* in its hash chain */
+	struct page *next;  /* in its hash chain (atomic) */
 	struct page *older; /* in the list of all pages */
 	struct page *newer;
 	uint64_t number, pbn;
 	uint8_t table, level;
-	bool dirty, writing, used;
-	uint64_t queued[8]; /* words with a pending item */
-	uint64_t words[PAGE_WORDS];
+	bool dirty, writing;
+	bool used;                  /* since the last trim looked (atomic) */
+	uint64_t queued[8];         /* words with a pending item */
+	uint64_t words[PAGE_WORDS]; /* those of level 0: atomic */
+};
+
+struct buckets {
+	size_t count;
+	struct page *heads[]; /* atomic */
 };
 
 struct tables {
 	uint64_t roots[TABLES];
-	struct page **buckets;
-	size_t nbuckets, npages, ndirty, limit;
+	struct buckets *buckets; /* atomic */
+	size_t npages, ndirty, nwriting, limit;
 	struct page *first; /* oldest */
 	struct page *last;
 };
 
-int tables_init(struct dvol *vol, size_t limit);
+void tables_init(struct dvol *vol, size_t limit);
 void tables_clear(struct dvol *vol); /* forget every page, clean or not */
 void tables_free(struct dvol *vol);
-void tables_trim(struct dvol *vol); /* forget clean pages above the limit; no page pointer may be held */
+void tables_trim(struct dvol *vol);    /* forget clean pages above the limit; no page pointer may be held */
+void tables_written(struct dvol *vol); /* the pages of a checkpoint are in the file */
+/* table_peek (not meta): the words of [first, first + count) from pages that are in memory; false when one is not. */
+bool table_peek(struct dvol *vol, enum table table, uint64_t first, uint64_t count, uint64_t *words);
 /* table_get, table_set: a word; set queues an item (PDIG and HASH: none).  -1 with err. */
 int table_get(struct dvol *vol, enum table table, uint64_t number, uint64_t *word, struct err *err);
 int table_set(struct dvol *vol, enum table table, uint64_t number, uint64_t word, struct err *err);
@@ -254,8 +267,10 @@ int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, s
 int commit_room(struct dvol *vol, uint64_t more, struct err *err);
 int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
 int commit_op(struct dvol *vol, struct buf *ops, struct err *err);
-/* commit_pressure (nothing held): commit or checkpoint when too much is pending. */
+/* commit_pressure (nothing held): commit or checkpoint when commit_note (meta) saw that too much is pending; it is to be
+ * called after changes. */
 int commit_pressure(struct dvol *vol, struct err *err);
+void commit_note(struct dvol *vol);
 int vol_fail(struct dvol *vol, struct err *err); /* mark failed; returns -1 */
 /* vol_may_change: -1 with err unless writable and not failed. */
 int vol_may_change(const struct dvol *vol, struct err *err);
@@ -290,12 +305,13 @@ struct dvol {
 	void *files_context;
 	char *path;
 	bool writable, failed, compact;
+	bool list;     /* only the catalog may be asked for */
 	uint32_t view; /* index of the closed epoch that this handle reads; 0: head */
 	uint64_t view_size;
 
 	pthread_mutex_t digesting, commit, meta;
 	struct extent catalog_at;
-	pthread_rwlock_t gate;
+	struct gate gate, peeks;
 	pthread_cond_t range_free;
 	struct range *ranges; /* blocks that somebody is giving a new place (meta) */
 
@@ -306,6 +322,7 @@ struct dvol {
 	struct undos undos;
 	struct journal journal;
 	bool unsynced; /* data was written since the last sync began (atomic) */
+	bool pressed;  /* so much is pending that writers should see to it (atomic) */
 
 	pthread_mutex_t packing; /* the innermost lock: what follows */
 	struct packed *unpacked[PACK_CACHE];
@@ -330,6 +347,9 @@ uint64_t hash64(const void *data, size_t len, uint64_t seed);
 uint64_t vol_seed(const struct dvol *vol);
 /* map_find: the map word of block as this handle sees it, after a refresh where that is needed. */
 int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err);
+/* map_peek (gate shared, not meta): the words of [first, first + count) as map_find gives them, where that needs no lock;
+ * false where it does, or something is wrong with one of them. */
+bool map_peek(struct dvol *vol, uint64_t first, uint64_t count, uint64_t *words);
 /* head_find: the head's word, for the writer. */
 int head_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err);
 /* head_set: give a head block a new word (pages prepared), with an undo entry for the old one where a closed epoch sees
@@ -341,7 +361,9 @@ int view_refresh(struct dvol *vol, struct err *err);
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
-/* check_range: -1 with err unless [offset, offset + len) is within the volume. */
+/* vol_has_content: -1 with err for a handle of the list alone.
+ * check_range: -1 with err unless [offset, offset + len) is within the volume. */
+int vol_has_content(const struct dvol *vol, struct err *err);
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
 /* range_lock (meta; waits), range_unlock (meta): see dvol.ranges. */
 void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last);
