@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOLUMES = 4, READERS = 2, DEPTH = 3, RUN_STEPS = 400, STEPS = 250000 };
+enum { VOLUMES = 4, READERS = 2, DEPTH = 3, RUN_STEPS = 400, STEPS = 200000 };
 
 /* One of the volumes, and how it hangs together with the others. */
 struct member {
