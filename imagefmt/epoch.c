@@ -50,6 +50,7 @@ int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id 
 	pthread_mutex_lock(&vol->commit);
 	int result = close_locked(vol, id, made, err);
 	pthread_mutex_unlock(&vol->commit);
+	digest_wanted(vol);
 	return result;
 }
 

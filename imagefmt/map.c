@@ -96,6 +96,43 @@ int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
 	return -1;
 }
 
+/* view_again: after a failure with *why: 1 when it is worth another try, since the file was read again; else -1. */
+static int view_again(struct dvol *vol, int tries, const struct err *why, struct err *err)
+{
+	if (vol->view == 0 || vol->failed || why->kind != ERR_INPUT || tries == REFRESHES) {
+		if (err != NULL)
+			*err = *why;
+		return -1;
+	}
+	return view_refresh(vol, err) < 0 ? -1 : 1;
+}
+
+int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned count, uint64_t *words,
+	       struct err *err)
+{
+	for (int i = 1;; i++) {
+		struct err why = {0};
+		int result = 0;
+		for (unsigned n = 0; n < count && result == 0; n++)
+			result = table_get(vol, table, first + n, &words[n], &why);
+		if (result == 0)
+			return 0;
+		if (view_again(vol, i, &why, err) < 0)
+			return -1;
+	}
+}
+
+int view_seek(struct dvol *vol, uint64_t block, uint64_t *found, struct err *err)
+{
+	for (int i = 1;; i++) {
+		struct err why = {0};
+		if (table_seek(vol, TABLE_MAP, block, found, &why) == 0)
+			return 0;
+		if (view_again(vol, i, &why, err) < 0)
+			return -1;
+	}
+}
+
 int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 {
 	uint64_t old;

@@ -366,14 +366,14 @@ int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *packed,
 	pack.data = must_alloc(PACK_SLOTS, BLOCK);
 	count_work(&pack);
 	/* A digest pass reads closed epochs. */
-	pthread_mutex_lock(&vol->digesting);
+	digest_claim(vol);
 	int result = pack_head(&pack, err);
 	if (result == 0)
 		result = pack_runs(&pack, err);
 	pthread_mutex_lock(&vol->commit);
 	unlock_epochs(&pack);
 	pthread_mutex_unlock(&vol->commit);
-	pthread_mutex_unlock(&vol->digesting);
+	digest_release(vol);
 	free(pack.list);
 	free(pack.groups);
 	free(pack.data);

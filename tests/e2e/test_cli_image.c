@@ -140,7 +140,7 @@ static void changes_are_told_between_epochs_and_the_head(void **state)
 	image_do(&cli, "image changed v --from 1.2");
 	assert_string_equal(cli.out, "            offset             length\n"
 				     "             65536               4096\n"
-				     "4096 bytes (4 KiB) in 1 extents\n");
+				     "4096 bytes (4 KiB) in 1 extent\n");
 }
 
 /* ---- clones and pins ---- */
@@ -217,11 +217,16 @@ static void a_clone_that_cannot_be_looked_at_keeps_its_pin(void **state)
 
 static void a_clone_that_failed_leaves_no_pin(void **state)
 {
+	char words[256];
 	json_t *object;
 
 	(void)state;
 	image_do(&cli, "image create v 1M");
 	image_do(&cli, "image close v");
+	snprintf(words, sizeof(words), "image clone v %0230d", 0);
+	cli_run_words(&cli, words);
+	cli_expect(&cli, 2, "with its folders a clone's name has at most 249 bytes, for the pin on its base");
+	assert_string_equal(cli.out, "");
 	cli_run_words(&cli, "image create c 100 --backing v");
 	cli_expect(&cli, 2, "c: a volume has 4096 bytes to 64 TiB, in multiples of 512");
 	assert_int_equal(access("c", F_OK), -1);

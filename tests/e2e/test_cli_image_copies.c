@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,10 +117,60 @@ static void compare_tells_where_volumes_differ(void **state)
 	cli_run_words(&cli, "image compare v w");
 	assert_int_equal(cli.status, 1);
 	assert_string_equal(cli.err, "");
-	assert_non_null(strstr(cli.out, "262144 bytes (256 KiB) in 1 extents\n"));
+	assert_non_null(strstr(cli.out, "262144 bytes (256 KiB) in 1 extent\n"));
 	object = image_json(&cli, 0, "image compare v v --epoch-b 1.2");
 	image_is(object, "equal", "true");
 	json_decref(object);
+}
+
+static void a_digest_tree_tells_what_differs_elsewhere(void **state)
+{
+	static const struct {
+		const char *words, *sentence;
+	} mistakes[] = {
+	    {"image compare v tree --epoch-b 1.1", "--epoch-b: 'tree' is a digest tree, of one epoch"},
+	    {"image compare v damaged", "damaged"},
+	    {"image compare absent tree", "cannot open 'absent'"},
+	    {"image compare w tree", "'w' has no closed epoch"},
+	};
+	json_t *object;
+
+	(void)state;
+	make_volume();
+	image_do(&cli, "image create w 2M");
+	object = image_json(&cli, 0, "image digest v --export tree");
+	image_is(object, "tree", "\"tree\"");
+	json_decref(object);
+	image_do(&cli, "image digest v --export coarse --granularity 1M");
+	/* Where the newest epoch is another one it differs; the epoch of the tree does not. */
+	image_fill("v", 128 * KIB, 4 * KIB, 5);
+	image_do(&cli, "image close v");
+	image_do(&cli, "image digest v");
+	object = image_json(&cli, 0, "image compare v tree --epoch-a 1.2");
+	image_is(object, "equal", "true");
+	image_is(object, "by", "\"digests\"");
+	json_decref(object);
+	object = image_json(&cli, 1, "image compare v tree");
+	image_is(object, "extents", "[{\"offset\": 131072, \"length\": 4096}]");
+	json_decref(object);
+	object = image_json(&cli, 1, "image compare v coarse");
+	image_is(object, "extents", "[{\"offset\": 0, \"length\": 1048576}]");
+	json_decref(object);
+	object = image_json(&cli, 1, "image compare v v --epoch-a 1.2 --epoch-b 1.3");
+	image_is(object, "by", "\"digests\"");
+	json_decref(object);
+	cli_run_words(&cli, "image digest v --export tree");
+	cli_expect(&cli, 1, "'tree' is there already");
+	cli_run_words(&cli, "image digest v --granularity 1M");
+	cli_expect(&cli, 2, "--granularity goes with --export");
+	cli_run_words(&cli, "image digest v --export t --granularity 2M");
+	cli_expect(&cli, 2, "--granularity: '2M' is none of 4K, 1M");
+	image_do(&cli, "image digest v --export damaged");
+	image_put("damaged", 50, "x");
+	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+		cli_run_words(&cli, mistakes[i].words);
+		cli_expect(&cli, 2, mistakes[i].sentence);
+	}
 }
 
 static void a_digest_is_known_beside_a_writer_once_it_was_computed(void **state)
@@ -196,6 +247,11 @@ static void damaged_blocks_are_found_and_healed(void **state)
 	json_decref(object);
 	cli_run_words(&cli, "image check v --verify --heal absent");
 	cli_expect(&cli, 1, "cannot open 'absent'");
+	/* Nor is a file of other bytes. */
+	image_put("raw", 0, "bytes");
+	object = image_json(&cli, 1, "image check v --verify --heal raw");
+	image_is(object, "healed_blocks", "0");
+	json_decref(object);
 	object = image_json(&cli, 0, "image check v --verify --heal copy");
 	image_is(object, "sound", "true");
 	image_is(object, "healed_blocks", "1");
@@ -231,6 +287,8 @@ static void damaged_metadata_is_found(void **state)
 		image_put("v", at + 12, "x");
 		cli_run_words(&cli, "image check v --json");
 		assert_true(cli.status == 0 || cli.status == 1);
+		assert_true((cli.status == 0) == (strstr(cli.out, "\"sound\": true") != NULL) ||
+			    strstr(cli.out, "catalog is damaged"));
 		found += cli.status == 1;
 		assert_int_equal(pwrite(fd, block, DVOL_BLOCK, (off_t)at), DVOL_BLOCK);
 	}
@@ -344,6 +402,59 @@ static void what_takes_long_is_shown_and_cancelled(void **state)
 	image_do(&cli, "image check v --verify");
 }
 
+/* A signal that came already: each ends at its first step. */
+static bool with_a_signal(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	return !sigprocmask(SIG_BLOCK, &set, NULL) && !raise(SIGTERM);
+}
+
+static void what_is_cancelled_leaves_nothing_half_done(void **state)
+{
+	static const struct {
+		const char *words;
+		int status;
+		const char *sentence;
+	} cases[] = {
+	    {"image check v", 1, "checking: cancelled; nothing was concluded"},
+	    {"image digest v", 1, "digest of epoch 1.2: cancelled; the next one goes on from there"},
+	    {"image digest copy --export tree", 1,
+	     "digest tree of epoch 1.1: cancelled; nothing was written"},
+	    {"image compare v copy", 2, "comparing: cancelled; nothing was concluded"},
+	    {"image compare copy coarse", 2, "comparing: cancelled; nothing was concluded"},
+	    {"image export v --from none out", 1, "exporting epoch 1.2: cancelled; nothing was written"},
+	    {"image apply new seed", 1, "applying epoch 1.1: cancelled; no volume was made"},
+	    {"image apply copy delta", 1,
+	     "applying epoch 1.2: cancelled; the volume holds what it held before"},
+	    {"image pack v", 1, "packing: cancelled; what was packed before stays so"},
+	};
+	json_t *object;
+
+	(void)state;
+	make_volume();
+	image_do(&cli, "image export v --from none --to 1.1 seed");
+	image_do(&cli, "image export v --from 1.1 delta");
+	image_do(&cli, "image apply copy seed");
+	image_do(&cli, "image digest copy --export coarse --granularity 1M");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cli_run_in(&cli, with_a_signal, cases[i].words);
+		cli_expect(&cli, cases[i].status, cases[i].sentence);
+		assert_string_equal(cli.out, "");
+	}
+	assert_int_equal(access("out", F_OK), -1);
+	assert_int_equal(access("new", F_OK), -1);
+	assert_int_equal(access("tree", F_OK), -1);
+	image_do(&cli, "image compare copy v --epoch-b 1.1");
+	object = image_json(&cli, 0, "image info copy");
+	image_is(object, "newest_epoch", "\"1.1\"");
+	json_decref(object);
+	image_do(&cli, "image apply copy delta");
+	image_do(&cli, "image compare copy v");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, image_setup, image_teardown)
 
 int main(void)
@@ -352,10 +463,12 @@ int main(void)
 	    TEST(a_copy_is_made_and_brought_up_to_date),
 	    TEST(a_damaged_seed_makes_no_volume),
 	    TEST(compare_tells_where_volumes_differ),
+	    TEST(a_digest_tree_tells_what_differs_elsewhere),
 	    TEST(a_digest_is_known_beside_a_writer_once_it_was_computed),
 	    TEST(damaged_blocks_are_found_and_healed),
 	    TEST(damaged_metadata_is_found),
 	    TEST(packing_keeps_the_content),
+	    TEST(what_is_cancelled_leaves_nothing_half_done),
 	    TEST(what_takes_long_is_shown_and_cancelled),
 	};
 

@@ -229,6 +229,12 @@ static ssize_t mem_readv(void *opaque, const struct iovec *iov, int count, uint6
 	if (failed && !handle->disk->fail_short)
 		return -1;
 	size_t total = iov_bytes(iov, count);
+	const struct memdisk *disk = handle->disk;
+	int why = disk->on_read != NULL ? disk->on_read(disk->read_context, file->path, offset, total) : 0;
+	if (why != 0) {
+		errno = why;
+		return -1;
+	}
 	uint64_t there = offset < file->size ? file->size - offset : 0;
 	total = total < there ? total : there;
 	if (failed && total > 1) /* none at all would be the end of the file */

@@ -43,6 +43,9 @@ struct memdisk {
 	uint64_t failures;  /* how many were made */
 	const char *failed; /* the last one: "sync", … */
 	uint64_t operations;
+	/* Called for every read when not NULL; an errno makes it fail. */
+	int (*on_read)(void *context, const char *path, uint64_t offset, uint64_t len);
+	void *read_context;
 };
 
 extern const struct file_ops memdisk_ops; /* context: a struct memdisk, zeroed at first */
