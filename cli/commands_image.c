@@ -53,7 +53,34 @@ static const struct option_spec check_options[] = {
 
 static const struct option_spec map_options[] = {EPOCH("this closed epoch (the head)"), JSON, END};
 static const struct option_spec close_options[] = {EPOCH("its name (the next number)"), JSON, END};
+static const char *const granularity_words[] = {"4K", "1M", NULL};
+
+static const struct option_spec digest_options[] = {
+    EPOCH("which one (the newest)"),
+    {.name = "export",
+     .argument = "OUT",
+     .help = "write its digest tree, to compare with elsewhere",
+     .type = OPTION_TEXT,
+     .offset = AT(tree)},
+    {.name = "granularity",
+     .argument = "SIZE",
+     .help = "of --export: what one digest covers, 4K or 1M (4K)",
+     .type = OPTION_WORD,
+     .offset = AT(granularity),
+     .words = granularity_words},
+    JSON,
+    END,
+};
+
 static const struct option_spec newest_options[] = {EPOCH("which one (the newest)"), JSON, END};
+
+#define FORGET_CLONES                                                                                        \
+	{                                                                                                    \
+		.name = "forget-clones", .help = "drop the pins of clones whose files are not there",        \
+		.type = OPTION_FLAG, .offset = AT(forget_clones)                                             \
+	}
+
+static const struct option_spec delete_options[] = {FORGET_CLONES, JSON, END};
 
 static const struct option_spec rollback_options[] = {
     {.name = "epoch",
@@ -66,6 +93,7 @@ static const struct option_spec rollback_options[] = {
      .help = "delete the epochs after it",
      .type = OPTION_FLAG,
      .offset = AT(delete_later)},
+    FORGET_CLONES,
     JSON,
     END,
 };
@@ -101,7 +129,7 @@ static const struct option_spec export_options[] = {
 static const struct option_spec compare_options[] = {
     {.name = "epoch-a",
      .argument = "T.N",
-     .help = "this epoch of A (its head)",
+     .help = "this epoch of A (its head; beside a tree the newest)",
      .type = OPTION_EPOCH,
      .offset = AT(epoch_a)},
     {.name = "epoch-b",
@@ -245,7 +273,7 @@ const struct command image_commands[] = {
      .operands = {VOLUME, {.label = "NEW"}}},
     {.name = "image rollback",
      .summary = "make the head read as a closed epoch again",
-     .synopsis = "FILE --epoch T.N [--delete-later] [--json]",
+     .synopsis = "FILE --epoch T.N [--delete-later]\n[--forget-clones] [--json]",
      .details = "What was written to the head since then is lost; what later epochs hold, too,\n"
 		"as they have to be deleted.",
      .run = cmd_image_rollback,
@@ -253,11 +281,12 @@ const struct command image_commands[] = {
      .operands = {VOLUME}},
     {.name = "image delete",
      .summary = "delete closed epochs",
-     .synopsis = "FILE T.N... [--json]",
+     .synopsis = "FILE T.N... [--forget-clones] [--json]",
      .details = "The space that only they used is free in the file then. None is deleted when\n"
-		"one is not there, or is pinned. The pin of a clone that is gone is dropped.",
+		"one is not there, or is pinned. A clone whose file is not there keeps its pin,\n"
+		"since its disk may only be away; --forget-clones drops it.",
      .run = cmd_image_delete,
-     .options = json_only,
+     .options = delete_options,
      .operands = {VOLUME, {.label = "T.N", .type = OPERAND_EPOCH, .many = true}}},
     {.name = "image changed",
      .summary = "what differs between two epochs",
@@ -269,17 +298,20 @@ const struct command image_commands[] = {
      .operands = {VOLUME}},
     {.name = "image digest",
      .summary = "the digest of a closed epoch",
-     .synopsis = "FILE [--epoch T.N] [--json]",
+     .synopsis = "FILE [--epoch T.N]\n[--export OUT [--granularity 4K|1M]] [--json]",
      .details = "Depends on its content and size alone: two volumes with the same digest hold\n"
-		"the same bytes. Computed, and kept, where it is not known yet.",
+		"the same bytes. Computed, and kept, where it is not known yet. A digest tree\n"
+		"lets 'drover image compare' find what differs on a host that has no other\n"
+		"copy.",
      .run = cmd_image_digest,
-     .options = newest_options,
+     .options = digest_options,
      .operands = {VOLUME}},
     {.name = "image compare",
      .summary = "whether two volumes hold the same",
      .synopsis = "A B [--epoch-a T.N] [--epoch-b T.N] [--json]",
-     .details = "Prints where they differ. A shorter one counts as continued with zeroes. Exit\n"
-		"status as of cmp: 0 the same, 1 different, 2 trouble.",
+     .details = "Prints where they differ. A shorter one counts as continued with zeroes. B is\n"
+		"a volume, or a digest tree that 'drover image digest' wrote. Exit status as of\n"
+		"cmp: 0 the same, 1 different, 2 trouble.",
      .run = cmd_image_compare,
      .options = compare_options,
      .operands = {{.label = "A"}, {.label = "B"}}},

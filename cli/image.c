@@ -156,7 +156,8 @@ void image_say_extents(const struct dvol_extent *list, size_t count)
 		printf("%18s %18s\n", "offset", "length");
 	for (size_t i = 0; i < count; i++)
 		printf("%18" PRIu64 " %18" PRIu64 "\n", list[i].offset, list[i].len);
-	output_say("%" PRIu64 " bytes (%s) in %zu extents", total, units_format_size(total, size), count);
+	output_say("%" PRIu64 " bytes (%s) in %zu extent%s", total, units_format_size(total, size), count,
+		   count == 1 ? "" : "s");
 }
 
 json_t *image_extents_json(const struct dvol_extent *list, size_t count)

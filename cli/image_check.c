@@ -30,6 +30,18 @@ static void take_error(void *context, const char *text)
 		output_say("%s", text);
 }
 
+/* take_damage(check, result, err): what is damaged too much to be gone through is a finding as well.  Returns result, or 0
+ * where it was that. */
+static int take_damage(struct check *check, int result, struct err *err)
+{
+	if (!result || err->kind != ERR_INPUT)
+		return result;
+	check->info.errors++;
+	take_error(check, err->text);
+	*err = (struct err){0};
+	return 0;
+}
+
 /* check_metadata: beside a writer there is nothing that can be checked; then --verify goes on without it. */
 static int check_metadata(struct check *check, struct err *err)
 {
@@ -44,8 +56,10 @@ static int check_metadata(struct check *check, struct err *err)
 	if (!vol)
 		return -1;
 	work_begin(&work, vol, "checking");
-	result = work_end(&work, dvol_check(vol, &check->info, take_error, check, err),
-			  "nothing was concluded", err);
+	result = take_damage(check,
+			     work_end(&work, dvol_check(vol, &check->info, take_error, check, err),
+				      "nothing was concluded", err),
+			     err);
 	check->metadata = !result;
 	return image_close(vol, result, err);
 }
@@ -63,17 +77,23 @@ static void take_bad(struct check *check, const struct dvol_bad_block *bad, size
 	}
 }
 
-/* open_healer(check, id, err): the other volume at the same epoch; NULL without err where it has none. */
+/* open_healer(check, id, err): the other volume at the same epoch, or a raw image; NULL without err where it has none. */
 static struct dvol *open_healer(const struct check *check, struct dvol_id id, struct err *err)
 {
+	const char *path = check->args->heal;
+	enum dvol_file_kind kind;
 	struct image_list list;
 	bool has;
 
-	if (!check->args->heal || image_list(check->args->heal, &list, err))
+	if (!path || image_is_file(path, err) || dvol_probe(path, &kind, err))
 		return NULL;
-	has = image_find(&list, check->args->heal, id, NULL) != NULL;
+	if (kind != DVOL_FILE_VOLUME)
+		return dvol_open_raw(path, NULL, NULL, err);
+	if (image_list(path, &list, err))
+		return NULL;
+	has = image_find(&list, path, id, NULL) != NULL;
 	image_list_free(&list);
-	return has ? image_open(check->args->heal, id, err) : NULL;
+	return has ? image_open(path, id, err) : NULL;
 }
 
 static int verify_epoch(struct check *check, struct dvol_id id, struct err *err)
@@ -92,8 +112,10 @@ static int verify_epoch(struct check *check, struct dvol_id id, struct err *err)
 	}
 	if (!result) {
 		work_begin(&work, vol, "verifying epoch %s", image_id(id, text));
-		result = work_end(&work, dvol_verify(vol, healer, &bad, &count, &healed, err),
-				  "nothing was concluded", err);
+		result = take_damage(check,
+				     work_end(&work, dvol_verify(vol, healer, &bad, &count, &healed, err),
+					      "nothing was concluded", err),
+				     err);
 	}
 	if (!result) {
 		take_bad(check, bad, count);

@@ -60,18 +60,20 @@ static int make(const struct args *args, const struct dvol_delta_info *delta, st
 	return dvol_create(args->operand[0], &create, err);
 }
 
-static int apply(const char *path, const char *file, const struct dvol_delta_info *delta, struct err *err)
+static int apply(const char *path, const char *file, const struct dvol_delta_info *delta, bool made,
+		 struct err *err)
 {
 	struct dvol *vol = image_open_writable(path, err);
 	char text[IMAGE_ID];
 	struct work work;
+	int result;
 
 	if (!vol)
 		return -1;
 	work_begin(&work, vol, "applying epoch %s", image_id(delta->to, text));
-	return image_close(
-	    vol, work_end(&work, dvol_apply(vol, file, err), "the volume holds what it held before", err),
-	    err);
+	result = work_end(&work, dvol_apply(vol, file, err),
+			  made ? "no volume was made" : "the volume holds what it held before", err);
+	return image_close(vol, result, err);
 }
 
 int cmd_image_apply(const struct args *args, struct err *err)
@@ -89,7 +91,7 @@ int cmd_image_apply(const struct args *args, struct err *err)
 	if (image_is_file(file, err) || dvol_delta_info(file, &delta, err) ||
 	    (made && make(args, &delta, err)))
 		return -1;
-	if (apply(path, file, &delta, err)) {
+	if (apply(path, file, &delta, made, err)) {
 		if (made)
 			unlink(path);
 		return -1;

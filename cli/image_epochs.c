@@ -2,14 +2,12 @@
 #include "cli/commands.h"
 #include "cli/image.h"
 #include "cli/output.h"
-#include "common/text.h"
 #include "common/units.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
-enum { ROOT_SHOWN = 16, LINE = 1024 };
+enum { ROOT_SHOWN = 16 };
 
 static void say_pins(const struct image_list *list, struct dvol_id id)
 {

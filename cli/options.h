@@ -38,11 +38,14 @@ struct args {
 	uint64_t size_bytes; /* an operand */
 	const char *backing;
 	const char *heal;
+	const char *tree; /* file to be written */
 	bool backing_raw;
 	bool verify;
 	bool delete_later;
+	bool forget_clones;
 	uint64_t compress;
 	uint64_t level;
+	uint64_t granularity; /* index of the word */
 	struct dvol_id backing_epoch;
 	struct dvol_id epoch;
 	struct dvol_id epoch_a;

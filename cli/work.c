@@ -27,12 +27,19 @@ static void catch_signals(void)
 {
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+	sigset_t caught;
 
 	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+	sigemptyset(&caught);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		/* nohup, and shells that start background jobs: what was ignored stays so. */
-		if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaction(numbers[i], &action, NULL);
+		if (sigaction(numbers[i], NULL, &old) || old.sa_handler == SIG_IGN)
+			continue;
+		sigaction(numbers[i], &action, NULL);
+		sigaddset(&caught, numbers[i]);
+	}
+	/* A parent that left them blocked would make this deaf; one that came meanwhile counts. */
+	sigprocmask(SIG_UNBLOCK, &caught, NULL);
 }
 
 const char *work_format(const char *what, uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns,

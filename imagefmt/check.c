@@ -261,11 +261,11 @@ int dvol_check(struct dvol *vol, struct dvol_info *info, void (*report)(void *co
 	pthread_mutex_lock(&vol->commit);
 	int result = vol->writable ? commit_run(vol, true, err) : 0;
 	if (result == 0) {
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		pthread_mutex_lock(&vol->meta);
 		result = check_all(&check, err);
 		pthread_mutex_unlock(&vol->meta);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 	}
 	pthread_mutex_unlock(&vol->commit);
 	return result;

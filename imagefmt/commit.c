@@ -147,6 +147,7 @@ static void snapshot_pages(struct dvol *vol, struct checkpoint *cp)
 		page->dirty = false;
 		page->writing = true;
 	}
+	vol->tables.nwriting = vol->tables.ndirty;
 	vol->tables.ndirty = 0;
 }
 
@@ -164,6 +165,7 @@ static int prepare(struct dvol *vol, struct checkpoint *cp, struct err *err)
 	if (journal_cut(vol, &cp->record, err) < 0)
 		return -1;
 	snapshot_pages(vol, cp);
+	commit_note(vol);
 	cp->state = (struct super_state){
 	    .generation = vol->super.generation + 1,
 	    .catalog_pbn = cp->catalog_at.pbn,
@@ -238,8 +240,7 @@ static int checkpoint(struct dvol *vol, struct err *err)
 		result = write_out(vol, &cp, err);
 	pthread_mutex_lock(&vol->meta);
 	if (result == 0) {
-		for (struct page *page = vol->tables.first; page != NULL; page = page->newer)
-			page->writing = false;
+		tables_written(vol);
 		alloc_unreserve(vol, vol->catalog_at);
 		vol->catalog_at = cp.catalog_at;
 		vol->journal.used = 0;
@@ -299,6 +300,7 @@ int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, stru
 		*freed = (struct extents){0};
 		return vol_fail(vol, err);
 	}
+	commit_note(vol);
 	return 0;
 }
 
@@ -311,27 +313,33 @@ int commit_op(struct dvol *vol, struct buf *ops, struct err *err)
 		buf_free(ops);
 		return -1;
 	}
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	pthread_mutex_lock(&vol->meta);
 	result = op_do(vol, ops, err);
 	if (result == 0)
 		result = commit_cut(vol, &record, &freed, err);
 	pthread_mutex_unlock(&vol->meta);
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	return result < 0 ? vol_fail(vol, err) : commit_record(vol, &record, &freed, err);
+}
+
+void commit_note(struct dvol *vol)
+{
+	bool due = journal_pending_bytes(vol) > vol->super.journal_blocks * BLOCK / 4 ||
+		   vol->tables.ndirty > DIRTY_MAX;
+	if (due != __atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
+		__atomic_store_n(&vol->pressed, due, __ATOMIC_RELAXED);
 }
 
 int commit_pressure(struct dvol *vol, struct err *err)
 {
-	pthread_mutex_lock(&vol->meta);
-	bool due = journal_pending_bytes(vol) > vol->super.journal_blocks * BLOCK / 4 ||
-		   vol->tables.ndirty > DIRTY_MAX;
-	tables_trim(vol);
-	pthread_mutex_unlock(&vol->meta);
-	if (!due)
+	if (!__atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
 		return 0;
+	int result = 0;
 	pthread_mutex_lock(&vol->commit);
-	int result = commit_run(vol, false, err);
+	/* One of all who came for it does it. */
+	if (__atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
+		result = commit_run(vol, false, err);
 	pthread_mutex_unlock(&vol->commit);
 	return result;
 }

@@ -35,7 +35,7 @@ struct dvol_id {
 /* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
 int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
 
-enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA };
+enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA, DVOL_FILE_TREE };
 /* dvol_probe(path, &kind, err): what a file seems to be, by its magic; nothing else is checked. */
 int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err);
 
@@ -54,7 +54,8 @@ struct dvol_create_options {
 };
 
 /* dvol_create(path, options, err): make a new volume; path must not exist.  Durable on return; on failure nothing
- * is left behind.  A backing is opened to see that it is there; its size need not be the volume's.  Returns 0 or -1. */
+ * is left behind.  A backing is opened to see that it is there; its size need not be the volume's: past its end there are
+ * zeroes, and of a larger one nothing past the size of now is ever seen.  Returns 0 or -1. */
 int dvol_create(const char *path, const struct dvol_create_options *options, struct err *err);
 
 struct dvol_open_options {
@@ -65,6 +66,8 @@ struct dvol_open_options {
 		      dvol_pins, which tell how it was at the open; all else is ERR_USAGE */
 	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
 	bool compact;       /* take the first free space of the file: keeps it short, costs speed */
+	bool
+	    digest_in_background; /* writable: a thread of the handle gives epochs their root soon after they are closed */
 	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
 	const struct file_ops *files;
 	void *files_context;
@@ -73,6 +76,10 @@ struct dvol_open_options {
 /* dvol_open(path, options, err): options may be NULL (read-only, head).  A writable open completes what a crash
  * cut short.  Returns the handle or NULL. */
 struct dvol *dvol_open(const char *path, const struct dvol_open_options *options, struct err *err);
+/* dvol_open_raw(path, files, files_context, err): a raw image as a handle for reading, comparing and healing from; its size is the
+ * file's at this moment.  files may be NULL: the system's. */
+struct dvol *dvol_open_raw(const char *path, const struct file_ops *files, void *files_context,
+			   struct err *err);
 /* dvol_close(vol, err): for a writable handle flush and checkpoint first.  The handle is gone in any case; -1 says
  * that the last changes may not be durable.  dvol_close(NULL, …) does nothing. */
 int dvol_close(struct dvol *vol, struct err *err);
@@ -118,8 +125,9 @@ struct dvol_epoch {
 };
 
 /* dvol_epoch_close(vol, &id, &made, err): what the head holds now becomes a closed epoch, durable on return; writers
- * are held up only while writes in flight complete.  id NULL, or with number 0: the next number in the newest
- * epoch's term (term 1 for the first).  Otherwise it must be above the newest epoch's.  made may be NULL. */
+ * are held up only while writes in flight complete.  id NULL, or with number 0: the number after the highest
+ * that an epoch of the volume ever had, in its term (1.1 for the first).  Otherwise it must be above the newest epoch's; a
+ * name that a deleted epoch had is taken then, so only for the same content.  made may be NULL. */
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
 /* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
  * a closed epoch those that it knew.  The caller frees list. */
@@ -174,24 +182,44 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 		 size_t *count, struct err *err);
 
 /* dvol_digest(vol, id, root, err): the root digest of a closed epoch; vol writable.  Computed for it and every epoch before
- * it that has none, in O(changed), and kept; writers go on meanwhile.  Only epochs that were never digested cost
- * anything; an interrupted pass makes the next one O(mapped). */
+ * it that has none, in O(changed), and kept; others read, write, flush and close meanwhile.  A pass that is cut short, by a
+ * cancel, a crash or dvol_close, is done again later for what changed between two epochs only; a first one goes on where it
+ * was.  What stopped the thread of digest_in_background is reported here once, when the epoch has no root. */
 int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], struct err *err);
 
 struct dvol_bad_block {
 	uint64_t offset; /* bytes in the volume */
 	struct dvol_id epoch;
 };
-/* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch: read every block of it that has a digest and
- * compare.  heal (NULL: none) is another handle whose content should be the same; a bad block is replaced by its
- * block if that one has the right digest (vol's file is opened for writing for that).  bad: those still bad, the
- * caller frees.  Returns 0 also when there are bad ones; ERR_STATE when there are no digests, or none while a pass
- * computes them (a handle knows those that were there when it was opened). */
+/* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch with a root: every block is read and compared with
+ * its digest, and all of them together with the root.  Success with no bad ones proves that the bytes on the disk are
+ * what the root says.  heal (NULL: none) is another handle whose content should be the same (a replica's epoch, dvol_open_raw);
+ * a bad block, also one that cannot be read, is replaced by its block if that one has the right digest (vol's file is opened for
+ * writing for that; somebody else may be writing the volume).  bad: those still bad, rising, the caller frees.  Returns 0
+ * also when there are bad ones; ERR_STATE when the epoch has no root; ERR_INPUT when no block is bad by itself, and yet the
+ * root does not come out. */
 int dvol_verify(struct dvol *vol, struct dvol *heal, struct dvol_bad_block **bad, size_t *nbad,
 		uint64_t *healed, struct err *err);
-/* dvol_compare(a, b, &list, &count, err): the blocks in which two handles' contents differ; where the sizes differ, the
- * shorter one counts as continued with zeroes.  Reads both. */
-int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size_t *count, struct err *err);
+
+enum dvol_compared { DVOL_COMPARED_DATA, DVOL_COMPARED_DIGESTS };
+/* dvol_compare(a, b, &list, &count, &way, err): the blocks in which two handles' contents differ; where the sizes differ, the
+ * shorter one counts as continued with zeroes.  When both are on closed epochs of volumes whose digests are there, the trees are
+ * walked, at the cost of what differs and of what changed since the epochs, and no data is read (but for blocks of a backing and
+ * of epochs that have no digest yet, near what differs).  Otherwise both are read whole.  way (may be NULL) tells which. */
+int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size_t *count,
+		 enum dvol_compared *way, struct err *err);
+
+/* dvol_tree_export(vol, id, granularity, path, err): write the digest tree of a closed epoch as a new file, with digests of
+ * every 4096 bytes (DVOL_TREE_FINE) or every MiB (DVOL_TREE_COARSE): 4 MiB or 16 KiB for each GiB that is not zeroes.  ERR_STATE
+ * unless the epoch has a root and the volume's digests are there.  Durable on return; nothing is left behind on failure.
+ * dvol_tree_compare(vol, path, &list, &count, err): vol on a closed epoch: where its content differs from what the file
+ * describes, to the file's granularity.  No data is read (as with dvol_compare).  The shorter one counts as continued with zeroes.
+ * A file that is damaged, cut off or made up is ERR_INPUT. */
+enum { DVOL_TREE_FINE = 4096, DVOL_TREE_COARSE = 1 << 20 };
+int dvol_tree_export(struct dvol *vol, struct dvol_id id, uint32_t granularity, const char *path,
+		     struct err *err);
+int dvol_tree_compare(struct dvol *vol, const char *path, struct dvol_extent **list, size_t *count,
+		      struct err *err);
 
 struct dvol_info {
 	uint64_t size_bytes;

@@ -1,5 +1,6 @@
 /* probe.c: what a file is, by its first bytes. */
 #include "imagefmt/delta.h"
+#include "imagefmt/treefile.h"
 #include "imagefmt/vol.h"
 
 #include <fcntl.h>
@@ -19,6 +20,8 @@ int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err)
 		*kind = DVOL_FILE_VOLUME;
 	else if (memcmp(first, DELTA_MAGIC, 8) == 0)
 		*kind = DVOL_FILE_DELTA;
+	else if (memcmp(first, TREEFILE_MAGIC, 8) == 0)
+		*kind = DVOL_FILE_TREE;
 	else
 		*kind = DVOL_FILE_OTHER;
 	file_system.close(file.file);

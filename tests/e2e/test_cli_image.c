@@ -140,7 +140,7 @@ static void changes_are_told_between_epochs_and_the_head(void **state)
 	image_do(&cli, "image changed v --from 1.2");
 	assert_string_equal(cli.out, "            offset             length\n"
 				     "             65536               4096\n"
-				     "4096 bytes (4 KiB) in 1 extents\n");
+				     "4096 bytes (4 KiB) in 1 extent\n");
 }
 
 /* ---- clones and pins ---- */
@@ -171,7 +171,15 @@ static void a_clone_holds_its_epoch_until_it_is_gone(void **state)
 	assert_int_equal(unlink("sub/c"), 0);
 	/* With its folder, too. */
 	assert_int_equal(rmdir("sub"), 0);
-	object = image_json(&cli, 0, "image delete v 1.1");
+	/* Its disk may only be away. */
+	cli_run_words(&cli, "image delete v 1.1");
+	snprintf(sentence, sizeof(sentence),
+		 "epoch 1.1 of 'v' is held by its clone '%s/sub/c', which is not there: bring its disk back "
+		 "or, if it is "
+		 "gone for good, say --forget-clones",
+		 (const char *)*state);
+	cli_expect(&cli, 1, sentence);
+	object = image_json(&cli, 0, "image delete v 1.1 --forget-clones");
 	image_is(object, "deleted", "[\"1.1\"]");
 	list = json_object_get(object, "dropped_pins");
 	assert_int_equal(json_array_size(list), 1);
@@ -217,11 +225,16 @@ static void a_clone_that_cannot_be_looked_at_keeps_its_pin(void **state)
 
 static void a_clone_that_failed_leaves_no_pin(void **state)
 {
+	char words[256];
 	json_t *object;
 
 	(void)state;
 	image_do(&cli, "image create v 1M");
 	image_do(&cli, "image close v");
+	snprintf(words, sizeof(words), "image clone v %0230d", 0);
+	cli_run_words(&cli, words);
+	cli_expect(&cli, 2, "with its folders a clone's name has at most 249 bytes, for the pin on its base");
+	assert_string_equal(cli.out, "");
 	cli_run_words(&cli, "image create c 100 --backing v");
 	cli_expect(&cli, 2, "c: a volume has 4096 bytes to 64 TiB, in multiples of 512");
 	assert_int_equal(access("c", F_OK), -1);

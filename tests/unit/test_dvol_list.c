@@ -49,7 +49,7 @@ static struct dvol *open_as(struct dvol_open_options options)
 static void it_is_had_beside_a_writer_and_without_the_backing(void **state)
 {
 	struct dvol *writer = open_as((struct dvol_open_options){.writable = true});
-	struct dvol *list;
+	struct dvol *seen;
 	struct dvol_epoch *epochs;
 	struct dvol_info info;
 	struct err err = {0};
@@ -59,23 +59,23 @@ static void it_is_had_beside_a_writer_and_without_the_backing(void **state)
 	assert_int_equal(dvol_epoch_close(writer, NULL, NULL, &err), 0);
 	assert_int_equal(dvol_epoch_close(writer, NULL, NULL, &err), 0);
 	assert_int_equal(unlink(raw), 0);
-	list = open_as((struct dvol_open_options){.list = true});
-	assert_int_equal(dvol_epochs(list, &epochs, &count, &err), 0);
+	seen = open_as((struct dvol_open_options){.list = true});
+	assert_int_equal(dvol_epochs(seen, &epochs, &count, &err), 0);
 	assert_int_equal(count, 2);
 	assert_int_equal(epochs[1].id.number, 2);
 	free(epochs);
-	assert_int_equal(dvol_info(list, &info, &err), 0);
+	assert_int_equal(dvol_info(seen, &info, &err), 0);
 	assert_int_equal(info.size_bytes, SIZE);
 	assert_int_equal(info.epochs, 2);
 	assert_string_equal(info.backing_path, raw);
-	assert_int_equal(dvol_close(list, &err), 0);
+	assert_int_equal(dvol_close(seen, &err), 0);
 	assert_int_equal(dvol_close(writer, &err), 0);
 	put(raw, "raw", 3, 0);
 }
 
 static void it_gives_nothing_else(void **state)
 {
-	struct dvol *list = open_as((struct dvol_open_options){.list = true});
+	struct dvol *seen = open_as((struct dvol_open_options){.list = true});
 	static const struct dvol_open_options senseless[] = {{.list = true, .writable = true},
 							     {.list = true, .epoch = {1, 1}}};
 	struct dvol_extent *extents;
@@ -92,19 +92,19 @@ static void it_gives_nothing_else(void **state)
 		assert_true(err.kind == ERR_USAGE || err.kind == ERR_STATE);                                 \
 	} while (0)
 	(void)state;
-	REFUSED(dvol_read(list, &byte, 1, 0, &err));
-	REFUSED(dvol_write(list, &byte, 1, 0, &err));
-	REFUSED(dvol_write_zeroes(list, 0, 1, &err));
-	REFUSED(dvol_flush(list, &err));
-	REFUSED(dvol_map(list, 0, SIZE, 9, &map, &count, &err));
-	REFUSED(dvol_changed(list, (struct dvol_id){0}, (struct dvol_id){0}, &extents, &count, &err));
-	REFUSED(dvol_check(list, &info, NULL, NULL, &err));
-	REFUSED(dvol_compare(list, list, &extents, &count, &err));
-	REFUSED(dvol_verify(list, NULL, &bad, &count, NULL, &err));
-	REFUSED(dvol_export(list, (struct dvol_id){0}, delta, &err));
-	REFUSED(dvol_pack(list, 3, NULL, &err));
-	REFUSED(dvol_pin(list, (struct dvol_id){1, 1}, "p", &err));
-	assert_int_equal(dvol_close(list, NULL), 0);
+	REFUSED(dvol_read(seen, &byte, 1, 0, &err));
+	REFUSED(dvol_write(seen, &byte, 1, 0, &err));
+	REFUSED(dvol_write_zeroes(seen, 0, 1, &err));
+	REFUSED(dvol_flush(seen, &err));
+	REFUSED(dvol_map(seen, 0, SIZE, 9, &map, &count, &err));
+	REFUSED(dvol_changed(seen, (struct dvol_id){0}, (struct dvol_id){0}, &extents, &count, &err));
+	REFUSED(dvol_check(seen, &info, NULL, NULL, &err));
+	REFUSED(dvol_compare(seen, seen, &extents, &count, NULL, &err));
+	REFUSED(dvol_verify(seen, NULL, &bad, &count, NULL, &err));
+	REFUSED(dvol_export(seen, (struct dvol_id){0}, delta, &err));
+	REFUSED(dvol_pack(seen, 3, NULL, &err));
+	REFUSED(dvol_pin(seen, (struct dvol_id){1, 1}, "p", &err));
+	assert_int_equal(dvol_close(seen, NULL), 0);
 	for (size_t i = 0; i < 2; i++) {
 		struct err err = {0};
 
@@ -131,16 +131,16 @@ static void pins_are_listed_by_epoch_also_with_the_longest_name(void **state)
 	assert_int_equal(dvol_pin(vol, (struct dvol_id){1, 1}, longest, &err), 0);
 	/* Once from the journal, once from the catalog. */
 	for (int i = 0; i < 2; i++) {
-		struct dvol *list = open_as((struct dvol_open_options){.list = true});
+		struct dvol *seen = open_as((struct dvol_open_options){.list = true});
 
-		assert_int_equal(dvol_pins(list, &pins, &count, &err), 0);
+		assert_int_equal(dvol_pins(seen, &pins, &count, &err), 0);
 		assert_int_equal(count, 2);
 		assert_int_equal(pins[0].id.number, 1);
 		assert_string_equal(pins[0].name, longest);
 		assert_int_equal(pins[1].id.number, 2);
 		assert_string_equal(pins[1].name, "b");
 		free(pins);
-		assert_int_equal(dvol_close(list, NULL), 0);
+		assert_int_equal(dvol_close(seen, NULL), 0);
 		if (i == 0)
 			assert_int_equal(dvol_close(vol, &err), 0);
 	}
