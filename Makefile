@@ -1,7 +1,7 @@
 # drover: build, test, install.  `make help` lists the targets.
 #
 # Objects go to $(B): build/ by default, build/san-… for sanitizer builds, so that no two configurations mix.
-# A source file is found by its folder: add foo.c to common/, vmm/, migrate/ or cli/ and it is built;
+# A source file is found by its folder: add foo.c to common/, vmm/, migrate/ … and it is built;
 # add test_foo.c to tests/unit/ or a program to tests/e2e/ and `make check` runs it.
 
 VERSION := 0.1.0
@@ -20,24 +20,26 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto
+PACKAGES := libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson libcyaml liblz4 libzstd libcrypto) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libssh jansson libcyaml liblz4 libzstd libcrypto libnbd) -lpthread
+LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
 CPPFLAGS += -I. -D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -DDROVER_LIBEXEC='"$(PREFIX)/libexec/drover"' -DXXH_INLINE_ALL
 ifeq ($(SANITIZE),)
 CFLAGS ?= -O2 -g
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIC
 else
 CFLAGS ?= -O1 -g
-HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
+HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIC
 # Fuzzed code takes any checksum for right, so that changed bytes get past it.
 CPPFLAGS += $(if $(findstring fuzzer,$(SANITIZE)),-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
 endif
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(HARDEN) $(CFLAGS) -MMD -MP
-LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+LDFLAGS_SOME = -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
+LDFLAGS_ALL = -pie $(LDFLAGS_SOME)
 
 .PHONY: all build deps check unit e2e bench demo soak fuzz install uninstall format lint clean help
 .DEFAULT_GOAL := all
@@ -47,19 +49,20 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common imagefmt vmm migrate cli
+LIB_DIRS := common imagefmt vmm migrate convert cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,cli migrate vmm imagefmt common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
 
-build: $(B)/drover $(B)/drover-vm
+build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so
 
 $(B)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $(filter %.o,$^)
 
-$(B)/%.o: %.c
+# Flags are in this file, so that what it says is part of every object.
+$(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -69,6 +72,10 @@ $(B)/drover: $(B)/cli/main.o $(LIBS_ALL)
 # The VM process is a program of its own: it links no network library at all.
 $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libimagefmt.a $(B)/libcommon.a
 	$(CC) -o $@ $^ $(LDFLAGS_ALL) $(LIBS_VM)
+
+# A plugin of nbdkit's: of its symbols only plugin_init is nbdkit's business; nbdkit_* come from nbdkit.
+$(B)/nbdkit-dvol-plugin.so: $(B)/nbdkit/dvol_plugin.o $(B)/libimagefmt.a $(B)/libcommon.a
+	$(CC) -shared -o $@ $^ -Wl,--exclude-libs,ALL $(LDFLAGS_SOME) $(LIBS_PLUGIN)
 
 # ---- tests ------------------------------------------------------------------------------------------------
 -include tests/guest/guest.mk
@@ -105,14 +112,16 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
-# Long campaigns: the failures at every step of a move, over and over, random runs of the volume, the fuzzers for long.
+# Long campaigns: the failures at every step of a move, over and over; volumes by the million of steps and states, each turn
+# with seeds of its own; the fuzzers for long.
 SOAK_TURNS ?= 20
 soak: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
 	@for turn in $$(seq $(SOAK_TURNS)); do \
 		echo "turn $$turn of $(SOAK_TURNS)"; \
-		B=$(B) tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
-			$(B)/tests/unit/test_dvol_powercut || exit 1; \
+		B=$(B) DROVER_TEST_LIMIT=3600 DROVER_MODEL_STEPS=2000000 DROVER_POWERCUTS=50000 DROVER_FAULT_SEEDS=60 \
+			tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
+			$(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
 	done
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
@@ -121,8 +130,11 @@ demo: deps
 	@B=$(B) tests/demo
 
 # ---- fuzzing ----------------------------------------------------------------------------------------------
-# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS; what they find lies beside them.
+# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS, from what it found before and from
+# tests/fuzz/corpus/<fuzzer>, which is not written to; what they find lies beside them.
 FUZZ_SECONDS ?= 60
+# A volume is opened and freed many times in a run: short backtraces of allocations cost less.
+FUZZ_ENV := ASAN_OPTIONS=malloc_context_size=6:quarantine_size_mb=32
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZLIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c)))
 $(B)/libfuzz.a: $(FUZZLIB_OBJS)
@@ -136,9 +148,13 @@ fuzz: deps
 .PHONY: run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@for f in $(FUZZERS); do \
+		seeds=tests/fuzz/corpus/$${f##*/}; \
+		[ -d $$seeds ] || seeds=; \
 		mkdir -p $$f.corpus; \
 		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=20000 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || \
+		$(FUZZ_ENV) $$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -len_control=0 \
+			-max_len=$$(case $$f in *dvol*) echo 1024 ;; *) echo 20000 ;; esac) \
+			-artifact_prefix=$$f- $$f.corpus $$seeds >$$f.log 2>&1 || \
 			{ tail -30 $$f.log; exit 1; }; \
 		tail -1 $$f.log; \
 	done
@@ -157,14 +173,21 @@ lint:
 	clang-format --dry-run --Werror $(C_FILES)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --suppress=varFuncNullUB -I. $(filter-out tests/guest/%,$(filter %.c,$(C_FILES)))
 
+# Where `nbdkit dvol` finds it, if that is below PREFIX; elsewhere nbdkit wants the plugin's whole path.
+NBDKIT_PLUGINS ?= $(if $(filter /usr,$(PREFIX)),$(shell pkg-config --variable=plugindir nbdkit),$(PREFIX)/lib/nbdkit/plugins)
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(NBDKIT_PLUGINS)
+	install -m 755 $(B)/nbdkit-dvol-plugin.so $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
+	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

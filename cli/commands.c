@@ -1,22 +1,15 @@
-/* commands.c: the table of commands.  Help, the parser and the check of the manual page work from it. */
+/* commands.c: the table of commands; those of a group are in a file of their own.  Help, the parser and the check of the manual page work from it. */
 #include "cli/commands.h"
 
+#include "cli/table.h"
 #include "vmm/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct args, field)
-#define JSON                                                                                                 \
-	{                                                                                                    \
-		.name = "json", .help = "one JSON object on stdout", .type = OPTION_FLAG, .offset = AT(json) \
-	}
-#define END                                                                                                  \
-	{                                                                                                    \
-		.name = NULL                                                                                 \
-	}
 #define VM                                                                                                   \
 	{                                                                                                    \
-		.label = "NAME", .is_name = true                                                             \
+		.label = "NAME", .type = OPERAND_NAME                                                        \
 	}
 
 /* The words stand in the order of enum dirty_mode. */
@@ -266,6 +259,14 @@ const struct command commands[] = {
      .run = cmd_forget,
      .options = forget_options,
      .operands = {VM}},
+    {.name = "image",
+     .summary = "volumes: copy-on-write disks with epochs",
+     .synopsis = "COMMAND [OPTION...]",
+     .details = "A volume is one file (.dvol). Its head is read and written like a disk; a closed\n"
+		"epoch reads for ever as the head did when it was closed. An epoch is named by\n"
+		"term and number, as in 1.5.",
+     .options = none,
+     .group = image_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
      .synopsis = "",
@@ -276,18 +277,34 @@ const struct command commands[] = {
      .plumbing = true},
     {.name = "help",
      .summary = "what a command does",
-     .synopsis = "[COMMAND]",
+     .synopsis = "[COMMAND [SUBCOMMAND]]",
      .details = "Without COMMAND: the list of commands.",
      .run = cmd_help,
      .options = none,
-     .operands = {{.label = "COMMAND", .optional = true}}},
+     .operands = {{.label = "COMMAND", .optional = true}, {.label = "SUBCOMMAND", .optional = true}}},
     {.name = NULL},
 };
 
-const struct command *commands_find(const char *name)
+static const struct command *find_in(const struct command *table, const char *prefix, const char *name)
 {
-	for (const struct command *command = commands; command->name; command++)
-		if (!strcmp(command->name, name))
+	size_t len = strlen(prefix);
+
+	for (const struct command *command = table; command->name; command++)
+		if (!strncmp(command->name, prefix, len) && !strcmp(command->name + len, name))
 			return command;
 	return NULL;
+}
+
+const struct command *commands_find(const char *const *words, size_t count, size_t *used)
+{
+	const struct command *command = count > 0 ? find_in(commands, "", words[0]) : NULL, *inner;
+	char prefix[32];
+
+	*used = command ? 1 : 0;
+	if (!command || !command->group || count < 2)
+		return command;
+	snprintf(prefix, sizeof(prefix), "%s ", command->name);
+	inner = find_in(command->group, prefix, words[1]);
+	*used += inner ? 1 : 0;
+	return inner ? inner : command;
 }

@@ -1,12 +1,16 @@
-/* commands.h: the commands of drover.  One file per command; all of them in one table. */
+/* commands.h: the commands of drover.  One file per command; all of them in one table, and one for each group. */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
 #include "cli/options.h"
 
-/* The table ends with a NULL name.  commands_find: NULL when there is none of that name. */
+/* Each table ends with a NULL name. */
 extern const struct command commands[];
-const struct command *commands_find(const char *name);
+extern const struct command image_commands[];
+
+/* commands_find(words, count, &used): the command that the first words name, and how many of them (1, or 2 of a command in a
+ * group).  The group itself where no command of it is named; NULL, used 0, when there is none of that name. */
+const struct command *commands_find(const char *const *words, size_t count, size_t *used);
 
 /* The functions of the table (struct command says what they return). */
 int cmd_run(const struct args *args, struct err *err);
@@ -23,5 +27,22 @@ int cmd_resolve(const struct args *args, struct err *err);
 int cmd_forget(const struct args *args, struct err *err);
 int cmd_serve(const struct args *args, struct err *err);
 int cmd_help(const struct args *args, struct err *err);
+int cmd_image_create(const struct args *args, struct err *err);
+int cmd_image_convert(const struct args *args, struct err *err);
+int cmd_image_info(const struct args *args, struct err *err);
+int cmd_image_check(const struct args *args, struct err *err);
+int cmd_image_map(const struct args *args, struct err *err);
+int cmd_image_epochs(const struct args *args, struct err *err);
+int cmd_image_close(const struct args *args, struct err *err);
+int cmd_image_clone(const struct args *args, struct err *err);
+int cmd_image_rollback(const struct args *args, struct err *err);
+int cmd_image_delete(const struct args *args, struct err *err);
+int cmd_image_changed(const struct args *args, struct err *err);
+int cmd_image_digest(const struct args *args, struct err *err);
+int cmd_image_compare(const struct args *args, struct err *err);
+int cmd_image_export(const struct args *args, struct err *err);
+int cmd_image_apply(const struct args *args, struct err *err);
+int cmd_image_resize(const struct args *args, struct err *err);
+int cmd_image_pack(const struct args *args, struct err *err);
 
 #endif

@@ -4,20 +4,24 @@
 
 #include <string.h>
 
-static void list_commands(FILE *out, bool plumbing)
+static void list_commands(FILE *out, const struct command *table, bool plumbing)
 {
-	for (const struct command *command = commands; command->name; command++)
+	int width = 12;
+
+	for (const struct command *command = table; command->name; command++)
+		width = (int)strlen(command->name) > width ? (int)strlen(command->name) : width;
+	for (const struct command *command = table; command->name; command++)
 		if (command->plumbing == plumbing)
-			fprintf(out, "  %-12s %s\n", command->name, command->summary);
+			fprintf(out, "  %-*s %s\n", width, command->name, command->summary);
 }
 
 void help_overview(FILE *out)
 {
 	fprintf(out, "usage: drover COMMAND [OPTION...]\n\n"
 		     "drover runs virtual machines and moves them between hosts while they run.\n\n");
-	list_commands(out, false);
+	list_commands(out, commands, false);
 	fprintf(out, "\nstarted by drover itself on another host:\n");
-	list_commands(out, true);
+	list_commands(out, commands, true);
 	fprintf(out, "\n'drover help COMMAND' tells more, 'man drover' everything; 'drover --version'.\n"
 		     "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no KVM on this host.\n");
 }
@@ -45,6 +49,12 @@ void help_command(FILE *out, const struct command *command)
 	print_synopsis(out, command);
 	fprintf(out, "\n%c%s.\n%s\n\n", command->summary[0] - 'a' + 'A', command->summary + 1,
 		command->details);
+	if (command->group) {
+		list_commands(out, command->group, false);
+		fprintf(out, "\n'drover help %s COMMAND' tells more, 'man drover-%s' everything.\n",
+			command->name, command->name);
+		return;
+	}
 	for (const struct option_spec *option = command->options; option->name; option++) {
 		snprintf(left, sizeof(left), "--%s%s%s", option->name, option->argument ? " " : "",
 			 option->argument ? option->argument : "");
@@ -55,16 +65,20 @@ void help_command(FILE *out, const struct command *command)
 
 int cmd_help(const struct args *args, struct err *err)
 {
-	const struct command *command;
+	size_t count = !args->operand[0] ? 0 : !args->operand[1] ? 1 : 2, used;
+	const struct command *command = commands_find(args->operand, count, &used);
 
-	if (!args->operand[0]) {
+	if (count == 0)
 		help_overview(stdout);
-		return 0;
-	}
-	command = commands_find(args->operand[0]);
-	if (!command)
+	else if (!command)
 		return err_set(err, ERR_USAGE, "help: there is no command '%.80s'; 'drover help' lists them",
 			       args->operand[0]);
-	help_command(stdout, command);
+	else if (used < count)
+		return err_set(err, ERR_USAGE,
+			       "help: there is no command '%s %.80s'; 'drover help%s%s' lists them",
+			       args->operand[0], args->operand[1], command->group ? " " : "",
+			       command->group ? command->name : "");
+	else
+		help_command(stdout, command);
 	return 0;
 }

@@ -41,13 +41,36 @@ static int finish(int status, const struct err *err, bool json)
 	return status;
 }
 
+static bool is_help(const char *word)
+{
+	return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
+/* of_group: a group was named, but no command of it. */
+static int of_group(const struct command *group, const char *word, struct err *err)
+{
+	if (!word)
+		return err_set(err, ERR_USAGE, "%s: which command? 'drover help %s' lists them", group->name,
+			       group->name);
+	if (!is_help(word))
+		return err_set(err, ERR_USAGE, "there is no command '%s %.80s'; 'drover help %s' lists them",
+			       group->name, word, group->name);
+	help_command(stdout, group);
+	return 0;
+}
+
 static int run_command(int argc, char **argv, struct args *args, struct err *err)
 {
-	const struct command *command = commands_find(argv[0]);
+	size_t used;
+	const struct command *command = commands_find((const char *const *)argv, (size_t)argc, &used);
 
 	if (!command)
 		return err_set(err, ERR_USAGE, "%s '%.80s'; 'drover help' lists the commands",
 			       argv[0][0] == '-' ? "unknown option" : "there is no command", argv[0]);
+	if (command->group)
+		return of_group(command, argc > 1 ? argv[1] : NULL, err);
+	argc -= (int)used - 1;
+	argv += used - 1;
 	if (options_parse(command, argc, argv, args, err))
 		return -1;
 	if (args->help) {
@@ -68,7 +91,7 @@ int main(int argc, char **argv)
 	fault_open();
 	signal(SIGPIPE, SIG_IGN);
 	umask(077);
-	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+	if (argc < 2 || is_help(argv[1])) {
 		help_overview(stdout);
 		return finish(0, &err, false);
 	}

@@ -75,6 +75,18 @@ static int store_item(const struct command *command, const struct option_spec *s
 	return 0;
 }
 
+static int store_epoch(const struct command *command, const struct option_spec *spec, const char *text,
+		       struct dvol_id *id, struct err *err)
+{
+	struct err why = {0};
+
+	*id = (struct dvol_id){0};
+	if ((spec->type == OPTION_BASE && !strcmp(text, "none")) || !dvol_id_parse(text, id, &why))
+		return 0;
+	return usage(command, err, "--%s: %s%s", spec->name, why.text,
+		     spec->type == OPTION_BASE ? ", or none" : "");
+}
+
 static int store(const struct command *command, const struct option_spec *spec, const char *text,
 		 struct args *args, struct err *err)
 {
@@ -99,6 +111,9 @@ static int store(const struct command *command, const struct option_spec *spec, 
 		break;
 	case OPTION_LIST:
 		return store_item(command, spec, text, (struct args_list *)field, err);
+	case OPTION_EPOCH:
+	case OPTION_BASE:
+		return store_epoch(command, spec, text, (struct dvol_id *)field, err);
 	case OPTION_WORD:
 		return store_word(command, spec, text, (uint64_t *)field, err);
 	case OPTION_SIZE:
@@ -131,6 +146,34 @@ static int refusal(const struct command *command, const struct option *longs, in
 	return usage(command, err, "unknown option '%.80s'", word);
 }
 
+static int take_operand(const struct command *command, const struct operand_spec *spec, const char *text,
+			struct args *args, struct err *err)
+{
+	struct err why = {0};
+	struct dvol_id id;
+
+	switch (spec->type) {
+	case OPERAND_TEXT:
+		break;
+	case OPERAND_NAME:
+		if (!units_name_valid(text))
+			return usage(command, err,
+				     "'%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
+				     "beginning with a letter or digit)",
+				     text);
+		break;
+	case OPERAND_SIZE:
+		if (units_parse_size(text, &args->size_bytes, &why))
+			return usage(command, err, "%s: %s", spec->label, why.text);
+		break;
+	case OPERAND_EPOCH:
+		if (dvol_id_parse(text, &id, &why))
+			return usage(command, err, "%s", why.text);
+		break;
+	}
+	return 0;
+}
+
 static int take_operands(const struct command *command, int argc, char **argv, struct args *args,
 			 struct err *err)
 {
@@ -144,12 +187,13 @@ static int take_operands(const struct command *command, int argc, char **argv, s
 				continue;
 			return usage(command, err, "%s is missing", spec->label);
 		}
-		args->operand[n] = argv[optind++];
-		if (spec->is_name && !units_name_valid(args->operand[n]))
-			return usage(command, err,
-				     "'%.80s' is not a VM's name (1 to 63 of a-z A-Z 0-9 . _ -, "
-				     "beginning with a letter or digit)",
-				     args->operand[n]);
+		args->operand[n] = argv[optind];
+		args->many = spec->many ? argv + optind : NULL;
+		args->many_count = spec->many ? (size_t)(argc - optind) : 0;
+		do
+			if (take_operand(command, spec, argv[optind++], args, err))
+				return -1;
+		while (spec->many && optind < argc);
 	}
 	if (optind < argc)
 		return usage(command, err, "surplus operand '%.80s'", argv[optind]);

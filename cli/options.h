@@ -6,11 +6,12 @@
 #define CLI_OPTIONS_H
 
 #include "common/err.h"
+#include "imagefmt/dvol.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ARGS_MAX_OPERANDS = 2, ARGS_LIST_MAX = 30 };
+enum { ARGS_MAX_OPERANDS = 3, ARGS_LIST_MAX = 30 };
 
 /* What an option said each time that it was given. */
 struct args_list {
@@ -21,6 +22,8 @@ struct args_list {
 /* What a command line said.  Strings point into argv. */
 struct args {
 	const char *operand[ARGS_MAX_OPERANDS]; /* NULL where an optional one was left out */
+	char *const *many;                      /* of an operand that may be many: all of them */
+	size_t many_count;
 	bool help;
 	bool json;
 	bool detach;
@@ -40,6 +43,29 @@ struct args {
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
 	uint64_t interval_ns;
+	/* of volumes; an epoch with number 0 was not given */
+	uint64_t size_bytes; /* an operand */
+	const char *backing;
+	const char *heal;
+	const char *tree; /* file to be written */
+	bool backing_raw;
+	bool verify;
+	bool delete_later;
+	bool forget_clones;
+	uint64_t compress;
+	uint64_t level;
+	uint64_t granularity; /* index of the word */
+	struct dvol_id backing_epoch;
+	struct dvol_id epoch;
+	struct dvol_id epoch_a;
+	struct dvol_id epoch_b;
+	struct dvol_id from; /* number 0 also for "none" */
+	struct dvol_id to;
+	/* of image convert, where --from and --to are formats: enum convert_format */
+	uint64_t from_format;
+	uint64_t to_format;
+	bool no_epoch;
+	bool allow_backing;
 };
 
 enum option_type {
@@ -48,6 +74,8 @@ enum option_type {
 	OPTION_FREE,     /* const char *, may be empty */
 	OPTION_NAME,     /* const char *, a VM's name */
 	OPTION_LIST,     /* struct args_list: not empty, and may be given several times */
+	OPTION_EPOCH,    /* struct dvol_id, as in 1.5 */
+	OPTION_BASE,     /* the same, or "none": number 0 */
 	OPTION_SIZE,     /* uint64_t bytes */
 	OPTION_DURATION, /* uint64_t ns */
 	OPTION_COUNT,    /* uint64_t */
@@ -66,14 +94,22 @@ struct option_spec {
 	bool required;
 };
 
+enum operand_type {
+	OPERAND_TEXT,
+	OPERAND_NAME,  /* a VM's name */
+	OPERAND_SIZE,  /* args->size_bytes is its value */
+	OPERAND_EPOCH, /* as in 1.5; the command reads it again */
+};
+
 struct operand_spec {
 	const char *label; /* NULL ends the list */
-	bool is_name;      /* must be a VM's name */
+	enum operand_type type;
 	bool optional;
+	bool many; /* the last one: once or more often; args->many */
 };
 
 struct command {
-	const char *name;
+	const char *name;     /* of a command in a group both words, as in "image close" */
 	const char *summary;  /* one line */
 	const char *synopsis; /* what follows the command's name */
 	const char *details;  /* paragraphs for its help, lines of at most 78 columns */
@@ -82,6 +118,8 @@ struct command {
 	const struct option_spec *options; /* ends with a NULL name; every command takes --help besides */
 	struct operand_spec operands[ARGS_MAX_OPERANDS];
 	bool plumbing; /* started by programs; listed apart */
+	/* A group has commands of its own (ends with a NULL name) and nothing else but name, summary and details. */
+	const struct command *group;
 };
 
 /* options_parse(command, argc, argv, args, err): argv[0] is the command's name; argv may be reordered.

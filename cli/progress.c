@@ -1,14 +1,13 @@
 #include "cli/progress.h"
 
 #include "cli/output.h"
-#include "common/io.h"
+#include "cli/terminal.h"
 #include "common/units.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const char *const phase_text[] = {
@@ -61,19 +60,6 @@ const char *progress_format(const struct move_progress *now, bool live, char *te
 	return text;
 }
 
-/* redraw(line): over the present line, cut to the terminal's width so that it stays one line. */
-static void redraw(const char *line)
-{
-	struct winsize window = {0};
-	char text[512];
-	int width = 80, len;
-
-	if (!ioctl(STDERR_FILENO, TIOCGWINSZ, &window) && window.ws_col > 1)
-		width = window.ws_col;
-	len = snprintf(text, sizeof(text), "\r%.*s\033[K", width - 1, line);
-	(void)io_write_full(STDERR_FILENO, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
-}
-
 static void show(void *arg, const struct move_progress *now)
 {
 	struct progress *progress = arg;
@@ -82,7 +68,7 @@ static void show(void *arg, const struct move_progress *now)
 	if (progress->phase_seen)
 		*progress->phase_seen = now->phase;
 	if (progress->redraw) {
-		redraw(progress_format(now, progress->redraw, line, sizeof(line)));
+		terminal_line(progress_format(now, progress->redraw, line, sizeof(line)));
 		progress->drawn = true;
 	} else if (!progress->began || now->phase != progress->phase ||
 		   (now->phase == MOVE_COPY && now->round != progress->round)) {
@@ -108,6 +94,6 @@ struct move_observer progress_observer(struct progress *progress)
 void progress_end(struct progress *progress)
 {
 	if (progress->drawn)
-		(void)io_write_full(STDERR_FILENO, "\r\033[K", 4);
+		terminal_line_end();
 	progress->drawn = false;
 }

@@ -1,5 +1,10 @@
 #include "cli/terminal.h"
+
+#include "common/io.h"
+
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -84,4 +89,21 @@ void terminal_restore(void)
 	tcsetattr(raw_fd, TCSANOW, &saved_termios);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	raw_fd = -1;
+}
+
+void terminal_line(const char *line)
+{
+	struct winsize window = {0};
+	char text[512];
+	int width = 80, len;
+
+	if (!ioctl(STDERR_FILENO, TIOCGWINSZ, &window) && window.ws_col > 1)
+		width = window.ws_col;
+	len = snprintf(text, sizeof(text), "\r%.*s\033[K", width - 1, line);
+	(void)io_write_full(STDERR_FILENO, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+}
+
+void terminal_line_end(void)
+{
+	(void)io_write_full(STDERR_FILENO, "\r\033[K", 4);
 }

@@ -19,4 +19,9 @@ void terminal_release(void);
 bool terminal_raw(int fd);
 void terminal_restore(void);
 
+/* terminal_line(line): on stderr, which is a terminal: over the line that stands there, cut to the terminal's width so that
+ * it stays one line.  terminal_line_end(): leaves the cursor at the beginning of an empty line. */
+void terminal_line(const char *line);
+void terminal_line_end(void);
+
 #endif

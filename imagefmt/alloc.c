@@ -218,7 +218,7 @@ static int grow(struct dvol *vol, uint64_t least, struct err *err)
 		return err_sys(err, "%s: growing the file", vol->path);
 	if (alloc->ahead == 0)
 		alloc->ahead = alloc->end; /* what was there at the open is left as it is */
-	alloc->end = end;
+	__atomic_store_n(&alloc->end, end, __ATOMIC_RELAXED); /* see word_fits */
 	/* The new length must be durable before a record that relies on it. */
 	__atomic_store_n(&vol->unsynced, true, __ATOMIC_RELEASE);
 	vol->journal.pending.any = true;

@@ -111,22 +111,32 @@ static void take_back(struct dvol *vol, const struct delta_header *header)
 		(void)dvol_write_zeroes(vol, 0, dvol_size(vol), NULL);
 }
 
-/* check_content: against the digest that the sender has, where the tree here makes that cheap. */
+/* check_content: against the digest that the sender has.  What is not proven does not stay. */
 static int check_content(struct dvol *vol, const struct delta_header *header, struct err *err)
 {
 	uint8_t root[DVOL_ROOT];
-	if (!header->has_to_root || (header->from.number != 0 && vol->catalog.digested == 0))
+	if (!header->has_to_root)
 		return 0;
-	if (dvol_digest(vol, header->to, root, err) < 0)
-		return -1;
-	if (memcmp(root, header->to_root, DVOL_ROOT) == 0)
-		return 0;
-	err_set(err, ERR_INPUT,
-		"%s: the delta did not give the content that its sender has; the epoch was removed",
-		vol->path);
-	(void)dvol_epoch_delete(vol, header->to, NULL);
-	take_back(vol, header);
-	return -1;
+	int result = dvol_digest(vol, header->to, root, err);
+	if (result == 0 && memcmp(root, header->to_root, DVOL_ROOT) != 0)
+		result = err_set(
+		    err, ERR_INPUT,
+		    "%s: the delta did not give the content that its sender has; the epoch was removed",
+		    vol->path);
+	if (result < 0 && dvol_epoch_delete(vol, header->to, NULL) == 0)
+		take_back(vol, header);
+	return result;
+}
+
+/* check_from: the base has a digest, where the sender's has one: after a crash just behind an earlier delta it may have
+ * none, and then its content was not compared with the sender's. */
+static int check_from(struct dvol *vol, const struct delta_header *header, struct err *err)
+{
+	uint8_t root[DVOL_ROOT];
+	pthread_mutex_lock(&vol->commit);
+	bool wanted = header->has_from_root && catalog_id(&vol->catalog, header->from) != NULL;
+	pthread_mutex_unlock(&vol->commit);
+	return wanted ? dvol_digest(vol, header->from, root, err) : 0;
 }
 
 static int check_file(struct dvol *vol, struct delta_reader *delta, struct err *err)
@@ -144,13 +154,15 @@ int dvol_apply(struct dvol *vol, const char *path, struct err *err)
 	struct delta_reader delta;
 	if (vol_may_change(vol, err) < 0)
 		return -1;
-	int result = delta_open(&delta, vol, path, err);
+	int result = delta_open(&delta, vol->ops, vol->files_context, path, err);
 	if (result == 0)
 		result = check_file(vol, &delta, err);
 	delta_close(&delta);
 	if (result < 0)
 		return -1;
-	result = delta_open(&delta, vol, path, err);
+	result = delta_open(&delta, vol->ops, vol->files_context, path, err);
+	if (result == 0)
+		result = check_from(vol, &delta.header, err);
 	if (result == 0 && (result = begin(vol, &delta, err)) == 0) {
 		/* A seed replaces what an earlier one, which was cut short, left behind. */
 		if (delta.header.from.number == 0)
@@ -167,5 +179,6 @@ int dvol_apply(struct dvol *vol, const char *path, struct err *err)
 			result = check_content(vol, &delta.header, err);
 	}
 	delta_close(&delta);
+	digest_wanted(vol);
 	return result;
 }

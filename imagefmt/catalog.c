@@ -46,6 +46,11 @@ struct epoch *catalog_index(const struct catalog *catalog, uint32_t index)
 	return NULL;
 }
 
+bool tree_needs(const struct catalog *catalog, uint32_t index)
+{
+	return index != 0 && (catalog->tree.at == index || catalog->tree.moving == index);
+}
+
 struct epoch *catalog_id(const struct catalog *catalog, struct dvol_id id)
 {
 	for (size_t i = 0; i < catalog->nepochs; i++)
@@ -60,8 +65,11 @@ void catalog_encode(const struct catalog *catalog, struct buf *out)
 	buf_put_u64(out, catalog->size_bytes);
 	buf_put_u32(out, catalog->open_index);
 	buf_put_u32(out, catalog->rolling);
-	buf_put_u32(out, catalog->digested);
-	buf_put_u32(out, catalog->hash_floor);
+	buf_put_u32(out, catalog->tree.at);
+	buf_put_u32(out, catalog->tree.moving);
+	buf_put_u32(out, catalog->tree.covered);
+	buf_put_u32(out, catalog->tree.number);
+	buf_put_u32(out, catalog->tree.moves);
 	buf_put_u32(out, catalog->next_run);
 	buf_put_u8(out, catalog->compress);
 	buf_put_u8(out, catalog->backing_kind);
@@ -72,6 +80,8 @@ void catalog_encode(const struct catalog *catalog, struct buf *out)
 	size_t len = strlen(catalog->backing_path);
 	buf_put_u16(out, (uint16_t)len);
 	buf_put(out, catalog->backing_path, len);
+	buf_put_u64(out, catalog->last.term);
+	buf_put_u64(out, catalog->last.number);
 	buf_put_u32(out, (uint32_t)catalog->nepochs);
 	for (size_t i = 0; i < catalog->nepochs; i++) {
 		const struct epoch *epoch = &catalog->epochs[i];
@@ -129,6 +139,26 @@ static size_t count_of(struct reader *reader, size_t least)
 	return reader->bad ? 0 : count;
 }
 
+static struct tree_state tree_get_state(struct reader *reader)
+{
+	struct tree_state tree = {.at = reader_u32(reader)};
+	tree.moving = reader_u32(reader);
+	tree.covered = reader_u32(reader);
+	tree.number = reader_u32(reader);
+	tree.moves = reader_u32(reader);
+	return tree;
+}
+
+/* tree_sound: the epochs that it names are there to stay; without a tree there is nowhere to move from. */
+static bool tree_sound(const struct catalog *catalog, const struct tree_state *tree)
+{
+	const struct epoch *at = catalog_index(catalog, tree->at), *to = catalog_index(catalog, tree->moving);
+	if (tree->at == 0)
+		return tree->moving == 0;
+	return at != NULL && !(at->flags & EPOCH_CONDEMNED) &&
+	       (tree->moving == 0 || (to != NULL && to != at && !(to->flags & EPOCH_CONDEMNED)));
+}
+
 static void decode_epochs(struct catalog *catalog, struct reader *reader)
 {
 	size_t count = count_of(reader, 80);
@@ -184,8 +214,7 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 	catalog->size_bytes = reader_u64(&reader);
 	catalog->open_index = reader_u32(&reader);
 	catalog->rolling = reader_u32(&reader);
-	catalog->digested = reader_u32(&reader);
-	catalog->hash_floor = reader_u32(&reader);
+	catalog->tree = tree_get_state(&reader);
 	catalog->next_run = reader_u32(&reader);
 	catalog->compress = reader_u8(&reader);
 	catalog->backing_kind = reader_u8(&reader);
@@ -194,6 +223,8 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 	get_bytes(&reader, catalog->backing_lineage, 16);
 	catalog->backing_size = reader_u64(&reader);
 	get_text(&reader, reader_u16(&reader), catalog->backing_path, sizeof(catalog->backing_path));
+	catalog->last.term = reader_u64(&reader);
+	catalog->last.number = reader_u64(&reader);
 	if (catalog->size_bytes < DVOL_BLOCK || catalog->size_bytes > DVOL_SIZE_MAX ||
 	    catalog->size_bytes % DVOL_SECTOR != 0 || catalog->open_index == 0 ||
 	    catalog->open_index >= BIRTH_LIMIT || catalog->backing_kind > DVOL_BACKING_DVOL ||
@@ -203,8 +234,10 @@ int catalog_decode(struct catalog *catalog, const void *data, size_t len, struct
 		decode_epochs(catalog, &reader);
 	if (!reader.bad)
 		decode_pins_and_runs(catalog, &reader);
-	if ((catalog->rolling != 0 && catalog->rolling != catalog_newest(catalog)) ||
-	    (catalog->digested != 0 && catalog_index(catalog, catalog->digested) == NULL))
+	if ((catalog->nepochs > 0 &&
+	     id_compare(catalog->epochs[catalog->nepochs - 1].id, catalog->last) > 0) ||
+	    (catalog->rolling != 0 && catalog->rolling != catalog_newest(catalog)) ||
+	    !tree_sound(catalog, &catalog->tree))
 		reader.bad = true;
 	if (reader.bad || reader.left != 0) {
 		catalog_free(catalog);
@@ -230,13 +263,15 @@ static bool do_close(struct catalog *catalog, struct reader *reader)
 	catalog->epochs = must_grow(catalog->epochs, catalog->nepochs, &cap, sizeof(struct epoch));
 	catalog->epochs[catalog->nepochs++] = epoch;
 	catalog->open_index++;
+	if (id_compare(epoch.id, catalog->last) > 0)
+		catalog->last = epoch.id;
 	return true;
 }
 
 static bool do_drop(struct catalog *catalog, uint32_t index)
 {
 	struct epoch *epoch = catalog_index(catalog, index);
-	if (epoch == NULL || catalog->digested == index)
+	if (epoch == NULL || tree_needs(catalog, index))
 		return false;
 	for (size_t i = 0; i < catalog->nruns; i++)
 		if (catalog->runs[i].owner == index)
@@ -311,32 +346,37 @@ static bool do_resize(struct catalog *catalog, uint64_t bytes)
 
 static bool do_digested(struct catalog *catalog, struct reader *reader)
 {
-	uint32_t index = reader_u32(reader), floor = reader_u32(reader);
+	struct tree_state tree = tree_get_state(reader);
+	bool has_root = reader_u8(reader) != 0;
 	const void *root = reader_bytes(reader, DVOL_ROOT);
-	struct epoch *epoch = catalog_index(catalog, index);
-	if (root == NULL || (index != 0 && epoch == NULL))
+	struct epoch *epoch = catalog_index(catalog, tree.at);
+	if (root == NULL || !tree_sound(catalog, &tree) || (has_root && epoch == NULL))
 		return false;
-	catalog->digested = index;
-	catalog->hash_floor = floor;
-	if (epoch != NULL) {
+	catalog->tree = tree;
+	if (has_root) {
 		memcpy(epoch->root, root, DVOL_ROOT);
 		epoch->flags |= EPOCH_HAS_ROOT;
 	}
 	return true;
 }
 
+static bool do_condemn(struct catalog *catalog, uint32_t index)
+{
+	struct epoch *epoch = catalog_index(catalog, index);
+	if (epoch == NULL || tree_needs(catalog, index))
+		return false;
+	epoch->flags |= EPOCH_CONDEMNED;
+	return true;
+}
+
 static bool do_one(struct catalog *catalog, struct reader *reader, bool *spill)
 {
-	struct epoch *epoch;
 	struct run *run;
 	switch (reader_u8(reader)) {
 	case OP_CLOSE:
 		return do_close(catalog, reader);
 	case OP_CONDEMN:
-		epoch = catalog_index(catalog, reader_u32(reader));
-		if (epoch != NULL)
-			epoch->flags |= EPOCH_CONDEMNED;
-		return epoch != NULL;
+		return do_condemn(catalog, reader_u32(reader));
 	case OP_DROP:
 		return do_drop(catalog, reader_u32(reader));
 	case OP_RUN_ADD:

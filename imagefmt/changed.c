@@ -84,7 +84,7 @@ static int mapped_blocks(struct dvol *vol, struct blocks *blocks, struct err *er
 	    vol->catalog.backing_kind == DVOL_BACKING_NONE ? 0 : (vol->backing_size + BLOCK - 1) / BLOCK;
 	for (uint64_t block = 0; block < end; block++) {
 		uint64_t word;
-		if (block >= backed && table_seek(vol, TABLE_MAP, block, &block, err) < 0)
+		if (block >= backed && view_seek(vol, block, &block, err) < 0)
 			return -1;
 		if (block >= end)
 			break;
@@ -98,6 +98,17 @@ static int mapped_blocks(struct dvol *vol, struct blocks *blocks, struct err *er
 	return 0;
 }
 
+void extent_add(struct dvol_extent **list, size_t *count, size_t *cap, uint64_t offset, uint64_t len)
+{
+	struct dvol_extent *last = *count > 0 ? &(*list)[*count - 1] : NULL;
+	if (last != NULL && last->offset + last->len == offset) {
+		last->len += len;
+		return;
+	}
+	*list = must_grow(*list, *count, cap, sizeof(**list));
+	(*list)[(*count)++] = (struct dvol_extent){.offset = offset, .len = len};
+}
+
 static void join(const struct blocks *blocks, uint64_t size, struct dvol_extent **list, size_t *count)
 {
 	size_t cap = 0;
@@ -108,13 +119,7 @@ static void join(const struct blocks *blocks, uint64_t size, struct dvol_extent 
 		if (at >= size)
 			break;
 		uint64_t len = size - at < BLOCK ? size - at : BLOCK;
-		struct dvol_extent *last = *count > 0 ? &(*list)[*count - 1] : NULL;
-		if (last != NULL && last->offset + last->len == at) {
-			last->len += len;
-			continue;
-		}
-		*list = must_grow(*list, *count, &cap, sizeof(**list));
-		(*list)[(*count)++] = (struct dvol_extent){.offset = at, .len = len};
+		extent_add(list, count, &cap, at, len);
 	}
 }
 
@@ -136,6 +141,8 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 	uint64_t size = dvol_size(vol);
 	uint32_t first = 0, last = vol->view != 0 ? vol->view : UINT32_MAX;
 	int result = 0;
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	pthread_mutex_lock(&vol->commit); /* runs stay what they are while they are read */
 	pthread_mutex_lock(&vol->meta);
 	if ((from.number != 0 && (first = index_of(vol, from, err)) == 0) ||

@@ -68,14 +68,15 @@ static int header_decode(struct delta_reader *reader, const uint8_t *in, struct 
 	return 0;
 }
 
-int delta_open(struct delta_reader *reader, const struct dvol *vol, const char *path, struct err *err)
+int delta_open(struct delta_reader *reader, const struct file_ops *files, void *files_context,
+	       const char *path, struct err *err)
 {
 	uint8_t header[DELTA_HEADER];
 	*reader = (struct delta_reader){.path = path, .sha = sha_make()};
 	reader->data = must_alloc(DELTA_BLOCKS, BLOCK);
-	reader->file.ops = vol->ops;
-	reader->file.file = vol->ops->open(vol->files_context, path, O_RDONLY);
-	if (reader->file.file == NULL || vol->ops->size(reader->file.file, &reader->size) < 0)
+	reader->file.ops = files;
+	reader->file.file = files->open(files_context, path, O_RDONLY);
+	if (reader->file.file == NULL || files->size(reader->file.file, &reader->size) < 0)
 		return err_sys(err, "%s", path);
 	if (take(reader, header, sizeof(header), err) < 0)
 		return -1;
@@ -139,4 +140,18 @@ int delta_next(struct delta_reader *reader, struct delta_record *record, struct 
 		record->data = reader->data;
 	}
 	return 1;
+}
+
+int dvol_delta_info(const char *path, struct dvol_delta_info *info, struct err *err)
+{
+	struct delta_reader reader;
+	int result = delta_open(&reader, &file_system, NULL, path, err);
+	if (result == 0) {
+		*info = (struct dvol_delta_info){.from = reader.header.from,
+						 .to = reader.header.to,
+						 .size_bytes = reader.header.size_bytes};
+		memcpy(info->lineage, reader.header.lineage, sizeof(info->lineage));
+	}
+	delta_close(&reader);
+	return result;
 }

@@ -39,7 +39,8 @@ void delta_header_encode(const struct delta_header *header, uint8_t out[DELTA_HE
 void delta_record_encode(const struct delta_record *record, uint8_t out[DELTA_RECORD]);
 /* delta_open: the header is read and checked.  delta_next: 1 for a record, 0 after the last one, whose digest of the
  * whole file was right then, -1 with err.  delta_close may follow a failed delta_open. */
-int delta_open(struct delta_reader *reader, const struct dvol *vol, const char *path, struct err *err);
+int delta_open(struct delta_reader *reader, const struct file_ops *files, void *files_context,
+	       const char *path, struct err *err);
 int delta_next(struct delta_reader *reader, struct delta_record *record, struct err *err);
 void delta_close(struct delta_reader *reader);
 

@@ -22,7 +22,7 @@
 
 struct dvol;
 
-enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 63 };
+enum { DVOL_BLOCK = 4096, DVOL_SECTOR = 512, DVOL_ROOT = 32, DVOL_NAME_MAX = 255 };
 enum { DVOL_COMPRESS_MAX = 19 }; /* zstd level */
 #define DVOL_SIZE_MAX (64ULL << 40)
 
@@ -31,6 +31,13 @@ struct dvol_id {
 	uint64_t term;
 	uint64_t number;
 };
+
+/* dvol_id_parse("1.5", &id, err): term and number, decimal, from 1 on.  Returns 0, or -1 (ERR_USAGE) for anything else. */
+int dvol_id_parse(const char *text, struct dvol_id *id, struct err *err);
+
+enum dvol_file_kind { DVOL_FILE_OTHER, DVOL_FILE_VOLUME, DVOL_FILE_DELTA, DVOL_FILE_TREE };
+/* dvol_probe(path, &kind, err): what a file seems to be, by its magic; nothing else is checked. */
+int dvol_probe(const char *path, enum dvol_file_kind *kind, struct err *err);
 
 enum dvol_backing_kind { DVOL_BACKING_NONE, DVOL_BACKING_RAW, DVOL_BACKING_DVOL };
 
@@ -47,15 +54,20 @@ struct dvol_create_options {
 };
 
 /* dvol_create(path, options, err): make a new volume; path must not exist.  Durable on return; on failure nothing
- * is left behind.  A backing is opened to see that it is there; its size need not be the volume's.  Returns 0 or -1. */
+ * is left behind.  A backing is opened to see that it is there; its size need not be the volume's: past its end there are
+ * zeroes, and of a larger one nothing past the size of now is ever seen.  Returns 0 or -1. */
 int dvol_create(const char *path, const struct dvol_create_options *options, struct err *err);
 
 struct dvol_open_options {
 	bool writable; /* the head, for writing; excludes everybody else from the head */
 	struct dvol_id
 	    epoch; /* read-only: this closed epoch; number 0: the head (refused while it is written) */
+	bool list; /* read-only, also beside a writer and without the backing: for dvol_info, dvol_epochs and
+		      dvol_pins, which tell how it was at the open; all else is ERR_USAGE */
 	size_t cache_pages; /* bound on clean metadata pages in memory; 0: 4096 (16 MiB) */
 	bool compact;       /* take the first free space of the file: keeps it short, costs speed */
+	bool
+	    digest_in_background; /* writable: a thread of the handle gives epochs their root soon after they are closed */
 	bool direct; /* data with O_DIRECT: buffers, offsets and lengths in multiples of 4096 go straight */
 	const struct file_ops *files;
 	void *files_context;
@@ -64,6 +76,10 @@ struct dvol_open_options {
 /* dvol_open(path, options, err): options may be NULL (read-only, head).  A writable open completes what a crash
  * cut short.  Returns the handle or NULL. */
 struct dvol *dvol_open(const char *path, const struct dvol_open_options *options, struct err *err);
+/* dvol_open_raw(path, files, files_context, err): a raw image as a handle for reading, comparing and healing from; its size is the
+ * file's at this moment.  files may be NULL: the system's. */
+struct dvol *dvol_open_raw(const char *path, const struct file_ops *files, void *files_context,
+			   struct err *err);
 /* dvol_close(vol, err): for a writable handle flush and checkpoint first.  The handle is gone in any case; -1 says
  * that the last changes may not be durable.  dvol_close(NULL, …) does nothing. */
 int dvol_close(struct dvol *vol, struct err *err);
@@ -109,8 +125,9 @@ struct dvol_epoch {
 };
 
 /* dvol_epoch_close(vol, &id, &made, err): what the head holds now becomes a closed epoch, durable on return; writers
- * are held up only while writes in flight complete.  id NULL, or with number 0: the next number in the newest
- * epoch's term (term 1 for the first).  Otherwise it must be above the newest epoch's.  made may be NULL. */
+ * are held up only while writes in flight complete.  id NULL, or with number 0: the number after the highest
+ * that an epoch of the volume ever had, in its term (1.1 for the first).  Otherwise it must be above the newest epoch's; a
+ * name that a deleted epoch had is taken then, so only for the same content.  made may be NULL. */
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
 /* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
  * a closed epoch those that it knew.  The caller frees list. */
@@ -125,6 +142,12 @@ int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
  * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
+struct dvol_pinned {
+	struct dvol_id id;
+	char name[DVOL_NAME_MAX + 1]; /* any bytes but NUL */
+};
+/* dvol_pins(vol, &list, &count, err): all pins, by rising epoch, as dvol_epochs.  The caller frees list. */
+int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err);
 
 enum dvol_map_kind {
 	DVOL_MAP_HOLE,    /* never written, reads as zeroes */
@@ -159,24 +182,44 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
 		 size_t *count, struct err *err);
 
 /* dvol_digest(vol, id, root, err): the root digest of a closed epoch; vol writable.  Computed for it and every epoch before
- * it that has none, in O(changed), and kept; writers go on meanwhile.  Only epochs that were never digested cost
- * anything; an interrupted pass makes the next one O(mapped). */
+ * it that has none, in O(changed), and kept; others read, write, flush and close meanwhile.  A pass that is cut short, by a
+ * cancel, a crash or dvol_close, is done again later for what changed between two epochs only; a first one goes on where it
+ * was.  What stopped the thread of digest_in_background is reported here once, when the epoch has no root. */
 int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], struct err *err);
 
 struct dvol_bad_block {
 	uint64_t offset; /* bytes in the volume */
 	struct dvol_id epoch;
 };
-/* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch: read every block of it that has a digest and
- * compare.  heal (NULL: none) is another handle whose content should be the same; a bad block is replaced by its
- * block if that one has the right digest (vol's file is opened for writing for that).  bad: those still bad, the
- * caller frees.  Returns 0 also when there are bad ones; ERR_STATE when there are no digests, or none while a pass
- * computes them (a handle knows those that were there when it was opened). */
+/* dvol_verify(vol, heal, &bad, &nbad, &healed, err): vol on a closed epoch with a root: every block is read and compared with
+ * its digest, and all of them together with the root.  Success with no bad ones proves that the bytes on the disk are
+ * what the root says.  heal (NULL: none) is another handle whose content should be the same (a replica's epoch, dvol_open_raw);
+ * a bad block, also one that cannot be read, is replaced by its block if that one has the right digest (vol's file is opened for
+ * writing for that; somebody else may be writing the volume).  bad: those still bad, rising, the caller frees.  Returns 0
+ * also when there are bad ones; ERR_STATE when the epoch has no root; ERR_INPUT when no block is bad by itself, and yet the
+ * root does not come out. */
 int dvol_verify(struct dvol *vol, struct dvol *heal, struct dvol_bad_block **bad, size_t *nbad,
 		uint64_t *healed, struct err *err);
-/* dvol_compare(a, b, &list, &count, err): the blocks in which two handles' contents differ; where the sizes differ, the
- * shorter one counts as continued with zeroes.  Reads both. */
-int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size_t *count, struct err *err);
+
+enum dvol_compared { DVOL_COMPARED_DATA, DVOL_COMPARED_DIGESTS };
+/* dvol_compare(a, b, &list, &count, &way, err): the blocks in which two handles' contents differ; where the sizes differ, the
+ * shorter one counts as continued with zeroes.  When both are on closed epochs of volumes whose digests are there, the trees are
+ * walked, at the cost of what differs and of what changed since the epochs, and no data is read (but for blocks of a backing and
+ * of epochs that have no digest yet, near what differs).  Otherwise both are read whole.  way (may be NULL) tells which. */
+int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size_t *count,
+		 enum dvol_compared *way, struct err *err);
+
+/* dvol_tree_export(vol, id, granularity, path, err): write the digest tree of a closed epoch as a new file, with digests of
+ * every 4096 bytes (DVOL_TREE_FINE) or every MiB (DVOL_TREE_COARSE): 4 MiB or 16 KiB for each GiB that is not zeroes.  ERR_STATE
+ * unless the epoch has a root and the volume's digests are there.  Durable on return; nothing is left behind on failure.
+ * dvol_tree_compare(vol, path, &list, &count, err): vol on a closed epoch: where its content differs from what the file
+ * describes, to the file's granularity.  No data is read (as with dvol_compare).  The shorter one counts as continued with zeroes.
+ * A file that is damaged, cut off or made up is ERR_INPUT. */
+enum { DVOL_TREE_FINE = 4096, DVOL_TREE_COARSE = 1 << 20 };
+int dvol_tree_export(struct dvol *vol, struct dvol_id id, uint32_t granularity, const char *path,
+		     struct err *err);
+int dvol_tree_compare(struct dvol *vol, const char *path, struct dvol_extent **list, size_t *count,
+		      struct err *err);
 
 struct dvol_info {
 	uint64_t size_bytes;
@@ -214,10 +257,21 @@ int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *result,
 
 /* dvol_export(vol, from, path, err): write a new file with what turns the closed epoch from (number 0: an empty volume)
  * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the
- * delta's from (content proven by digest where both know one) and of the same lineage; makes the delta's epoch of
- * it.  All or nothing: on failure, or a crash, the head reads as the epoch from.  Changes made to the head since
- * that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and replaces its head. */
+ * delta's from and of the same lineage; makes the delta's epoch of it.  Where the sender has digests the base is proven first
+ * and the new epoch afterwards (O(changed), but all that is mapped where this volume has no digests yet; progress is told anew
+ * for that).  All or nothing: on failure, also of a proof, on a cancel, or after a crash, the head reads as the epoch from;
+ * after a crash in the last proof the new epoch is there, without a root, and is proven before the next delta.  Changes
+ * made to the head since that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and
+ * replaces its head. */
 int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
 int dvol_apply(struct dvol *vol, const char *path, struct err *err);
+
+struct dvol_delta_info {
+	uint8_t lineage[16];
+	struct dvol_id from, to; /* from with number 0: a seed */
+	uint64_t size_bytes;     /* of the volume at `to` */
+};
+/* dvol_delta_info(path, &info, err): what a delta file's header says; the rest of the file is not looked at. */
+int dvol_delta_info(const char *path, struct dvol_delta_info *info, struct err *err);
 
 #endif

@@ -17,10 +17,12 @@ static int close_locked(struct dvol *vol, const struct dvol_id *id, struct dvol_
 	const struct catalog *catalog = &vol->catalog;
 	if (catalog->rolling != 0)
 		return err_set(err, ERR_STATE, "%s: a delta is being applied; wait for its end", vol->path);
-	struct dvol_id newest = {.term = 1};
+	struct dvol_id newest = {.term = 1}, next = {.term = 1, .number = 1};
 	if (catalog->nepochs > 0)
 		newest = catalog->epochs[catalog->nepochs - 1].id;
-	struct dvol_id next = {.term = newest.term, .number = newest.number + 1};
+	/* Never a name that a deleted epoch had: a replica may have that one still. */
+	if (catalog->last.number != 0)
+		next = (struct dvol_id){.term = catalog->last.term, .number = catalog->last.number + 1};
 	if (id != NULL && id->number != 0)
 		next = *id;
 	if (id_compare(next, newest) <= 0)
@@ -48,6 +50,7 @@ int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id 
 	pthread_mutex_lock(&vol->commit);
 	int result = close_locked(vol, id, made, err);
 	pthread_mutex_unlock(&vol->commit);
+	digest_wanted(vol);
 	return result;
 }
 
@@ -111,6 +114,25 @@ int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err)
 {
 	return pin(vol, id, name, false, err);
+}
+
+int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err)
+{
+	(void)err;
+	pthread_mutex_lock(&vol->meta);
+	const struct catalog *catalog = &vol->catalog;
+	*list = must_alloc(catalog->npins + 1, sizeof(**list));
+	*count = 0;
+	for (size_t i = 0; i < catalog->nepochs; i++)
+		for (size_t p = 0; p < catalog->npins; p++) {
+			if (catalog->pins[p].index != catalog->epochs[i].index)
+				continue;
+			struct dvol_pinned *out = &(*list)[(*count)++];
+			out->id = catalog->epochs[i].id;
+			strcpy(out->name, catalog->pins[p].name);
+		}
+	pthread_mutex_unlock(&vol->meta);
+	return 0;
 }
 
 int dvol_resize(struct dvol *vol, uint64_t size_bytes, struct err *err)

@@ -24,14 +24,32 @@ int view_refresh(struct dvol *vol, struct err *err)
 	return -1;
 }
 
-static int word_within(const struct dvol *vol, uint64_t word, struct err *err)
+/* word_fits: whether it names a block of the file.  The file grows before a word names a new block of it. */
+static bool word_fits(const struct dvol *vol, uint64_t word)
 {
 	uint64_t pbn = word_pbn(word);
-	if (pbn != 0 && (pbn < vol->alloc.first || pbn >= vol->alloc.end))
+	return pbn == 0 ||
+	       (pbn >= vol->alloc.first && pbn < __atomic_load_n(&vol->alloc.end, __ATOMIC_RELAXED));
+}
+
+static int word_within(const struct dvol *vol, uint64_t word, struct err *err)
+{
+	if (!word_fits(vol, word))
 		return err_set(err, ERR_INPUT,
 			       "%s: the map points outside of the file; restore the volume from a replica",
 			       vol->path);
 	return 0;
+}
+
+bool map_peek(struct dvol *vol, uint64_t first, uint64_t count, uint64_t *words)
+{
+	/* Others refresh their state under meta. */
+	if (!vol->writable || !table_peek(vol, TABLE_MAP, first, count, words))
+		return false;
+	for (uint64_t i = 0; i < count; i++)
+		if (!word_fits(vol, words[i]))
+			return false;
+	return true;
 }
 
 int head_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
@@ -78,6 +96,43 @@ int map_find(struct dvol *vol, uint64_t block, uint64_t *word, struct err *err)
 	return -1;
 }
 
+/* view_again: after a failure with *why: 1 when it is worth another try, since the file was read again; else -1. */
+static int view_again(struct dvol *vol, int tries, const struct err *why, struct err *err)
+{
+	if (vol->view == 0 || vol->failed || why->kind != ERR_INPUT || tries == REFRESHES) {
+		if (err != NULL)
+			*err = *why;
+		return -1;
+	}
+	return view_refresh(vol, err) < 0 ? -1 : 1;
+}
+
+int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned count, uint64_t *words,
+	       struct err *err)
+{
+	for (int i = 1;; i++) {
+		struct err why = {0};
+		int result = 0;
+		for (unsigned n = 0; n < count && result == 0; n++)
+			result = table_get(vol, table, first + n, &words[n], &why);
+		if (result == 0)
+			return 0;
+		if (view_again(vol, i, &why, err) < 0)
+			return -1;
+	}
+}
+
+int view_seek(struct dvol *vol, uint64_t block, uint64_t *found, struct err *err)
+{
+	for (int i = 1;; i++) {
+		struct err why = {0};
+		if (table_seek(vol, TABLE_MAP, block, found, &why) == 0)
+			return 0;
+		if (view_again(vol, i, &why, err) < 0)
+			return -1;
+	}
+}
+
 int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 {
 	uint64_t old;
@@ -93,9 +148,18 @@ int head_set(struct dvol *vol, uint64_t block, uint64_t word, struct err *err)
 	return table_set(vol, TABLE_MAP, block, word, err);
 }
 
+int vol_has_content(const struct dvol *vol, struct err *err)
+{
+	if (!vol->list)
+		return 0;
+	return err_set(err, ERR_USAGE, "%s was opened for its list of epochs only", vol->path);
+}
+
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err)
 {
 	uint64_t size = dvol_size(vol);
+	if (vol_has_content(vol, err) < 0)
+		return -1;
 	if (offset > size || len > size - offset)
 		return err_set(err, ERR_USAGE, "%s: bytes %llu to %llu are not within its %llu bytes",
 			       vol->path, (unsigned long long)offset, (unsigned long long)(offset + len),
@@ -125,7 +189,9 @@ int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t a
 {
 	int result = file_writev(file_for(vol, iov, count, at), iov, count, at);
 	int saved = errno;
-	__atomic_store_n(&vol->unsynced, true, __ATOMIC_RELEASE);
+	/* Where it is set already, a sync that begins later takes it back. */
+	if (!__atomic_load_n(&vol->unsynced, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&vol->unsynced, true, __ATOMIC_SEQ_CST);
 	errno = saved;
 	if (result < 0)
 		return err_sys(err, "%s: writing data at byte %llu of the file", vol->path,

@@ -52,7 +52,7 @@ static int batch(struct mapped *m, uint64_t *block, struct err *err)
 	for (uint64_t last = *block + BATCH; *block < last && *block < m->end && !m->full; ++*block) {
 		uint64_t word, next = *block;
 		/* Where the map has no pages there is nothing to look up, block by block. */
-		if (*block >= backed && table_seek(vol, TABLE_MAP, *block, &next, err) < 0)
+		if (*block >= backed && view_seek(vol, *block, &next, err) < 0)
 			return -1;
 		next = next < m->end ? next : m->end;
 		if (next > *block) {

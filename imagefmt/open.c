@@ -30,22 +30,26 @@ int vol_tick(struct dvol *vol, uint64_t done_bytes, uint64_t total_bytes, struct
 static struct dvol *vol_make(const char *path, const struct file_ops *ops, void *context, size_t cache_pages)
 {
 	struct dvol *vol = must_alloc(1, sizeof(*vol));
-	pthread_rwlockattr_t attr;
+	pthread_mutexattr_t attr;
 	vol->ops = ops != NULL ? ops : &file_system;
 	vol->files_context = context;
 	vol->path = strdup(path);
 	if (vol->path == NULL)
 		abort();
 	pthread_mutex_init(&vol->digesting, NULL);
+	pthread_mutex_init(&vol->digester.lock, NULL);
+	pthread_cond_init(&vol->digester.wake, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
-	pthread_mutex_init(&vol->meta, NULL);
+	pthread_cond_init(&vol->checkpointed, NULL);
+	/* Mostly held for less time than it takes to sleep and wake up. */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&vol->meta, &attr);
+	pthread_mutexattr_destroy(&attr);
 	pthread_mutex_init(&vol->packing, NULL);
 	pthread_cond_init(&vol->range_free, NULL);
-	/* A stream of writers must not keep a close waiting. */
-	pthread_rwlockattr_init(&attr);
-	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&vol->gate, &attr);
-	pthread_rwlockattr_destroy(&attr);
+	gate_init(&vol->gate);
+	gate_init(&vol->peeks);
 	tables_init(vol, cache_pages != 0 ? cache_pages : CACHE_PAGES);
 	windows_clear(vol);
 	return vol;
@@ -69,11 +73,15 @@ static void vol_free(struct dvol *vol)
 	free(vol->journal.pending.undos.list);
 	buf_free(&vol->journal.pending.ops);
 	pthread_mutex_destroy(&vol->digesting);
+	pthread_mutex_destroy(&vol->digester.lock);
+	pthread_cond_destroy(&vol->digester.wake);
 	pthread_mutex_destroy(&vol->commit);
+	pthread_cond_destroy(&vol->checkpointed);
 	pthread_mutex_destroy(&vol->meta);
 	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
-	pthread_rwlock_destroy(&vol->gate);
+	gate_destroy(&vol->gate);
+	gate_destroy(&vol->peeks);
 	free(vol->path);
 	free(vol);
 }
@@ -112,7 +120,7 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 	super->journal_blocks = o->journal_blocks != 0 ? o->journal_blocks : JOURNAL_DEFAULT;
 	catalog->size_bytes = o->size_bytes;
 	catalog->open_index = catalog->next_run = 1;
-	catalog->hash_floor = 1;
+	catalog->tree.number = 1;
 	catalog->compress = (uint8_t)o->compress;
 	if (o->backing_kind != DVOL_BACKING_NONE) {
 		catalog->backing_kind = (uint8_t)o->backing_kind;
@@ -121,7 +129,8 @@ static int create_fill(struct dvol *vol, const struct dvol_create_options *o, st
 		strcpy(catalog->backing_path, o->backing_path); /* its length was checked */
 		if (backing_open(vol, err) < 0)
 			return -1;
-		catalog->backing_size = vol->backing_size;
+		/* What the volume grows by later is zeroes, also where the backing goes on. */
+		catalog->backing_size = vol->backing_size < o->size_bytes ? vol->backing_size : o->size_bytes;
 		if (vol->backing != NULL)
 			memcpy(catalog->backing_lineage, vol->backing->super.lineage, 16);
 	}
@@ -134,7 +143,8 @@ static int create_write(struct dvol *vol, struct err *err)
 	struct super_state state = {.generation = 1,
 				    .catalog_pbn = first,
 				    .end = (first + FIRST_SPACE + 63) / 64 * 64,
-				    .cursor = first};
+				    .cursor = first,
+				    .journal_chain = le64_get(vol->super.uuid)};
 	struct buf catalog = {0};
 	catalog_encode(&vol->catalog, &catalog);
 	state.catalog_bytes = catalog.len;
@@ -236,7 +246,9 @@ static int open_files(struct dvol *vol, const struct dvol_open_options *o, struc
 
 static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct err *err)
 {
-	bool head = o->epoch.number == 0;
+	bool head = o->epoch.number == 0 && !o->list;
+	if (o->list && (o->writable || o->epoch.number != 0))
+		return err_set(err, ERR_USAGE, "%s: a list is of the whole volume, and read-only", vol->path);
 	if (o->writable && !head)
 		return err_set(err, ERR_USAGE, "%s: closed epochs cannot be written; make a clone",
 			       vol->path);
@@ -247,16 +259,22 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 				     : "its head is being written; read a closed epoch",
 			 err) < 0)
 		return -1;
-	if (load(vol, head, err) < 0 || (!head && open_view(vol, o->epoch, err) < 0) ||
-	    backing_open(vol, err) < 0)
+	if (load(vol, head, err) < 0)
+		return -1;
+	vol->list = o->list;
+	if (vol->list)
+		return 0;
+	if ((!head && open_view(vol, o->epoch, err) < 0) || backing_open(vol, err) < 0)
 		return -1;
 	if (!o->writable)
 		return 0;
 	vol->writable = true;
 	pthread_mutex_lock(&vol->commit);
-	int result = vol->journal.used > 0 ? commit_run(vol, true, err) : 0;
+	int result = vol->journal.since > 0 ? commit_run(vol, true, err) : 0;
 	pthread_mutex_unlock(&vol->commit);
-	return result < 0 ? -1 : epoch_finish(vol, err);
+	if (result < 0 || epoch_finish(vol, err) < 0)
+		return -1;
+	return o->digest_in_background ? digester_start(vol, err) : 0;
 }
 
 struct dvol *vol_open(const char *path, const struct dvol_open_options *options, unsigned depth,
@@ -274,6 +292,25 @@ struct dvol *vol_open(const char *path, const struct dvol_open_options *options,
 	return vol;
 }
 
+struct dvol *dvol_open_raw(const char *path, const struct file_ops *files, void *files_context,
+			   struct err *err)
+{
+	struct dvol *vol = vol_make(path, files, files_context, 1);
+	/* A volume without a file, all of which is the backing's. */
+	vol->catalog.backing_kind = DVOL_BACKING_RAW;
+	vol->catalog.open_index = 1;
+	vol->backing_file.ops = vol->ops;
+	vol->backing_file.file = vol->ops->open(vol->files_context, path, O_RDONLY);
+	if (vol->backing_file.file == NULL ||
+	    vol->ops->size(vol->backing_file.file, &vol->backing_size) < 0) {
+		err_sys(err, "%s", path);
+		vol_free(vol);
+		return NULL;
+	}
+	vol->catalog.size_bytes = vol->catalog.backing_size = vol->backing_size;
+	return vol;
+}
+
 struct dvol *dvol_open(const char *path, const struct dvol_open_options *options, struct err *err)
 {
 	return vol_open(path, options, 0, err);
@@ -284,9 +321,11 @@ int dvol_close(struct dvol *vol, struct err *err)
 	if (vol == NULL)
 		return 0;
 	int result = 0;
+	digester_stop(vol);
 	if (vol->writable) {
 		pthread_mutex_lock(&vol->commit);
 		result = commit_run(vol, true, err);
+		checkpoint_wait(vol);
 		pthread_mutex_unlock(&vol->commit);
 	}
 	vol_free(vol);

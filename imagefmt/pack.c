@@ -204,9 +204,9 @@ static int head_step(struct pack *pack, uint64_t *block, uint64_t end, struct er
 	if (result == 0)
 		result = lock_epochs(pack, err);
 	if (result == 0) {
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		result = head_batch(pack, block, end, &record, &freed, err);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 		if (result == 0)
 			result = commit_record(vol, &record, &freed, err);
 	}
@@ -267,7 +267,7 @@ static int run_move(struct pack *pack, const struct run *run, struct undo *list,
 	pthread_mutex_unlock(&vol->meta);
 	if (result < 0)
 		return -1;
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	pthread_mutex_lock(&vol->meta);
 	result = use_groups(pack, err);
 	if (result == 0)
@@ -275,7 +275,7 @@ static int run_move(struct pack *pack, const struct run *run, struct undo *list,
 	if (result == 0)
 		result = commit_cut(vol, &record, &freed, err);
 	pthread_mutex_unlock(&vol->meta);
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	return result == 0 ? commit_record(vol, &record, &freed, err) : vol_fail(vol, err);
 }
 
@@ -366,14 +366,14 @@ int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *packed,
 	pack.data = must_alloc(PACK_SLOTS, BLOCK);
 	count_work(&pack);
 	/* A digest pass reads closed epochs. */
-	pthread_mutex_lock(&vol->digesting);
+	digest_claim(vol);
 	int result = pack_head(&pack, err);
 	if (result == 0)
 		result = pack_runs(&pack, err);
 	pthread_mutex_lock(&vol->commit);
 	unlock_epochs(&pack);
 	pthread_mutex_unlock(&vol->commit);
-	pthread_mutex_unlock(&vol->digesting);
+	digest_release(vol);
 	free(pack.list);
 	free(pack.groups);
 	free(pack.data);
@@ -399,7 +399,7 @@ static int cold_group(struct dvol *vol, uint64_t block, uint32_t count, const ui
 	if (at.count == 0)
 		return 0;
 	*written = true;
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	pthread_mutex_lock(&vol->meta);
 	int result = vol_may_change(vol, err);
 	if (result == 0)
@@ -413,9 +413,11 @@ static int cold_group(struct dvol *vol, uint64_t block, uint32_t count, const ui
 			result = head_set(vol, block + i, word, err);
 		if (result < 0)
 			vol_fail(vol, err);
+		commit_note(vol);
 	}
+	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	return result;
 }
 

@@ -238,6 +238,88 @@ int packed_read(struct dvol *vol, uint64_t word, uint64_t block, uint8_t *data, 
 	return found ? 0 : damaged(vol, pbn, err);
 }
 
+void packed_forget(struct dvol *vol)
+{
+	pthread_mutex_lock(&vol->packing);
+	for (size_t i = 0; i < PACK_CACHE; i++) {
+		free(vol->unpacked[i]);
+		vol->unpacked[i] = NULL;
+	}
+	pthread_mutex_unlock(&vol->packing);
+}
+
+/* ---- healing one ---- */
+
+/* slots_read: what a damaged extent says is in it, as far as that makes sense: how many, or 0. */
+static uint32_t slots_read(struct dvol *vol, struct packed *packed)
+{
+	uint8_t head[BLOCK];
+	const uint8_t *at = head + PACK_HEADER;
+	if (file_read(&vol->file, head, sizeof(head), packed->pbn * BLOCK) < 0)
+		return 0;
+	uint32_t count = le32_get(head + 8);
+	if (count < 2 || count > PACK_SLOTS)
+		return 0;
+	for (uint32_t i = 0; i < count; i++, at += PACK_SLOT) {
+		packed->blocks[i] = le64_get(at);
+		memcpy(packed->digests[i], at + 8, DIGEST);
+		if (i > 0 && packed->blocks[i] <= packed->blocks[i - 1])
+			return 0;
+	}
+	return count;
+}
+
+/* rewrite: the extent from its blocks' content, where it is and no longer than it was; false when that does not fit. */
+static bool rewrite(struct dvol *vol, struct packer *packer, const struct packed *packed, uint64_t room)
+{
+	const unsigned levels[] = {3, 9, DVOL_COMPRESS_MAX};
+	uint32_t used = 0;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels) && (used == 0 || used > room); i++)
+		used = encode(packer, levels[i], packed->blocks, packed->data, packed->count);
+	if (used == 0 || used > room)
+		return false;
+	le64_put(packer->extent,
+		 hash64(packer->extent + 8, (size_t)used * BLOCK - 8, extent_seed(vol, packed->pbn)));
+	memset(packer->extent + (size_t)used * BLOCK, 0, (size_t)(room - used) * BLOCK);
+	return true;
+}
+
+int packed_heal(struct dvol *vol, uint64_t word, packed_fetch *fetch, void *context, const struct file *out,
+		uint32_t *healed, struct err *err)
+{
+	struct packed *packed = must_alloc(1, sizeof(*packed));
+	struct packer *packer = packer_take(vol);
+	uint64_t digest[2], pack = 0;
+	*healed = 0;
+	if (packer->sha == NULL)
+		packer->sha = sha_make();
+	packed->pbn = word_pbn(word);
+	packed->count = slots_read(vol, packed);
+	pthread_mutex_lock(&vol->meta);
+	int result = view_words(vol, TABLE_PACK, packed->pbn, 1, &pack, err);
+	pthread_mutex_unlock(&vol->meta);
+	uint32_t good = 0;
+	for (; result == 0 && good < packed->count; good++) {
+		uint8_t *data = packed->data + (size_t)good * BLOCK;
+		int there = fetch(context, packed->blocks[good], data, err);
+		sha_short(packer->sha, data, BLOCK, digest);
+		result = there < 0 ? -1 : 0;
+		if (there <= 0 || memcmp(digest, packed->digests[good], DIGEST) != 0)
+			break;
+	}
+	if (result == 0 && good > 0 && good == packed->count && pack >> 32 < PACK_SLOTS &&
+	    rewrite(vol, packer, packed, pack >> 32)) {
+		if (file_write(out, packer->extent, (pack >> 32) * BLOCK, packed->pbn * BLOCK) < 0 ||
+		    out->ops->sync(out->file) < 0)
+			result = err_sys(err, "%s: healing compressed blocks at byte %llu of the file",
+					 vol->path, (unsigned long long)packed->pbn * BLOCK);
+		*healed = result == 0 ? packed->count : 0;
+	}
+	packer_give(vol, packer);
+	free(packed);
+	return result;
+}
+
 /* ---- giving one up ---- */
 int word_release(struct dvol *vol, uint64_t word, struct err *err)
 {

@@ -33,6 +33,17 @@ static int read_packed(struct dvol *vol, uint64_t word, uint64_t from, const str
 	return 0;
 }
 
+static int find_words(struct dvol *vol, uint64_t first, uint64_t blocks, uint64_t *words, struct err *err)
+{
+	int result = 0;
+	pthread_mutex_lock(&vol->meta);
+	for (uint64_t i = 0; i < blocks && result == 0; i++)
+		result = map_find(vol, first + i, &words[i], err);
+	tables_trim(vol);
+	pthread_mutex_unlock(&vol->meta);
+	return result;
+}
+
 /* read_chunk: [offset, offset + len), at most CHUNK blocks, to the buffers from skip on; part has room for them. */
 static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size_t skip, uint64_t offset,
 		      size_t len, struct iovec *part, struct err *err)
@@ -40,11 +51,8 @@ static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size
 	uint64_t words[CHUNK + 1];
 	uint64_t first = offset / BLOCK, blocks = (offset + len - 1) / BLOCK - first + 1;
 	int result = 0;
-	pthread_mutex_lock(&vol->meta);
-	for (uint64_t i = 0; i < blocks && result == 0; i++)
-		result = map_find(vol, first + i, &words[i], err);
-	tables_trim(vol);
-	pthread_mutex_unlock(&vol->meta);
+	if (!map_peek(vol, first, blocks, words))
+		result = find_words(vol, first, blocks, words, err);
 	for (uint64_t i = 0, n; i < blocks && result == 0; i += n) {
 		enum kind kind = kind_of(vol, words[i]);
 		for (n = 1; i + n < blocks && kind != KIND_PACKED && kind_of(vol, words[i + n]) == kind; n++)
@@ -71,16 +79,19 @@ int dvol_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t of
 	if (len == 0)
 		return 0;
 	struct iovec few[16], *part = count <= 16 ? few : must_alloc((size_t)count, sizeof(*part));
-	pthread_rwlock_rdlock(&vol->gate);
-	int result = check_range(vol, offset, len, err);
+	int result = 0;
 	for (size_t done = 0; done < len && result == 0;) {
 		uint64_t at = offset + done;
 		uint64_t some = CHUNK * BLOCK - at % BLOCK;
 		some = some < len - done ? some : len - done;
-		result = read_chunk(vol, iov, count, done, at, some, part, err);
+		/* For each chunk anew, so that who closes an epoch does not wait for a long read. */
+		unsigned slot = gate_enter(&vol->gate);
+		result = check_range(vol, at, len - done, err);
+		if (result == 0)
+			result = read_chunk(vol, iov, count, done, at, some, part, err);
+		gate_leave(&vol->gate, slot);
 		done += some;
 	}
-	pthread_rwlock_unlock(&vol->gate);
 	if (part != few)
 		free(part);
 	return result;

@@ -112,13 +112,13 @@ static int move_run(struct dvol *vol, const struct run *run, struct err *err)
 		result = move_write(vol, &move, err);
 	if (result == 0) {
 		/* Somebody may be reading one of these blocks that he looked up before it was superseded. */
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		pthread_mutex_lock(&vol->meta);
 		result = move_apply(vol, &move, err);
 		if (result == 0)
 			result = commit_cut(vol, &record, &freed, err);
 		pthread_mutex_unlock(&vol->meta);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 		result = result == 0 ? commit_record(vol, &record, &freed, err) : vol_fail(vol, err);
 	} else if (move.at.count > 0) {
 		pthread_mutex_lock(&vol->meta);
@@ -142,23 +142,32 @@ static int delete_condemned(struct dvol *vol, uint32_t index, struct err *err)
 	return simple_op(vol, OP_DROP, index, err);
 }
 
-static int delete_locked(struct dvol *vol, struct dvol_id id, struct err *err)
+/* may_delete: the epoch's index, or 0 with err. */
+static uint32_t may_delete(const struct dvol *vol, struct dvol_id id, struct err *err)
 {
 	const struct epoch *epoch = catalog_id(&vol->catalog, id);
-	if (epoch == NULL)
-		return err_set(err, ERR_STATE, "%s has no epoch %llu.%llu", vol->path,
-			       (unsigned long long)id.term, (unsigned long long)id.number);
-	uint32_t index = epoch->index;
-	if (vol->catalog.rolling == index)
-		return err_set(err, ERR_STATE, "%s: a delta is being applied to this epoch; wait for its end",
-			       vol->path);
+	if (epoch == NULL) {
+		err_set(err, ERR_STATE, "%s has no epoch %llu.%llu", vol->path, (unsigned long long)id.term,
+			(unsigned long long)id.number);
+		return 0;
+	}
+	if (vol->catalog.rolling == epoch->index) {
+		err_set(err, ERR_STATE, "%s: a delta is being applied to this epoch; wait for its end",
+			vol->path);
+		return 0;
+	}
 	for (size_t i = 0; i < vol->catalog.npins; i++)
-		if (vol->catalog.pins[i].index == index)
-			return err_set(err, ERR_STATE, "%s: epoch %llu.%llu is pinned by \"%s\"", vol->path,
-				       (unsigned long long)id.term, (unsigned long long)id.number,
-				       vol->catalog.pins[i].name);
-	if (digest_leave(vol, index, err) < 0)
-		return -1;
+		if (vol->catalog.pins[i].index == epoch->index) {
+			err_set(err, ERR_STATE, "%s: epoch %llu.%llu is pinned by \"%s\"", vol->path,
+				(unsigned long long)id.term, (unsigned long long)id.number,
+				vol->catalog.pins[i].name);
+			return 0;
+		}
+	return epoch->index;
+}
+
+static int delete_locked(struct dvol *vol, uint32_t index, struct dvol_id id, struct err *err)
+{
 	if (vol->file.ops->lock(vol->file.file, F_WRLCK, LOCK_EPOCH + index) < 0) {
 		if (errno != EAGAIN)
 			return err_sys(err, "%s: locking the epoch", vol->path);
@@ -177,9 +186,29 @@ int dvol_epoch_delete(struct dvol *vol, struct dvol_id id, struct err *err)
 {
 	if (vol_may_change(vol, err) < 0)
 		return -1;
+	bool claimed = false;
 	pthread_mutex_lock(&vol->commit);
-	int result = delete_locked(vol, id, err);
+	uint32_t index = may_delete(vol, id, err);
+	int result = index == 0 ? -1 : 0;
+	if (result == 0 && tree_needs(&vol->catalog, index)) {
+		/* The tree goes elsewhere first, while others flush and close. */
+		pthread_mutex_unlock(&vol->commit);
+		digest_claim(vol);
+		claimed = true;
+		result = digest_leave(vol, index, err);
+		pthread_mutex_lock(&vol->commit);
+		/* Meanwhile somebody else may have deleted it, or pinned it. */
+		uint32_t now = result == 0 ? may_delete(vol, id, err) : 0;
+		if (now != 0 && now != index)
+			err_set(err, ERR_STATE, "%s: epoch %llu.%llu was replaced just now; try again",
+				vol->path, (unsigned long long)id.term, (unsigned long long)id.number);
+		result = now == index ? 0 : -1;
+	}
+	if (result == 0)
+		result = delete_locked(vol, index, id, err);
 	pthread_mutex_unlock(&vol->commit);
+	if (claimed)
+		digest_release(vol);
 	return result;
 }
 
@@ -229,9 +258,9 @@ static int roll_run(struct dvol *vol, const struct run *run, struct err *err)
 /* op_now: as commit_op, with the gate held already. */
 static int op_now(struct dvol *vol, enum op op, uint32_t index, struct err *err)
 {
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	int result = simple_op(vol, op, index, err);
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	return result;
 }
 
@@ -253,13 +282,13 @@ static int rollback_locked(struct dvol *vol, struct dvol_id id, struct err *err)
 				   : "%s: epoch %llu.%llu is not the newest; delete the later ones first",
 			       vol->path, (unsigned long long)id.term, (unsigned long long)id.number);
 	uint32_t index = epoch->index;
-	pthread_rwlock_wrlock(&vol->gate);
+	gate_shut(&vol->gate);
 	int result = op_now(vol, OP_ROLL_BEGIN, index, err);
 	if (result == 0)
 		result = commit_run(vol, true, err);
 	if (result == 0)
 		result = roll_all(vol, index, err);
-	pthread_rwlock_unlock(&vol->gate);
+	gate_open(&vol->gate);
 	return result;
 }
 
@@ -278,9 +307,9 @@ int epoch_finish(struct dvol *vol, struct err *err)
 	int result = 0;
 	pthread_mutex_lock(&vol->commit);
 	if (vol->catalog.rolling != 0) {
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		result = roll_all(vol, vol->catalog.rolling, err);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 	}
 	for (size_t i = 0; result == 0 && i < vol->catalog.nepochs;) {
 		struct err why = {0};

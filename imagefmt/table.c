@@ -2,7 +2,23 @@
  *
  * A page that was changed stays in memory until a checkpoint has written it: what a changed word was in the file
  * does not matter, since the journal has its new value.  The rest are kept in the order of their last load, and the
- * oldest that nobody used since the last look are forgotten first. */
+ * oldest that nobody used since the last look are forgotten first.
+ *
+ * All of it is done under meta, but for table_peek, on which every read and overwrite of the head depends: it looks
+ * for pages, and reads their words, while others may insert pages, set words, or take pages away.
+ *
+ *  - A page is complete before its address is in a chain (released there, acquired by who finds it), and its table,
+ *    level and number never change: who finds a page by these has the right one.
+ *  - A word is set in one atomic store, and what it refers to was written before that, so a word that was read is one
+ *    that was valid at that moment.  That it still is until the block was read or overwritten is what the gate is
+ *    for, with meta as without it.
+ *  - A chain is changed so that whoever follows it comes to its end, through pages that are all in memory: a page is
+ *    put at the front; taken out by letting the one before it point past it; moved to a larger array of buckets
+ *    front first, so that the one that follows may find itself in a new chain, all of whose pages are there already.
+ *    What such a one misses it takes for absent, and then meta is taken.
+ *  - Pages and arrays of buckets are freed after they were taken out and everybody who may still have them has left:
+ *    he is in `peeks`, which is shut for a moment between the two (quiesce).  Nothing is waited for inside, so that
+ *    this is short. */
 #include "imagefmt/vol.h"
 
 #include <errno.h>
@@ -15,19 +31,30 @@ enum { REPLAY_PAGES = 1 << 17 };
 static const char *const table_names[TABLES] = {
     "map", "allocation", "pack", "block digest", "digest 1", "digest 2", "digest 3", "digest 4", "digest 5"};
 
-static size_t bucket_of(const struct tables *tables, unsigned table, unsigned level, uint64_t number)
+static struct page **bucket_of(struct buckets *buckets, unsigned table, unsigned level, uint64_t number)
 {
 	uint64_t key = (number << 8 | table << 4 | level) * 0x9e3779b97f4a7c15ULL;
-	return (key >> 32) & (tables->nbuckets - 1);
+	return &buckets->heads[(key >> 32) & (buckets->count - 1)];
 }
 
-int tables_init(struct dvol *vol, size_t limit)
+static struct buckets *buckets_make(size_t count)
 {
-	struct tables *tables = &vol->tables;
-	tables->limit = limit;
-	tables->nbuckets = 64;
-	tables->buckets = must_alloc(tables->nbuckets, sizeof(struct page *));
-	return 0;
+	struct buckets *buckets = must_alloc(1, sizeof(*buckets) + count * sizeof(struct page *));
+	buckets->count = count;
+	return buckets;
+}
+
+/* quiesce: nobody who looks without meta has anything that was taken out before. */
+static void quiesce(struct dvol *vol)
+{
+	gate_shut(&vol->peeks);
+	gate_open(&vol->peeks);
+}
+
+void tables_init(struct dvol *vol, size_t limit)
+{
+	vol->tables.limit = limit;
+	vol->tables.buckets = buckets_make(64);
 }
 
 void tables_clear(struct dvol *vol)
@@ -35,41 +62,76 @@ void tables_clear(struct dvol *vol)
 	struct tables *tables = &vol->tables;
 	for (struct page *page = tables->first, *newer; page != NULL; page = newer) {
 		newer = page->newer;
+		free(page->image);
 		free(page);
 	}
 	tables->first = tables->last = NULL;
-	tables->npages = tables->ndirty = 0;
-	memset(tables->buckets, 0, tables->nbuckets * sizeof(struct page *));
+	tables->npages = tables->ndirty = tables->nwriting = 0;
+	memset(tables->buckets->heads, 0, tables->buckets->count * sizeof(struct page *));
 }
 
 void tables_free(struct dvol *vol)
 {
-	if (vol->tables.buckets == NULL)
-		return;
 	tables_clear(vol);
 	free(vol->tables.buckets);
-	vol->tables.buckets = NULL;
 }
 
-static void grow_buckets(struct tables *tables)
+static void chain(struct buckets *buckets, struct page *page)
 {
-	free(tables->buckets);
-	tables->nbuckets *= 2;
-	tables->buckets = must_alloc(tables->nbuckets, sizeof(struct page *));
-	for (struct page *page = tables->first; page != NULL; page = page->newer) {
-		struct page **bucket =
-		    &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
-		page->next = *bucket;
-		*bucket = page;
-	}
+	struct page **head = bucket_of(buckets, page->table, page->level, page->number);
+	__atomic_store_n(&page->next, *head, __ATOMIC_RELEASE);
+	__atomic_store_n(head, page, __ATOMIC_RELEASE);
 }
 
-static struct page *cached(const struct tables *tables, unsigned table, unsigned level, uint64_t number)
+static void unchain(struct buckets *buckets, struct page *page)
 {
-	struct page *page = tables->buckets[bucket_of(tables, table, level, number)];
+	struct page **link = bucket_of(buckets, page->table, page->level, page->number);
+	while (*link != page)
+		link = &(*link)->next;
+	__atomic_store_n(link, page->next, __ATOMIC_RELEASE);
+}
+
+static void grow_buckets(struct dvol *vol)
+{
+	struct tables *tables = &vol->tables;
+	struct buckets *old = tables->buckets, *grown = buckets_make(old->count * 2);
+	for (struct page *page = tables->first; page != NULL; page = page->newer)
+		chain(grown, page);
+	__atomic_store_n(&tables->buckets, grown, __ATOMIC_RELEASE);
+	quiesce(vol);
+	free(old);
+}
+
+static struct page *cached(struct tables *tables, unsigned table, unsigned level, uint64_t number)
+{
+	struct buckets *buckets = __atomic_load_n(&tables->buckets, __ATOMIC_ACQUIRE);
+	struct page *page = __atomic_load_n(bucket_of(buckets, table, level, number), __ATOMIC_ACQUIRE);
 	while (page != NULL && !(page->number == number && page->table == table && page->level == level))
-		page = page->next;
+		page = __atomic_load_n(&page->next, __ATOMIC_ACQUIRE);
 	return page;
+}
+
+static void mark_used(struct page *page)
+{
+	if (!__atomic_load_n(&page->used, __ATOMIC_RELAXED))
+		__atomic_store_n(&page->used, true, __ATOMIC_RELAXED);
+}
+
+bool table_peek(struct dvol *vol, enum table table, uint64_t first, uint64_t count, uint64_t *words)
+{
+	unsigned slot = gate_enter(&vol->peeks);
+	uint64_t done = 0;
+	while (done < count) {
+		struct page *page = cached(&vol->tables, table, 0, (first + done) / PAGE_WORDS);
+		if (page == NULL)
+			break;
+		mark_used(page);
+		unsigned at = (first + done) % PAGE_WORDS;
+		for (; at < PAGE_WORDS && done < count; at++, done++)
+			words[done] = __atomic_load_n(&page->words[at], __ATOMIC_ACQUIRE);
+	}
+	gate_leave(&vol->peeks, slot);
+	return done == count;
 }
 
 static void list_push(struct tables *tables, struct page *page)
@@ -86,48 +148,46 @@ static void list_remove(struct tables *tables, struct page *page)
 	*(page->newer != NULL ? &page->newer->older : &tables->last) = page->older;
 }
 
-static void insert(struct tables *tables, struct page *page)
+static void insert(struct dvol *vol, struct page *page)
 {
+	struct tables *tables = &vol->tables;
 	list_push(tables, page);
-	if (++tables->npages > tables->nbuckets) {
-		grow_buckets(tables);
-		return;
-	}
-	struct page **bucket = &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
-	page->next = *bucket;
-	*bucket = page;
-}
-
-static void forget(struct tables *tables, struct page *page)
-{
-	struct page **link = &tables->buckets[bucket_of(tables, page->table, page->level, page->number)];
-	while (*link != page)
-		link = &(*link)->next;
-	*link = page->next;
-	list_remove(tables, page);
-	tables->npages--;
-	free(page);
+	if (++tables->npages > tables->buckets->count)
+		grow_buckets(vol);
+	else
+		chain(tables->buckets, page);
 }
 
 void tables_trim(struct dvol *vol)
 {
 	struct tables *tables = &vol->tables;
-	if (tables->npages <= tables->limit + tables->ndirty)
+	size_t busy = tables->ndirty + tables->nwriting;
+	if (tables->npages <= tables->limit + busy)
 		return;
-	/* Each page is looked at once at most, so that a cache full of changed pages does not loop. */
-	size_t looks = tables->npages;
+	/* Each page is looked at twice at most: once to see whether it is used again. */
+	size_t looks = 2 * tables->npages;
+	struct page *out = NULL;
 	for (struct page *page = tables->first; page != NULL && looks-- > 0;) {
 		struct page *newer = page->newer;
-		if (page->dirty || page->writing || page->used) {
-			page->used = false;
-			list_remove(tables, page);
+		list_remove(tables, page);
+		if (page->dirty || page->writing != WRITING_NOT ||
+		    __atomic_exchange_n(&page->used, false, __ATOMIC_RELAXED)) {
 			list_push(tables, page);
 		} else {
-			forget(tables, page);
+			unchain(tables->buckets, page);
+			tables->npages--;
+			page->older = out;
+			out = page;
 		}
-		if (tables->npages <= tables->limit * 3 / 4 + tables->ndirty)
-			return;
+		if (tables->npages <= tables->limit * 3 / 4 + busy)
+			break;
 		page = newer != NULL ? newer : tables->first;
+	}
+	quiesce(vol);
+	while (out != NULL) {
+		struct page *older = out->older;
+		free(out);
+		out = older;
 	}
 }
 
@@ -136,7 +196,7 @@ static uint64_t sector_seed(const struct dvol *vol, unsigned table, unsigned lev
 	return vol_seed(vol) ^ ((uint64_t)table << 60 | (uint64_t)level << 56 | sector);
 }
 
-void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK])
+static void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK])
 {
 	for (unsigned s = 0; s < PAGE_SECTORS; s++) {
 		uint8_t *sector = out + s * SECTOR;
@@ -146,6 +206,17 @@ void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BL
 			   sector_seed(vol, page->table, page->level, page->number * PAGE_SECTORS + s));
 		memcpy(sector, &sum, 8);
 	}
+}
+
+void page_take(const struct dvol *vol, struct page *page, uint8_t out[BLOCK])
+{
+	if (page->image != NULL)
+		memcpy(out, page->image, BLOCK);
+	else
+		page_encode(vol, page, out);
+	free(page->image);
+	page->image = NULL;
+	page->writing = WRITING_TAKEN;
 }
 
 static int page_read(struct dvol *vol, struct page *page, struct err *err)
@@ -195,6 +266,15 @@ static bool journaled(unsigned table)
 	return table <= TABLE_PACK;
 }
 
+/* before_change: a page that a checkpoint is to write yet is kept for it as it is. */
+static void before_change(const struct dvol *vol, struct page *page)
+{
+	if (page->writing == WRITING_DUE && page->image == NULL) {
+		page->image = must_alloc(1, BLOCK);
+		page_encode(vol, page, page->image);
+	}
+}
+
 static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,
 		    struct page **out, struct err *err);
 
@@ -202,6 +282,7 @@ static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t n
 static void link_page(struct dvol *vol, struct page *parent, struct page *page)
 {
 	if (parent != NULL) {
+		before_change(vol, parent);
 		parent->words[page->number % PAGE_WORDS] = page->pbn;
 		make_dirty(&vol->tables, parent);
 	} else {
@@ -224,7 +305,7 @@ static int page_create(struct dvol *vol, unsigned table, unsigned level, uint64_
 		return 0;
 	}
 	page = page_make(table, level, number, at.pbn);
-	insert(&vol->tables, page);
+	insert(vol, page);
 	link_page(vol, parent, page);
 	items_add(&vol->journal.pending.pages, item_key(ITEM_PAGE, table, level, number), at.pbn);
 	*out = page;
@@ -237,7 +318,7 @@ static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t n
 {
 	struct page *page = cached(&vol->tables, table, level, number);
 	if (page != NULL) {
-		page->used = true;
+		mark_used(page);
 		*out = page;
 		return 0;
 	}
@@ -268,7 +349,7 @@ static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t n
 		free(page);
 		return -1;
 	}
-	insert(&vol->tables, page);
+	insert(vol, page);
 	*out = page;
 	return 0;
 }
@@ -292,7 +373,7 @@ int table_page_new(struct dvol *vol, unsigned table, unsigned level, uint64_t nu
 			return err_set(err, ERR_INPUT, "%s: the journal makes more pages than can be",
 				       vol->path);
 		page = page_make(table, level, number, pbn);
-		insert(&vol->tables, page);
+		insert(vol, page);
 	}
 	page->pbn = pbn;
 	memset(page->words, 0, sizeof(page->words));
@@ -315,7 +396,8 @@ int table_set(struct dvol *vol, enum table table, uint64_t number, uint64_t word
 	if (page_get(vol, table, 0, number / PAGE_WORDS, true, &page, err) < 0)
 		return -1;
 	unsigned at = number % PAGE_WORDS;
-	page->words[at] = word;
+	before_change(vol, page);
+	__atomic_store_n(&page->words[at], word, __ATOMIC_RELEASE);
 	make_dirty(&vol->tables, page);
 	if (journaled(table) && !(page->queued[at / 64] >> (at % 64) & 1)) {
 		page->queued[at / 64] |= 1ULL << (at % 64);
@@ -360,25 +442,33 @@ int table_prepare(struct dvol *vol, enum table table, uint64_t first, uint64_t c
 int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *found, struct err *err)
 {
 	uint64_t span = (uint64_t)PAGE_WORDS * PAGE_WORDS * PAGE_WORDS * PAGE_WORDS;
+	*found = UINT64_MAX;
+	if (number < span && cached(&vol->tables, table, 0, number / PAGE_WORDS) != NULL) {
+		*found = number; /* as for all but the first word of a page that is gone through */
+		return 0;
+	}
 	while (number < span) {
-		/* Down from the root as far as there are pages; then past what the missing one would cover. */
+		/* Down from the root; on each page past the words that have nothing under them. */
 		uint64_t covers = span / PAGE_WORDS; /* by a word of the root */
-		unsigned level = LEVELS - 1;
-		for (;; level--, covers /= PAGE_WORDS) {
+		unsigned level = LEVELS - 1, at = 0;
+		for (; at < PAGE_WORDS; level--, covers /= PAGE_WORDS) {
 			struct page *page;
 			if (page_get(vol, table, level, number / (covers * PAGE_WORDS), false, &page, err) <
 			    0)
 				return -1;
-			if (page == NULL)
-				break;
+			if (page == NULL) /* no root */
+				return 0;
 			if (level == 0) {
 				*found = number;
 				return 0;
 			}
+			unsigned first = at = number / covers % PAGE_WORDS;
+			while (at < PAGE_WORDS && page->words[at] == 0)
+				at++;
+			if (at > first)
+				number = (number / covers + (at - first)) * covers;
 		}
-		number = (number / (covers * PAGE_WORDS) + 1) * (covers * PAGE_WORDS);
 	}
-	*found = UINT64_MAX;
 	return 0;
 }
 

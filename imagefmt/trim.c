@@ -27,14 +27,14 @@ static int trim_chunk(struct dvol *vol, uint64_t first, uint64_t count, struct e
 
 static int trim_blocks(struct dvol *vol, uint64_t first, uint64_t last, struct err *err)
 {
-	uint64_t most = vol->super.journal_blocks * BLOCK / 512;
+	uint64_t most = vol->super.journal_blocks * BLOCK / 1024;
 	most = most < CHUNK ? most : CHUNK;
 	int result = 0;
 	while (first < last && result == 0) {
 		result = commit_pressure(vol, err);
 		if (result < 0)
 			break;
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 		pthread_mutex_lock(&vol->meta);
 		result = vol_may_change(vol, err);
 		/* Without a backing there is nothing to do where the map has no pages. */
@@ -45,8 +45,10 @@ static int trim_blocks(struct dvol *vol, uint64_t first, uint64_t last, struct e
 			result = trim_chunk(vol, first, some, err);
 			first += some;
 		}
+		commit_note(vol);
+		tables_trim(vol);
 		pthread_mutex_unlock(&vol->meta);
-		pthread_rwlock_unlock(&vol->gate);
+		gate_open(&vol->gate);
 	}
 	return result;
 }

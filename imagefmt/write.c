@@ -1,8 +1,9 @@
 /* write.c: writing: in place where no closed epoch sees the block, to a new place otherwise.
  *
  * New data is written before the map says where it is, and the range is locked meanwhile, so that of two writes to
- * parts of one block the second sees what the first one wrote.  Writes in place need no lock: whoever finds a block
- * ready for it can no longer be overtaken, since only a closed gate changes that. */
+ * parts of one block the second sees what the first one wrote.  Writes in place need no lock, not even to look: a block
+ * that is ready for it, by a word of any moment since the gate was entered, stays so, since only a shut gate
+ * changes that. */
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -24,21 +25,28 @@ struct write {
 	bool alone;              /* it wants the gate exclusively */
 };
 
-/* look: what is there now.  *all: everything can be written in place.  w->alone is asked for where a packed block will be
- * freed: then nobody may be reading it. */
-static int look(struct dvol *vol, struct write *w, bool *all, struct err *err)
+/* plan: by the old words, what is overwritten in place.  Returns whether all is.  w->alone is asked for where a packed block
+ * will be freed: then nobody may be reading it. */
+static bool plan(const struct dvol *vol, struct write *w)
 {
 	uint32_t newest = catalog_newest(&vol->catalog);
-	*all = true;
+	bool all = true;
 	for (uint64_t i = 0; i < w->blocks; i++) {
-		if (head_find(vol, w->first + i, &w->words[i], err) < 0)
-			return -1;
 		w->pbn[i] = word_pbn(w->words[i]);
 		bool ours = w->pbn[i] != 0 && word_birth(w->words[i]) > newest;
 		w->in_place[i] = ours && !word_packed(w->words[i]);
 		w->alone = w->alone || (ours && !w->in_place[i]);
-		*all = *all && w->in_place[i];
+		all = all && w->in_place[i];
 	}
+	return all;
+}
+
+static int look(struct dvol *vol, struct write *w, bool *all, struct err *err)
+{
+	for (uint64_t i = 0; i < w->blocks; i++)
+		if (head_find(vol, w->first + i, &w->words[i], err) < 0)
+			return -1;
+	*all = plan(vol, w);
 	return 0;
 }
 
@@ -162,6 +170,8 @@ static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err
 {
 	bool all;
 	struct range range;
+	if (map_peek(vol, w->first, w->blocks, w->words) && plan(vol, w))
+		return put_all(vol, w, err);
 	pthread_mutex_lock(&vol->meta);
 	int result = look(vol, w, &all, err);
 	if (result == 0 && w->alone && !alone) {
@@ -177,6 +187,7 @@ static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err
 			range_unlock(vol, &range);
 		all = false;
 	}
+	tables_trim(vol);
 	pthread_mutex_unlock(&vol->meta);
 	if (result < 0)
 		return -1;
@@ -188,6 +199,7 @@ static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err
 		drop_places(vol, w, w->blocks);
 	else
 		result = publish(vol, w, err);
+	commit_note(vol);
 	range_unlock(vol, &range);
 	pthread_mutex_unlock(&vol->meta);
 	return result;
@@ -195,16 +207,20 @@ static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err
 
 static int write_gated(struct dvol *vol, struct write *w, bool alone, struct err *err)
 {
+	unsigned slot = 0;
 	if (alone)
-		pthread_rwlock_wrlock(&vol->gate);
+		gate_shut(&vol->gate);
 	else
-		pthread_rwlock_rdlock(&vol->gate);
+		slot = gate_enter(&vol->gate);
 	int result = vol_may_change(vol, err);
 	if (result == 0)
 		result = check_range(vol, w->offset, w->left, err);
 	if (result == 0)
 		result = write_chunk(vol, w, alone, err);
-	pthread_rwlock_unlock(&vol->gate);
+	if (alone)
+		gate_open(&vol->gate);
+	else
+		gate_leave(&vol->gate, slot);
 	return result;
 }
 
@@ -215,20 +231,22 @@ int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t o
 		return 0;
 	struct iovec few[18], *part = count <= 16 ? few : must_alloc((size_t)count + 2, sizeof(*part));
 	/* Small journals take small chunks, so that what a few writers add while one commits still fits. */
-	uint64_t most = vol->super.journal_blocks * BLOCK / 512;
+	uint64_t most = vol->super.journal_blocks * BLOCK / 1024;
 	most = most < CHUNK ? most : CHUNK;
 	int result = 0;
 	for (size_t done = 0; done < len && result == 0;) {
 		uint64_t at = offset + done;
 		uint64_t some = most * BLOCK - at % BLOCK;
 		some = some < len - done ? some : len - done;
-		struct write w = {.iov = iov,
-				  .count = count,
-				  .skip = done,
-				  .offset = at,
-				  .len = some,
-				  .left = len - done,
-				  .part = part};
+		struct write w; /* not to be zeroed for each: it is large */
+		w.iov = iov;
+		w.count = count;
+		w.part = part;
+		w.skip = done;
+		w.offset = at;
+		w.len = some;
+		w.left = len - done;
+		w.alone = false;
 		w.first = at / BLOCK;
 		w.blocks = (at + some - 1) / BLOCK - w.first + 1;
 		result = commit_pressure(vol, err);

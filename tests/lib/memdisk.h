@@ -18,6 +18,7 @@ struct memdisk_file {
 	char *path; /* NULL: free */
 	uint8_t *data;
 	uint64_t size, cap;
+	uint8_t *touched; /* a byte for each MEMDISK_PIECE: not as it was at the last memdisk_mirror */
 };
 
 struct memdisk_lock {
@@ -26,7 +27,7 @@ struct memdisk_lock {
 	uint64_t byte;
 };
 
-enum { MEMDISK_FILES = 16, MEMDISK_LOCKS = 64 };
+enum { MEMDISK_FILES = 16, MEMDISK_LOCKS = 256, MEMDISK_PIECE = 4096 };
 
 struct memdisk {
 	struct memdisk_file files[MEMDISK_FILES];
@@ -34,13 +35,17 @@ struct memdisk {
 	bool recording;
 	struct memdisk_event *events;
 	size_t nevents, capevents;
-	/* Operations (reads, writes, syncs, truncates) until one fails with this errno; 0: none.  sticky: all later
-	 * ones too.  shorten: a write that fails has written half before. */
+	/* Operations (all but close, unlink and giving a lock back) until one fails with this errno; 0: none.  sticky:
+	 * all later ones too.  short: reads and writes do not fail, but do half of what is asked. */
 	uint64_t fail_in;
 	int fail_errno;
 	bool fail_sticky, fail_short;
-	uint64_t failures; /* how many were made */
+	uint64_t failures;  /* how many were made */
+	const char *failed; /* the last one: "sync", … */
 	uint64_t operations;
+	/* Called for every read when not NULL; an errno makes it fail. */
+	int (*on_read)(void *context, const char *path, uint64_t offset, uint64_t len);
+	void *read_context;
 };
 
 extern const struct file_ops memdisk_ops; /* context: a struct memdisk, zeroed at first */
@@ -52,5 +57,11 @@ struct memdisk_file *memdisk_file(struct memdisk *disk, const char *path);
 void memdisk_put(struct memdisk *disk, const char *path, const void *data, uint64_t size);
 /* memdisk_do: do an event to a file, of a write only the bytes of [from, to) within it. */
 void memdisk_do(struct memdisk_file *file, const struct memdisk_event *event, uint64_t from, uint64_t to);
+/* memdisk_mirror(to, from): make all of `to`'s files what `from`'s are.  Only pieces are copied that either changed since they
+ * were mirrored last, so a disk takes part in one pair only.  memdisk_copy: the same for any two, everything is copied.
+ * memdisk_touch: [offset, offset + len) of a file was changed through its data. */
+void memdisk_mirror(struct memdisk *to, struct memdisk *from);
+void memdisk_copy(struct memdisk *to, struct memdisk *from);
+void memdisk_touch(struct memdisk_file *file, uint64_t offset, uint64_t len);
 
 #endif

@@ -5,8 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* random_begin(): the state of a new generator, seeded with $DROVER_TEST_SEED, or the time when it is not set;
- * prints the seed.  random_next(&state): the next 64 bits; each thread has a state of its own. */
+/* random_seed(): the seed of this run: $DROVER_TEST_SEED, or the time when it is not set; prints it.  random_from(seed): the
+ * state of a new generator; random_begin(): the same with random_seed().  random_next(&state): the next 64 bits; each
+ * thread has a state of its own. */
+uint64_t random_seed(void);
+uint64_t random_from(uint64_t seed);
 uint64_t random_begin(void);
 uint64_t random_next(uint64_t *state);
 /* random_below: 0 to limit - 1 (limit not 0).  random_fill: random bytes. */

@@ -77,7 +77,7 @@ static void assert_same(struct dvol *a, struct dvol *b)
 	struct err err = {0};
 	struct dvol_extent *list;
 	size_t count;
-	assert_int_equal(dvol_compare(a, b, &list, &count, &err), 0);
+	assert_int_equal(dvol_compare(a, b, &list, &count, NULL, &err), 0);
 	assert_int_equal(count, 0);
 	free(list);
 }

@@ -1,8 +1,8 @@
-/* Random operations on a volume against a model that keeps every epoch as plain bytes.  After each step of some sort the
- * content, the changed blocks and the space used are compared; $DROVER_TEST_SEED repeats a run, $DROVER_MODEL_STEPS
- * makes it longer. */
-#include "imagefmt/dvol.h"
-#include "tests/lib/memdisk.h"
+/* Random operations on volumes against models of them: a base, clones upon its epochs and upon theirs, a replica that
+ * follows by deltas, and readers that stay.  After some steps contents, changed blocks, maps, digests and the space used
+ * are compared.  Many short runs, each with volumes of other sizes and with a seed of its own: $DROVER_TEST_SEED is that of
+ * the first run, $DROVER_MODEL_STEPS how many steps there are in all; a failure tells both, so that it is repeated at once. */
+#include "tests/lib/modelvol.h"
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
@@ -10,338 +10,345 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCKS_MAX = 1400, EPOCHS_MAX = 12 };
-#define PATH "vol"
+enum { VOLUMES = 4, READERS = 2, DEPTH = 3, RUN_STEPS = 400, STEPS = 200000 };
 
-struct state {
-	uint8_t *data; /* BLOCKS_MAX blocks */
-	/* Which write each block's content is from, 0 for none: what takes space of its own. */
-	uint64_t version[BLOCKS_MAX];
-	uint64_t size;
-	struct dvol_id id;
+/* One of the volumes, and how it hangs together with the others. */
+struct member {
+	struct modelvol *v;
+	struct member *parent; /* its backing, or what it follows */
+	struct dvol_id epoch;  /* of the backing */
+	bool replica;
+	unsigned children, depth;
 };
 
-struct model {
-	struct memdisk disk;
+struct reader {
+	struct member *of;
+	struct dvol_id epoch;
 	struct dvol *vol;
-	uint64_t random, versions, step;
-	struct state head, epochs[EPOCHS_MAX];
-	size_t nepochs;
 };
 
-static void __attribute__((noreturn))
-fail_step(const struct model *m, const char *what, const struct err *err)
+struct family {
+	struct model_run run;
+	struct member members[VOLUMES]; /* the first is the base */
+	struct reader readers[READERS];
+	uint64_t names;
+};
+
+static uint64_t pick(struct family *f, uint64_t below)
 {
-	fail_msg("step %llu: %s%s%s", (unsigned long long)m->step, what, err != NULL ? ": " : "",
-		 err != NULL ? err->text : "");
-	abort(); /* fail_msg jumps out of the test */
+	return model_pick(&f->run, below);
 }
 
-static uint64_t pick(struct model *m, uint64_t below)
+static struct member *some_member(struct family *f)
 {
-	return random_next(&m->random) % below;
-}
-
-static void state_copy(struct state *to, const struct state *from)
-{
-	memcpy(to->data, from->data, (size_t)BLOCKS_MAX * DVOL_BLOCK);
-	memcpy(to->version, from->version, sizeof(to->version));
-	to->size = from->size;
-}
-
-static void report(void *context, const char *text)
-{
-	(void)context;
-	print_message("check: %s\n", text);
-}
-
-static void open_volume(struct model *m)
-{
-	struct err err = {0};
-	struct dvol_open_options options = {.writable = true,
-					    .compact = pick(m, 2),
-					    .direct = pick(m, 2),
-					    .cache_pages = 4,
-					    .files = &memdisk_ops,
-					    .files_context = &m->disk};
-	m->vol = dvol_open(PATH, &options, &err);
-	if (m->vol == NULL)
-		fail_step(m, "open", &err);
-}
-
-/* range: mostly small ones, at any alignment to sectors; sometimes whole blocks. */
-static void pick_range(struct model *m, uint64_t *offset, uint64_t *len)
-{
-	uint64_t unit = pick(m, 2) ? DVOL_BLOCK : pick(m, 4) ? DVOL_SECTOR : 1;
-	uint64_t most = pick(m, 8) ? 9 * DVOL_BLOCK : 300 * DVOL_BLOCK;
-	*offset = pick(m, m->head.size) / unit * unit;
-	*len = (pick(m, most) + unit) / unit * unit;
-	if (*len > m->head.size - *offset)
-		*len = m->head.size - *offset;
-}
-
-static void do_write(struct model *m)
-{
-	struct err err = {0};
-	uint64_t offset, len;
-	pick_range(m, &offset, &len);
-	uint8_t *data = m->head.data + offset;
-	for (uint64_t i = 0; i < len; i++)
-		data[i] = (uint8_t)random_next(&m->random);
-	for (uint64_t b = offset / DVOL_BLOCK; len > 0 && b <= (offset + len - 1) / DVOL_BLOCK; b++)
-		m->head.version[b] = ++m->versions;
-	/* In pieces, as a guest's scatter list has them. */
-	struct iovec iov[3];
-	uint64_t a = pick(m, len + 1), b = a + pick(m, len - a + 1);
-	iov[0] = (struct iovec){.iov_base = data, .iov_len = a};
-	iov[1] = (struct iovec){.iov_base = data + a, .iov_len = b - a};
-	iov[2] = (struct iovec){.iov_base = data + b, .iov_len = len - b};
-	if (dvol_writev(m->vol, iov, 3, offset, &err) < 0)
-		fail_step(m, "write", &err);
-}
-
-static void do_zero(struct model *m, bool discard)
-{
-	struct err err = {0};
-	uint64_t offset, len;
-	pick_range(m, &offset, &len);
-	uint64_t end = offset + len;
-	int result =
-	    discard ? dvol_discard(m->vol, offset, len, &err) : dvol_write_zeroes(m->vol, offset, len, &err);
-	if (result < 0)
-		fail_step(m, "zeroes", &err);
-	for (uint64_t b = offset / DVOL_BLOCK; len > 0 && b <= (end - 1) / DVOL_BLOCK; b++) {
-		uint64_t from = b * DVOL_BLOCK,
-			 to = from + DVOL_BLOCK < m->head.size ? from + DVOL_BLOCK : m->head.size;
-		bool whole = offset <= from && end >= to;
-		if (whole) {
-			memset(m->head.data + from, 0, to - from);
-			m->head.version[b] = 0;
-		} else if (!discard) {
-			from = from > offset ? from : offset;
-			to = to < end ? to : end;
-			memset(m->head.data + from, 0, to - from);
-			m->head.version[b] = ++m->versions;
-		}
+	for (;;) {
+		struct member *m = &f->members[pick(f, VOLUMES)];
+		if (m->v != NULL)
+			return m;
 	}
 }
 
-static void do_close(struct model *m)
+/* ---- members come and go ---- */
+static struct member *add_member(struct family *f, uint64_t size, struct member *parent,
+				 const struct model_state *epoch)
 {
-	struct err err = {0};
-	if (m->nepochs == EPOCHS_MAX)
+	char path[16];
+	struct member *m = f->members;
+	while (m < f->members + VOLUMES && m->v != NULL)
+		m++;
+	if (m == f->members + VOLUMES)
+		return NULL;
+	snprintf(path, sizeof(path), "v%llu", (unsigned long long)f->names++);
+	*m = (struct member){.parent = parent};
+	m->v = modelvol_make(&f->run, path, size, epoch != NULL ? parent->v : NULL, epoch);
+	m->depth = parent != NULL ? parent->depth + 1 : 0;
+	if (parent != NULL)
+		parent->children++;
+	return m;
+}
+
+static void drop_reader(struct reader *reader)
+{
+	dvol_close(reader->vol, NULL);
+	modelvol_epoch(reader->of->v, reader->epoch)->readers--;
+	*reader = (struct reader){0};
+}
+
+static void drop_member(struct family *f, struct member *m)
+{
+	for (int i = 0; i < READERS; i++)
+		if (f->readers[i].of == m)
+			drop_reader(&f->readers[i]);
+	modelvol_drop(m->v);
+	if (m->parent != NULL) {
+		m->parent->children--;
+		if (!m->replica)
+			modelvol_epoch(m->parent->v, m->epoch)->readers--;
+	}
+	*m = (struct member){0};
+}
+
+static void clone(struct family *f)
+{
+	struct member *of = some_member(f);
+	if (of->v->nepochs == 0 || of->depth == DEPTH || of->replica)
 		return;
-	struct state *epoch = &m->epochs[m->nepochs];
-	uint8_t *data = epoch->data;
-	if (data == NULL)
-		epoch->data = malloc((size_t)BLOCKS_MAX * DVOL_BLOCK);
-	assert_non_null(epoch->data);
-	struct dvol_id jump = {0};
-	if (pick(m, 4) == 0 && m->nepochs > 0)
-		jump = (struct dvol_id){.term = m->epochs[m->nepochs - 1].id.term + 1, .number = 1};
-	if (dvol_epoch_close(m->vol, &jump, &epoch->id, &err) < 0)
-		fail_step(m, "close", &err);
-	state_copy(epoch, &m->head);
-	m->nepochs++;
-}
-
-static void do_delete(struct model *m)
-{
-	struct err err = {0};
-	if (m->nepochs == 0)
+	struct model_state *epoch = &of->v->epochs[pick(f, of->v->nepochs)];
+	uint64_t size = epoch->size;
+	if (pick(f, 2)) /* smaller than its backing, or larger */
+		size = DVOL_BLOCK + pick(f, (f->run.blocks - 1) * DVOL_BLOCK) / DVOL_SECTOR * DVOL_SECTOR;
+	struct member *m = add_member(f, size, of, epoch);
+	if (m == NULL)
 		return;
-	size_t at = pick(m, m->nepochs);
-	if (dvol_epoch_delete(m->vol, m->epochs[at].id, &err) < 0)
-		fail_step(m, "delete", &err);
-	struct state gone = m->epochs[at];
-	memmove(&m->epochs[at], &m->epochs[at + 1], (m->nepochs - at - 1) * sizeof(gone));
-	m->epochs[--m->nepochs] = gone;
+	m->epoch = epoch->id;
+	epoch->readers++;
 }
 
-static void do_rollback(struct model *m)
+static void drop(struct family *f)
 {
-	struct err err = {0};
-	if (m->nepochs == 0)
+	struct member *m = some_member(f);
+	if (m != f->members && m->children == 0)
+		drop_member(f, m);
+}
+
+/* ---- replicas ---- */
+static void new_replica(struct family *f, struct member *of)
+{
+	struct member *m = add_member(f, DVOL_BLOCK, of, NULL);
+	if (m == NULL)
 		return;
-	if (m->nepochs > 1 && dvol_rollback(m->vol, m->epochs[0].id, &err) == 0)
-		fail_step(m, "rollback over a later epoch was not refused", NULL);
-	uint64_t size = m->head.size;
-	if (dvol_rollback(m->vol, m->epochs[m->nepochs - 1].id, &err) < 0)
-		fail_step(m, "rollback", &err);
-	state_copy(&m->head, &m->epochs[m->nepochs - 1]);
-	m->head.size = size;
+	m->replica = true;
+	m->depth = DEPTH;
+	/* Of the same volume: made again with its lineage. */
+	struct err err = {0};
+	char path[16];
+	memcpy(path, m->v->path, sizeof(path));
+	struct dvol_create_options options = {.size_bytes = DVOL_BLOCK,
+					      .journal_blocks = 16 + pick(f, 20),
+					      .compress = (unsigned)pick(f, 2),
+					      .lineage = of->v->lineage,
+					      .files = &memdisk_ops,
+					      .files_context = &f->run.disk};
+	dvol_close(m->v->vol, NULL);
+	memdisk_ops.unlink(&f->run.disk, path);
+	if (dvol_create(path, &options, &err) < 0)
+		modelvol_wrong(m->v, "create", &err);
+	struct dvol_open_options writable = {
+	    .writable = true, .files = &memdisk_ops, .files_context = &f->run.disk};
+	m->v->vol = dvol_open(path, &writable, &err);
+	if (m->v->vol == NULL)
+		modelvol_wrong(m->v, "open", &err);
+	m->v->packed = true;
 }
 
-static void do_resize(struct model *m)
+static bool head_touched(const struct modelvol *v)
 {
-	struct err err = {0};
-	uint64_t size = m->head.size + pick(m, 3 * DVOL_BLOCK) / DVOL_SECTOR * DVOL_SECTOR;
-	if (size > (uint64_t)BLOCKS_MAX * DVOL_BLOCK)
-		return;
-	if (dvol_resize(m->vol, size, &err) < 0)
-		fail_step(m, "resize", &err);
-	m->head.size = size;
+	return v->nepochs > 0 &&
+	       memcmp(v->head.stamp, v->epochs[v->nepochs - 1].stamp, v->run->blocks * sizeof(uint64_t)) != 0;
 }
 
-static void do_reopen(struct model *m)
+/* ship: what turns `from` (NULL: nothing) into `to` goes to the replica. */
+static void ship(struct family *f, struct member *m, const struct model_state *from, struct model_state *to)
 {
 	struct err err = {0};
-	if (dvol_close(m->vol, &err) < 0)
-		fail_step(m, "close of the volume", &err);
-	open_volume(m);
-}
-
-static void compare(struct model *m, struct dvol *vol, const struct state *state)
-{
-	struct err err = {0};
-	uint8_t *data = malloc(state->size);
-	assert_non_null(data);
-	assert_int_equal(dvol_size(vol), state->size);
-	if (dvol_read(vol, data, state->size, 0, &err) < 0)
-		fail_step(m, "read", &err);
-	for (uint64_t i = 0; i < state->size; i++)
-		if (data[i] != state->data[i])
-			fail_msg("step %llu: byte %llu (block %llu) of %llu.%llu is wrong",
-				 (unsigned long long)m->step, (unsigned long long)i,
-				 (unsigned long long)i / DVOL_BLOCK, (unsigned long long)state->id.term,
-				 (unsigned long long)state->id.number);
-	free(data);
-}
-
-static void compare_epoch(struct model *m, const struct state *state)
-{
-	struct err err = {0};
-	struct dvol_open_options options = {
-	    .epoch = state->id, .cache_pages = 4, .files = &memdisk_ops, .files_context = &m->disk};
-	struct dvol *vol = dvol_open(PATH, &options, &err);
-	if (vol == NULL)
-		fail_step(m, "open of an epoch", &err);
-	compare(m, vol, state);
-	dvol_close(vol, NULL);
-}
-
-/* compare_changed: every block whose version differs is named; and none that was not written since. */
-static void compare_changed(struct model *m)
-{
-	struct err err = {0};
+	struct dvol_id since = from != NULL ? from->id : (struct dvol_id){0};
 	struct dvol_extent *list;
 	size_t count;
-	if (m->nepochs == 0)
-		return;
-	size_t from = pick(m, m->nepochs), to = from + 1 + pick(m, m->nepochs - from);
-	const struct state *a = &m->epochs[from], *b = to < m->nepochs ? &m->epochs[to] : &m->head;
-	struct dvol_id id = to < m->nepochs ? b->id : (struct dvol_id){0};
-	if (dvol_changed(m->vol, a->id, id, &list, &count, &err) < 0)
-		fail_step(m, "changed", &err);
-	size_t at = 0;
-	for (uint64_t block = 0; block * DVOL_BLOCK < b->size; block++) {
-		uint64_t offset = block * DVOL_BLOCK;
-		while (at < count && list[at].offset + list[at].len <= offset)
-			at++;
-		bool named = at < count && list[at].offset <= offset;
-		if (a->version[block] != b->version[block] && !named)
-			fail_msg("step %llu: block %llu changed and is not named",
-				 (unsigned long long)m->step, (unsigned long long)block);
-	}
+	struct modelvol *source = m->parent->v;
+	struct dvol *epoch = modelvol_open_epoch(source, to->id);
+	if (dvol_export(epoch, since, "delta", &err) < 0 ||
+	    dvol_changed(epoch, since, to->id, &list, &count, &err) < 0)
+		modelvol_wrong(source, "export", &err);
+	modelvol_apply(m->v, "delta", to, list, count);
 	free(list);
+	/* They are one: the same digest, and no block that differs. */
+	uint8_t here[DVOL_ROOT], there[DVOL_ROOT];
+	if (pick(f, 4) == 0) {
+		if (dvol_compare(epoch, m->v->vol, &list, &count, NULL, &err) < 0 || count != 0)
+			modelvol_wrong(m->v, "differs from its source", NULL);
+		free(list);
+		if (dvol_digest(m->v->vol, to->id, here, &err) < 0 ||
+		    dvol_digest(source->vol, to->id, there, &err) < 0)
+			modelvol_wrong(m->v, "digest", &err);
+		if (memcmp(here, there, sizeof(here)) != 0)
+			modelvol_wrong(m->v, "has another root than its source", NULL);
+	}
+	dvol_close(epoch, NULL);
+	memdisk_ops.unlink(&f->run.disk, "delta");
 }
 
-static int by_number(const void *a, const void *b)
+static void follow(struct family *f)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return x < y ? -1 : x > y;
+	struct member *m = some_member(f);
+	if (!m->replica) {
+		new_replica(f, m);
+		return;
+	}
+	struct modelvol *source = m->parent->v;
+	struct model_state *from = NULL;
+	if (m->v->nepochs == MODEL_EPOCHS)
+		return;
+	if (m->v->nepochs > 0)
+		from = modelvol_epoch(source, m->v->epochs[m->v->nepochs - 1].id);
+	size_t first = from != NULL ? (size_t)(from - source->epochs) + 1 : 0;
+	if (m->v->nepochs > 0 && from == NULL) {
+		drop_member(f, m); /* the base of the next delta is gone at the source */
+		return;
+	}
+	if (first == source->nepochs)
+		return;
+	struct model_state *to = &source->epochs[first + pick(f, source->nepochs - first)];
+	if (to->size < m->v->head.size) /* it had a later epoch, and deleted it */
+		return;
+	if (head_touched(m->v))
+		modelvol_rollback(m->v);
+	ship(f, m, from, to);
 }
 
-/* compare_space: as many data blocks as there are different versions in the head and the epochs, no more. */
-static void compare_space(struct model *m)
+/* ---- readers that stay while the volume goes on ---- */
+static void hold(struct family *f)
 {
-	struct err err = {0};
-	struct dvol_info info;
-	if (dvol_check(m->vol, &info, report, NULL, &err) < 0)
-		fail_step(m, "check", &err);
-	if (info.errors != 0)
-		fail_step(m, "check found errors", NULL);
-	size_t n = 0;
-	uint64_t *all = malloc(sizeof(*all) * BLOCKS_MAX * (EPOCHS_MAX + 1));
-	assert_non_null(all);
-	for (size_t e = 0; e <= m->nepochs; e++)
-		for (size_t b = 0; b < BLOCKS_MAX; b++)
-			all[n++] = e < m->nepochs ? m->epochs[e].version[b] : m->head.version[b];
-	/* Writes in place make a new version, but the same block: what counts is that none is there twice. */
-	qsort(all, n, sizeof(*all), by_number);
-	uint64_t different = 0;
-	for (size_t i = 0; i < n; i++)
-		different += all[i] != 0 && (i == 0 || all[i] != all[i - 1]);
-	free(all);
-	if (info.data_bytes != different * DVOL_BLOCK)
-		fail_msg("step %llu: %llu blocks of data are needed, %llu are used",
-			 (unsigned long long)m->step, (unsigned long long)different,
-			 (unsigned long long)info.data_bytes / DVOL_BLOCK);
+	struct reader *reader = &f->readers[pick(f, READERS)];
+	if (reader->vol != NULL) {
+		modelvol_compare(reader->of->v, reader->vol, modelvol_epoch(reader->of->v, reader->epoch));
+		if (pick(f, 2))
+			drop_reader(reader);
+		return;
+	}
+	struct member *of = some_member(f);
+	if (of->v->nepochs == 0)
+		return;
+	struct model_state *epoch = &of->v->epochs[pick(f, of->v->nepochs)];
+	*reader = (struct reader){.of = of, .epoch = epoch->id};
+	reader->vol = modelvol_open_epoch(of->v, epoch->id);
+	epoch->readers++;
 }
 
-static void step(struct model *m)
+/* ---- the operations: one line each ---- */
+static const struct operation {
+	const char *name;
+	unsigned weight;
+	bool not_replica; /* a replica that did it could not follow any longer */
+	void (*one)(struct modelvol *v);
+	void (*all)(struct family *f);
+} operations[] = {
+    {.name = "write", .weight = 48, .one = modelvol_write},
+    {.name = "write-cold", .weight = 4, .one = modelvol_write_cold},
+    {.name = "discard", .weight = 8, .one = modelvol_discard},
+    {.name = "write-zeroes", .weight = 5, .one = modelvol_write_zeroes},
+    {.name = "flush", .weight = 3, .one = modelvol_flush},
+    {.name = "close-epoch", .weight = 10, .not_replica = true, .one = modelvol_close_epoch},
+    {.name = "delete", .weight = 7, .one = modelvol_delete},
+    {.name = "rollback", .weight = 2, .one = modelvol_rollback},
+    {.name = "resize", .weight = 2, .not_replica = true, .one = modelvol_resize},
+    {.name = "reopen", .weight = 2, .one = modelvol_reopen},
+    {.name = "pin", .weight = 1, .one = modelvol_pin},
+    {.name = "digest", .weight = 1, .one = modelvol_digest},
+    {.name = "pack", .weight = 1, .one = modelvol_pack},
+    {.name = "clone", .weight = 2, .all = clone},
+    {.name = "drop", .weight = 1, .all = drop},
+    {.name = "follow", .weight = 5, .all = follow},
+    {.name = "hold", .weight = 2, .all = hold},
+    {.name = "compare-head", .weight = 1, .one = modelvol_compare_head},
+    {.name = "compare-epoch", .weight = 3, .one = modelvol_compare_epoch},
+    {.name = "compare-changed", .weight = 3, .one = modelvol_compare_changed},
+    {.name = "compare-mapped", .weight = 1, .one = modelvol_compare_mapped},
+    {.name = "compare-space", .weight = 1, .one = modelvol_compare_space},
+};
+
+enum { OPERATIONS = sizeof(operations) / sizeof(*operations) };
+
+static void step(struct family *f)
 {
-	struct err err = {0};
-	uint64_t what = pick(m, 100);
-	if (what < 55)
-		do_write(m);
-	else if (what < 63)
-		do_zero(m, true);
-	else if (what < 68)
-		do_zero(m, false);
-	else if (what < 78)
-		do_close(m);
-	else if (what < 84)
-		do_delete(m);
-	else if (what < 86)
-		do_rollback(m);
-	else if (what < 87)
-		do_resize(m);
-	else if (what < 89)
-		do_reopen(m);
-	else if (what < 93 && m->nepochs > 0)
-		compare_epoch(m, &m->epochs[pick(m, m->nepochs)]);
-	else if (what < 95)
-		compare_changed(m);
-	else if (what < 97)
-		compare_space(m);
-	else if (dvol_flush(m->vol, &err) < 0)
-		fail_step(m, "flush", &err);
+	unsigned total = 0;
+	for (size_t i = 0; i < OPERATIONS; i++)
+		total += operations[i].weight;
+	uint64_t what = pick(f, total);
+	const struct operation *operation = operations;
+	for (; what >= operation->weight; operation++)
+		what -= operation->weight;
+	f->run.doing = operation->name;
+	if (operation->all != NULL) {
+		operation->all(f);
+		return;
+	}
+	struct member *m = some_member(f);
+	if (!operation->not_replica || !m->replica)
+		operation->one(m->v);
+}
+
+static void finish(struct family *f)
+{
+	f->run.doing = "the end";
+	for (int i = 0; i < READERS; i++)
+		if (f->readers[i].vol != NULL)
+			drop_reader(&f->readers[i]);
+	for (int i = 0; i < VOLUMES; i++) {
+		struct modelvol *v = f->members[i].v;
+		if (v == NULL)
+			continue;
+		modelvol_compare_head(v);
+		modelvol_compare_changed(v);
+		modelvol_compare_space(v);
+		for (size_t e = 0; e < v->nepochs; e++) {
+			struct dvol *epoch = modelvol_open_epoch(v, v->epochs[e].id);
+			modelvol_compare(v, epoch, &v->epochs[e]);
+			dvol_close(epoch, NULL);
+		}
+	}
+	/* Those upon which others stand last. */
+	for (int left = VOLUMES - 1; left > 0;) {
+		left = 0;
+		for (int i = 1; i < VOLUMES; i++) {
+			if (f->members[i].v != NULL && f->members[i].children == 0)
+				drop_member(f, &f->members[i]);
+			left += f->members[i].v != NULL;
+		}
+	}
+	/* Nothing is left of what only epochs held. */
+	struct modelvol *base = f->members[0].v;
+	for (size_t i = 0; i < base->nepochs; i++)
+		if (base->epochs[i].pinned) {
+			struct err err = {0};
+			assert_int_equal(dvol_unpin(base->vol, base->epochs[i].id, "a pin", &err), 0);
+			base->epochs[i].pinned = false;
+		}
+	while (base->nepochs > 0)
+		modelvol_delete(base);
+	modelvol_compare_space(base);
+	drop_member(f, &f->members[0]);
+}
+
+/* one_run: returns the steps that it took. */
+static uint64_t one_run(uint64_t seed, uint64_t most)
+{
+	static const uint64_t sizes[] = {5, 24, 24, 60, 60, 150, 600};
+	struct family *f = calloc(1, sizeof(*f));
+	assert_non_null(f);
+	f->run.seed = seed;
+	f->run.random = random_from(seed);
+	f->run.doing = "create";
+	f->run.blocks = sizes[pick(f, sizeof(sizes) / sizeof(*sizes))];
+	uint64_t size = f->run.blocks * DVOL_BLOCK - pick(f, 3 * DVOL_BLOCK) / DVOL_SECTOR * DVOL_SECTOR;
+	add_member(f, size, NULL, NULL);
+	uint64_t steps = most < RUN_STEPS ? most : RUN_STEPS;
+	for (f->run.step = 0; f->run.step < steps; f->run.step++)
+		step(f);
+	finish(f);
+	memdisk_free(&f->run.disk);
+	free(f);
+	return steps;
 }
 
 static void test_model(void **unused)
 {
 	(void)unused;
-	struct err err = {0};
 	const char *more = getenv("DROVER_MODEL_STEPS");
-	uint64_t steps = more != NULL ? strtoull(more, NULL, 10) : 4000;
-	struct model *m = calloc(1, sizeof(*m));
-	assert_non_null(m);
-	m->random = random_begin();
-	m->head.data = calloc(BLOCKS_MAX, DVOL_BLOCK);
-	assert_non_null(m->head.data);
-	m->head.size = (uint64_t)(BLOCKS_MAX - 200) * DVOL_BLOCK + 1536;
-	struct dvol_create_options options = {.size_bytes = m->head.size,
-					      .journal_blocks = 16,
-					      .files = &memdisk_ops,
-					      .files_context = &m->disk};
-	if (dvol_create(PATH, &options, &err) < 0)
-		fail_step(m, "create", &err);
-	open_volume(m);
-	for (m->step = 0; m->step < steps; m->step++)
-		step(m);
-	compare(m, m->vol, &m->head);
-	for (size_t i = 0; i < m->nepochs; i++)
-		compare_epoch(m, &m->epochs[i]);
-	while (m->nepochs > 0)
-		do_delete(m);
-	compare_space(m);
-	assert_int_equal(dvol_close(m->vol, &err), 0);
-	memdisk_free(&m->disk);
-	for (size_t i = 0; i < EPOCHS_MAX; i++)
-		free(m->epochs[i].data);
-	free(m->head.data);
-	free(m);
+	uint64_t wanted = more != NULL ? strtoull(more, NULL, 10) : STEPS, done = 0, runs = 0;
+	/* Far apart, so that one program's are not those of another that began a little later. */
+	for (uint64_t seed = random_seed(); done < wanted; seed += 1000003, runs++)
+		done += one_run(seed, wanted - done);
+	print_message("%llu steps in %llu runs\n", (unsigned long long)done, (unsigned long long)runs);
 }
 
 int main(void)

@@ -1,417 +1,321 @@
-/* Power cuts at every moment of a random load.  The disk under the volume is a model: what was written before the last
+/* Power cuts at every moment of a random load.  The disk under the volumes is a model: what was written before the last
  * completed sync is there; of what came later any subset of sectors, in any order.  Each such state must open without
  * repair, hold every flushed sector and every closed epoch exactly, and check clean, also after a writable open has
- * finished what the cut interrupted.  $DROVER_TEST_SEED repeats a run; $DROVER_POWERCUTS is the number of states. */
-#include "imagefmt/dvol.h"
-#include "tests/lib/memdisk.h"
+ * finished what the cut interrupted, and when that was cut again.  $DROVER_TEST_SEED repeats a run; $DROVER_POWERCUTS is
+ * the number of states for each load. */
+#include "imagefmt/vol.h"
 #include "tests/lib/random.h"
+#include "tests/lib/tagvol.h"
 #include "tests/lib/test.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH "vol"
-enum {
-	BLOCKS = 80,
-	PER_BLOCK = DVOL_BLOCK / DVOL_SECTOR,
-	SECTORS = BLOCKS * PER_BLOCK,
-	EPOCHS_MAX = 5,
-	SINCE = 12
+enum { SECTORS = 470, STATES = 4000, CUTS = 6, RESTART = 40 };
+
+static uint64_t wanted(void)
+{
+	const char *more = getenv("DROVER_POWERCUTS");
+	return more != NULL ? strtoull(more, NULL, 10) : STATES;
+}
+
+/* A load: some volumes on one disk. */
+struct load {
+	struct powercut pc;
+	struct tagvol volumes[2], *list[2];
+	size_t count;
+	uint64_t random, states, step;
 };
 
-/* A sector's content is a tag, repeated; 0 is zeroes. */
-struct epoch {
-	struct dvol_id id;
-	uint32_t tags[SECTORS];
-};
-
-struct sim {
-	struct memdisk disk, cut;
-	struct memdisk_file base; /* as it was at the last sync before the present step */
-	struct dvol *vol;
-	uint64_t random, states, wanted, step;
-	uint32_t tag;
-	uint32_t now[SECTORS], flushed[SECTORS];
-	uint32_t since[SECTORS][SINCE]; /* what was written since the flush */
-	uint8_t nsince[SECTORS];
-	struct epoch epochs[EPOCHS_MAX];
-	size_t nepochs;
-	/* What the present step may or may not have done already. */
-	const struct epoch *closing, *deleting, *rolling;
-};
-
-static void fail_sim(const struct sim *s, const char *what, const struct err *err)
+static struct load *load_begin(void)
 {
-	fail_msg("step %llu, state %llu: %s%s%s", (unsigned long long)s->step, (unsigned long long)s->states,
-		 what, err != NULL ? ": " : "", err != NULL ? err->text : "");
+	struct load *load = calloc(1, sizeof(*load));
+	assert_non_null(load);
+	load->random = random_begin();
+	load->list[0] = &load->volumes[0];
+	load->list[1] = &load->volumes[1];
+	return load;
 }
 
-static uint64_t pick(struct sim *s, uint64_t below)
-{
-	return random_next(&s->random) % below;
-}
-
-static void report(void *context, const char *text)
-{
-	(void)context;
-	print_message("check: %s\n", text);
-}
-
-static struct dvol *open_on(struct memdisk *disk, bool writable, struct dvol_id epoch, struct err *err)
-{
-	struct dvol_open_options options = {.writable = writable,
-					    .epoch = epoch,
-					    .compact = disk->operations % 2 == 0,
-					    .direct = writable && disk->operations % 3 == 0,
-					    .cache_pages = 8,
-					    .files = &memdisk_ops,
-					    .files_context = disk};
-	return dvol_open(PATH, &options, err);
-}
-
-/* read_tags: the whole volume; a sector whose bytes are not one tag repeated fails the test. */
-static void read_tags(struct sim *s, struct dvol *vol, uint32_t tags[SECTORS])
-{
-	static uint32_t data[SECTORS][DVOL_SECTOR / 4];
-	struct err err = {0};
-	if (dvol_read(vol, data, sizeof(data), 0, &err) < 0)
-		fail_sim(s, "read", &err);
-	for (size_t i = 0; i < SECTORS; i++) {
-		tags[i] = data[i][0];
-		if (memcmp(data[i], (const uint8_t *)data[i] + 4, DVOL_SECTOR - 4) != 0)
-			fail_sim(s, "a sector was torn", NULL);
-	}
-}
-
-static void check_head(struct sim *s, struct dvol *vol)
-{
-	uint32_t tags[SECTORS];
-	read_tags(s, vol, tags);
-	if (s->rolling != NULL && memcmp(tags, s->rolling->tags, sizeof(tags)) == 0)
-		return;
-	for (size_t i = 0; i < SECTORS; i++) {
-		bool good = tags[i] == s->flushed[i];
-		for (size_t n = 0; n < s->nsince[i] && !good; n++)
-			good = tags[i] == s->since[i][n];
-		if (!good)
-			fail_msg("step %llu, state %llu: sector %zu has tag %u, flushed was %u",
-				 (unsigned long long)s->step, (unsigned long long)s->states, i, tags[i],
-				 s->flushed[i]);
-	}
-}
-
-static void check_epoch(struct sim *s, const struct epoch *epoch, bool must)
+static void load_end(struct load *load)
 {
 	struct err err = {0};
-	uint32_t tags[SECTORS];
-	struct dvol *vol = open_on(&s->cut, false, epoch->id, &err);
-	if (vol == NULL && (must || err.kind != ERR_STATE))
-		fail_sim(s, "a closed epoch does not open", &err);
-	if (vol == NULL)
-		return;
-	read_tags(s, vol, tags);
-	if (memcmp(tags, epoch->tags, sizeof(tags)) != 0)
-		fail_sim(s, "a closed epoch is not what it was", NULL);
-	/* Where there are digests they are right; before the first pass, and during one, there are none. */
-	struct dvol_bad_block *bad = NULL;
-	size_t nbad = 0;
-	if (dvol_verify(vol, NULL, &bad, &nbad, NULL, &err) < 0 && err.kind != ERR_STATE)
-		fail_sim(s, "verify", &err);
-	if (nbad > 0)
-		fail_sim(s, "a digest is wrong", NULL);
-	free(bad);
-	dvol_close(vol, NULL);
+	for (size_t i = load->count; i-- > 0;)
+		assert_int_equal(dvol_close(load->list[i]->vol, &err), 0);
+	print_message("%llu states of %llu steps\n", (unsigned long long)load->states,
+		      (unsigned long long)load->step);
+	powercut_free(&load->pc);
+	free(load);
 }
 
-static void check_epochs(struct sim *s)
+/* cut: states of the step that was just made; sometimes the load goes on in the last one. */
+static void cut(struct load *load)
 {
-	for (size_t i = 0; i < s->nepochs; i++)
-		check_epoch(s, &s->epochs[i], &s->epochs[i] != s->deleting && &s->epochs[i] != s->closing);
-}
-
-static void check_state(struct sim *s)
-{
-	struct err err = {0};
-	struct dvol_info info;
-	s->states++;
-	struct dvol *vol = open_on(&s->cut, false, (struct dvol_id){0}, &err);
-	if (vol == NULL)
-		fail_sim(s, "does not open", &err);
-	check_head(s, vol);
-	dvol_close(vol, NULL);
-	check_epochs(s);
-	vol = open_on(&s->cut, true, (struct dvol_id){0}, &err);
-	if (vol == NULL)
-		fail_sim(s, "does not open for writing", &err);
-	if (dvol_check(vol, &info, report, NULL, &err) < 0)
-		fail_sim(s, "check", &err);
-	if (info.errors != 0)
-		fail_sim(s, "check found errors", NULL);
-	check_head(s, vol);
-	check_epochs(s);
-	if (dvol_close(vol, &err) < 0)
-		fail_sim(s, "close", &err);
-}
-
-/* apply_some: an event of the time after the last sync: not at all, whole, or some of its sectors. */
-static void apply_some(struct sim *s, struct memdisk_file *file, const struct memdisk_event *event)
-{
-	uint64_t mode = pick(s, 4);
-	if (mode == 0)
-		return;
-	if (mode == 1 || event->kind != MEMDISK_WRITE) {
-		memdisk_do(file, event, 0, event->len);
+	size_t events = load->pc.disk.nevents;
+	load->states += tagvol_cuts(&load->pc, load->list, load->count,
+				    events < 2 * CUTS ? (unsigned)events / 2 + 1 : CUTS, &load->random);
+	load->step++;
+	if (random_below(&load->random, RESTART) > 0) {
+		for (size_t i = 0; i < load->count; i++)
+			tagvol_sure(load->list[i]);
+		powercut_settle(&load->pc);
 		return;
 	}
-	for (uint64_t from = 0, to; from < event->len; from = to) {
-		to = (event->offset + from) / DVOL_SECTOR * DVOL_SECTOR + DVOL_SECTOR - event->offset;
-		to = to < event->len ? to : event->len;
-		if (pick(s, 2))
-			memdisk_do(file, event, from, to);
-	}
+	for (size_t i = load->count; i-- > 0;)
+		dvol_close(load->list[i]->vol, NULL);
+	/* The checks have brought the state in order; what the cut itself left was one of them. */
+	powercut_continue(&load->pc);
+	for (size_t i = 0; i < load->count; i++)
+		tagvol_resume(load->list[i], &load->pc.disk, &load->random);
+	powercut_begin(&load->pc);
 }
 
-/* make_cut: the disk as a power cut after the first k events may leave it. */
-static void make_cut(struct sim *s, size_t k)
-{
-	const struct memdisk_event *events = s->disk.events;
-	size_t sync = k;
-	while (sync > 0 && events[sync - 1].kind != MEMDISK_SYNC)
-		sync--;
-	if (memdisk_file(&s->cut, PATH) != NULL)
-		memdisk_file(&s->cut, PATH)->size = 0;
-	memdisk_put(&s->cut, PATH, s->base.data, s->base.size);
-	struct memdisk_file *file = memdisk_file(&s->cut, PATH);
-	for (size_t i = 0; i < sync; i++)
-		memdisk_do(file, &events[i], 0, events[i].len);
-	size_t n = k - sync, order[512];
-	n = n < 512 ? n : 512;
-	for (size_t i = 0; i < n; i++) {
-		size_t other = pick(s, i + 1);
-		order[i] = order[other];
-		order[other] = sync + i;
-	}
-	for (size_t i = 0; i < n; i++)
-		apply_some(s, file, &events[order[i]]);
-}
-
-/* settle: what was synced in this step becomes the base; the rest stays open. */
-static void settle(struct sim *s)
-{
-	struct memdisk *disk = &s->disk;
-	size_t sync = disk->nevents;
-	while (sync > 0 && disk->events[sync - 1].kind != MEMDISK_SYNC)
-		sync--;
-	for (size_t i = 0; i < sync; i++) {
-		memdisk_do(&s->base, &disk->events[i], 0, disk->events[i].len);
-		free(disk->events[i].data);
-	}
-	memmove(disk->events, disk->events + sync, (disk->nevents - sync) * sizeof(*disk->events));
-	disk->nevents -= sync;
-}
-
-static void base_from(struct sim *s, const struct memdisk_file *file)
-{
-	s->base.data = realloc(s->base.data, file->size);
-	assert_non_null(s->base.data);
-	memcpy(s->base.data, file->data, file->size);
-	s->base.size = s->base.cap = file->size;
-}
-
-static void set_flushed(struct sim *s)
-{
-	memcpy(s->flushed, s->now, sizeof(s->now));
-	memset(s->nsince, 0, sizeof(s->nsince));
-}
-
-static int do_flush(struct sim *s, struct err *err)
-{
-	return dvol_flush(s->vol, err);
-}
-
-/* note: sector i is about to get a tag.  The list is full rarely; then all is flushed first. */
-static void note(struct sim *s, size_t i, uint32_t tag)
-{
-	s->now[i] = tag;
-	s->since[i][s->nsince[i]++] = tag;
-}
-
-static int do_write(struct sim *s, size_t first, size_t count, uint32_t tag, struct err *err)
-{
-	static uint32_t data[SECTORS][DVOL_SECTOR / 4];
-	for (size_t i = 0; i < count; i++) {
-		for (size_t n = 0; n < DVOL_SECTOR / 4; n++)
-			data[i][n] = tag;
-		note(s, first + i, tag);
-	}
-	return dvol_write(s->vol, data, count * DVOL_SECTOR, first * DVOL_SECTOR, err);
-}
-
-static int do_discard(struct sim *s, size_t block, size_t count, struct err *err)
-{
-	for (size_t i = block * PER_BLOCK; i < (block + count) * PER_BLOCK; i++)
-		note(s, i, 0);
-	return dvol_discard(s->vol, block * DVOL_BLOCK, count * DVOL_BLOCK, err);
-}
-
-static int do_close(struct sim *s, struct err *err)
-{
-	static uint64_t number;
-	struct epoch *epoch = &s->epochs[s->nepochs++];
-	number++;
-	epoch->id = (struct dvol_id){.term = 7, .number = number};
-	memcpy(epoch->tags, s->now, sizeof(s->now));
-	s->closing = epoch;
-	return dvol_epoch_close(s->vol, &epoch->id, NULL, err);
-}
-
-static bool room_for_notes(const struct sim *s)
-{
-	for (size_t i = 0; i < SECTORS; i++)
-		if (s->nsince[i] == SINCE)
-			return false;
-	return true;
-}
-
-/* one_step: returns what is flushed when it is done: nothing or everything. */
-static bool one_step(struct sim *s, struct err *err, int *result)
-{
-	uint64_t what = pick(s, 100);
-	size_t at;
-	if (!room_for_notes(s) || what < 20) {
-		*result = do_flush(s, err);
-		return true;
-	}
-	if (what < 70) {
-		bool whole = pick(s, 2);
-		size_t first = pick(s, SECTORS), count = 1 + pick(s, pick(s, 6) ? 24 : 300);
-		first = whole ? first / PER_BLOCK * PER_BLOCK : first;
-		count = whole ? (count + PER_BLOCK - 1) / PER_BLOCK * PER_BLOCK : count;
-		*result =
-		    do_write(s, first, count < SECTORS - first ? count : SECTORS - first, ++s->tag, err);
-		return false;
-	}
-	if (what < 78) {
-		size_t block = pick(s, BLOCKS), count = 1 + pick(s, 12);
-		*result = do_discard(s, block, count < BLOCKS - block ? count : BLOCKS - block, err);
-		return false;
-	}
-	if (what < 88 && s->nepochs < EPOCHS_MAX) {
-		*result = do_close(s, err);
-		return true;
-	}
-	if (what < 95 && s->nepochs > 0) {
-		at = pick(s, s->nepochs);
-		s->deleting = &s->epochs[at];
-		*result = dvol_epoch_delete(s->vol, s->deleting->id, err);
-		return false;
-	}
-	if (what < 97 && s->nepochs > 0) {
-		uint8_t root[DVOL_ROOT];
-		*result = dvol_digest(s->vol, s->epochs[pick(s, s->nepochs)].id, root, err);
-		return false;
-	}
-	if (what < 98 && s->nepochs > 0) {
-		s->rolling = &s->epochs[s->nepochs - 1];
-		*result = dvol_rollback(s->vol, s->rolling->id, err);
-		if (*result == 0)
-			memcpy(s->now, s->rolling->tags, sizeof(s->now));
-		return false;
-	}
-	*result = dvol_close(s->vol, err);
-	if (*result == 0 && (s->vol = open_on(&s->disk, true, (struct dvol_id){0}, err)) == NULL)
-		*result = -1;
-	return true;
-}
-
-static void finish_step(struct sim *s, bool flushed)
-{
-	if (flushed || s->rolling != NULL)
-		set_flushed(s);
-	if (s->deleting != NULL) {
-		size_t at = (size_t)(s->deleting - s->epochs);
-		memmove(&s->epochs[at], &s->epochs[at + 1], (s->nepochs - at - 1) * sizeof(struct epoch));
-		s->nepochs--;
-	}
-	s->closing = s->deleting = s->rolling = NULL;
-}
-
-/* go_on: the machine comes up again on the disk that the last cut left. */
-static void go_on(struct sim *s)
-{
-	struct err err = {0};
-	struct dvol_epoch *list;
-	size_t count, kept = 0;
-	dvol_close(s->vol, NULL);
-	memdisk_forget(&s->disk);
-	memdisk_file(&s->disk, PATH)->size = 0;
-	memdisk_put(&s->disk, PATH, memdisk_file(&s->cut, PATH)->data, memdisk_file(&s->cut, PATH)->size);
-	s->vol = open_on(&s->disk, true, (struct dvol_id){0}, &err);
-	if (s->vol == NULL)
-		fail_sim(s, "open after a cut", &err);
-	memdisk_forget(&s->disk);
-	base_from(s, memdisk_file(&s->disk, PATH));
-	read_tags(s, s->vol, s->now);
-	assert_int_equal(dvol_epochs(s->vol, &list, &count, &err), 0);
-	for (size_t i = 0; i < s->nepochs; i++) {
-		bool there = false;
-		for (size_t n = 0; n < count; n++)
-			there = there || list[n].id.number == s->epochs[i].id.number;
-		if (there)
-			s->epochs[kept++] = s->epochs[i];
-	}
-	free(list);
-	s->nepochs = kept;
-	s->closing = s->deleting = s->rolling = NULL;
-	set_flushed(s);
-}
-
-static void test_power_cuts(void **unused)
+static void test_volume(void **unused)
 {
 	(void)unused;
-	struct err err = {0};
-	const char *more = getenv("DROVER_POWERCUTS");
-	struct sim *s = calloc(1, sizeof(*s));
-	assert_non_null(s);
-	s->wanted = more != NULL ? strtoull(more, NULL, 10) : 10000;
-	s->random = random_begin();
-	struct dvol_create_options options = {.size_bytes = (uint64_t)SECTORS * DVOL_SECTOR,
-					      .journal_blocks = 16,
-					      .files = &memdisk_ops,
-					      .files_context = &s->disk};
-	assert_int_equal(dvol_create(PATH, &options, &err), 0);
-	s->vol = open_on(&s->disk, true, (struct dvol_id){0}, &err);
-	assert_non_null(s->vol);
-	base_from(s, memdisk_file(&s->disk, PATH));
-	s->disk.recording = true;
-	for (; s->states < s->wanted; s->step++) {
-		int result = 0;
-		bool flushed = one_step(s, &err, &result);
-		if (result < 0)
-			fail_sim(s, "the load itself failed", &err);
-		size_t cuts = s->disk.nevents < 12 ? s->disk.nevents / 2 + 1 : 6;
-		for (size_t i = 0; i < cuts; i++) {
-			make_cut(s, pick(s, s->disk.nevents + 1));
-			check_state(s);
-		}
-		if (s->step % 40 == 39) {
-			go_on(s);
-			continue;
-		}
-		finish_step(s, flushed);
-		settle(s);
+	struct load *load = load_begin();
+	struct tagvol *tv = load->list[0];
+	load->count = 1;
+	tv->path = "vol";
+	tagvol_create(tv, &load->pc.disk, SECTORS,
+		      (struct dvol_create_options){.journal_blocks = 16, .compress = 1});
+	tagvol_open(tv, &load->pc.disk, &load->random);
+	powercut_begin(&load->pc);
+	while (load->states < wanted()) {
+		tagvol_step(tv, &load->pc.disk, &load->random);
+		cut(load);
 	}
-	assert_int_equal(dvol_close(s->vol, &err), 0);
-	print_message("%llu states of %llu steps\n", (unsigned long long)s->states,
-		      (unsigned long long)s->step);
-	memdisk_free(&s->disk);
-	memdisk_free(&s->cut);
-	free(s->base.data);
-	free(s);
+	load_end(load);
+}
+
+/* cut_here: as cut, but the load always goes on. */
+static void cut_here(struct load *load)
+{
+	size_t events = load->pc.disk.nevents;
+	load->states += tagvol_cuts(&load->pc, load->list, load->count,
+				    events < 2 * CUTS ? (unsigned)events / 2 + 1 : CUTS, &load->random);
+	load->step++;
+	tagvol_sure(load->list[0]);
+	powercut_settle(&load->pc);
+}
+
+/* beside_checkpoint: what others write, flush and close between the two parts of a checkpoint, which is when both halves of
+ * the journal are in use, and pages are changed that it has not written yet. */
+static void beside_checkpoint(struct load *load)
+{
+	static const enum tagvol_what some[] = {TAGVOL_WRITE,   TAGVOL_FLUSH, TAGVOL_CLOSE_EPOCH,
+						TAGVOL_DISCARD, TAGVOL_WRITE, TAGVOL_FLUSH};
+	struct tagvol *tv = load->list[0];
+	struct err err = {0};
+	tagvol_do(tv, &load->pc.disk, TAGVOL_FLUSH, &load->random);
+	cut_here(load);
+	pthread_mutex_lock(&tv->vol->commit);
+	struct checkpoint *cp = checkpoint_begin(tv->vol, &err);
+	pthread_mutex_unlock(&tv->vol->commit);
+	assert_non_null(cp);
+	cut_here(load);
+	for (uint64_t i = random_below(&load->random, 6); i > 0; i--) {
+		enum tagvol_what what = some[random_below(&load->random, 6)];
+		if (what == TAGVOL_CLOSE_EPOCH && tv->nepochs == TAGVOL_EPOCHS)
+			continue;
+		tagvol_do(tv, &load->pc.disk, what, &load->random);
+		cut_here(load);
+	}
+	assert_int_equal(checkpoint_finish(tv->vol, cp, &err), 0);
+	cut_here(load);
+}
+
+static void test_beside_checkpoint(void **unused)
+{
+	(void)unused;
+	struct load *load = load_begin();
+	struct tagvol *tv = load->list[0];
+	load->count = 1;
+	tv->path = "vol";
+	tagvol_create(tv, &load->pc.disk, SECTORS, (struct dvol_create_options){.journal_blocks = 64});
+	tagvol_open(tv, &load->pc.disk, &load->random);
+	powercut_begin(&load->pc);
+	while (load->states < wanted() / 2) {
+		for (uint64_t i = random_below(&load->random, 4); i > 0; i--) {
+			tagvol_step(tv, &load->pc.disk, &load->random);
+			cut(load);
+		}
+		beside_checkpoint(load);
+	}
+	load_end(load);
+}
+
+/* A base and a volume upon one of its epochs, both written to, both cut at the same moment. */
+static void test_clone(void **unused)
+{
+	(void)unused;
+	struct load *load = load_begin();
+	struct tagvol *base = load->list[0], *clone = load->list[1];
+	load->count = 2;
+	base->path = "base";
+	base->pack_refused = true;
+	clone->path = "clone";
+	tagvol_create(base, &load->pc.disk, SECTORS, (struct dvol_create_options){.journal_blocks = 16});
+	tagvol_open(base, &load->pc.disk, &load->random);
+	for (int i = 0; i < 8; i++)
+		tagvol_scribble(base, &load->pc.disk, &load->random);
+	tagvol_do(base, &load->pc.disk, TAGVOL_CLOSE_EPOCH, &load->random);
+	tagvol_sure(base);
+	tagvol_pin(base, &base->epochs[0], true);
+	tagvol_sure(base);
+	tagvol_create(clone, &load->pc.disk, SECTORS,
+		      (struct dvol_create_options){.journal_blocks = 16,
+						   .compress = 1,
+						   .backing_kind = DVOL_BACKING_DVOL,
+						   .backing_path = "base",
+						   .backing_epoch = base->epochs[0].id});
+	tagvol_open(clone, &load->pc.disk, &load->random);
+	memcpy(clone->now, base->now, sizeof(clone->now));
+	memcpy(clone->flushed, base->now, sizeof(clone->now));
+	clone->tag = 1U << 30;
+	powercut_begin(&load->pc);
+	while (load->states < wanted()) {
+		tagvol_step(load->list[random_below(&load->random, 2)], &load->pc.disk, &load->random);
+		cut(load);
+	}
+	load_end(load);
+}
+
+/* ---- deltas: the volume that they come from is on a disk of its own, which is not cut ---- */
+struct source {
+	struct memdisk disk;
+	struct tagvol volume;
+};
+
+static void source_begin(struct source *source, uint64_t *random, const uint8_t *lineage)
+{
+	memset(source, 0, sizeof(*source));
+	source->volume.path = "source";
+	tagvol_create(&source->volume, &source->disk, SECTORS,
+		      (struct dvol_create_options){.journal_blocks = 16, .lineage = lineage});
+	tagvol_open(&source->volume, &source->disk, random);
+}
+
+/* next_epoch: one more of the source, and the way there from its newest epoch (or from nothing) as "delta" on `to`. */
+static struct tagvol_epoch *next_epoch(struct source *source, struct memdisk *to, uint64_t *random)
+{
+	struct err err = {0};
+	struct tagvol *tv = &source->volume;
+	struct dvol_id from = tv->nepochs > 0 ? tv->epochs[tv->nepochs - 1].id : (struct dvol_id){0};
+	uint64_t writes = random_below(random, 6), had = tv->numbers;
+	for (uint64_t i = 0; i < writes || tv->numbers == had; i++) {
+		if (tv->nepochs > 2) { /* only the newest matter */
+			assert_int_equal(dvol_epoch_delete(tv->vol, tv->epochs[0].id, &err), 0);
+			memmove(&tv->epochs[0], &tv->epochs[1], --tv->nepochs * sizeof(tv->epochs[0]));
+		}
+		if (i + 1 < writes)
+			tagvol_scribble(tv, &source->disk, random);
+		else
+			tagvol_do(tv, &source->disk, TAGVOL_CLOSE_EPOCH, random);
+		tagvol_sure(tv);
+	}
+	struct tagvol_epoch *newest = &tv->epochs[tv->nepochs - 1];
+	if (random_below(random, 3) == 0) {
+		assert_int_equal(dvol_digest(tv->vol, newest->id, newest->root, &err), 0);
+		newest->has_root = true;
+	}
+	struct dvol_open_options options = {
+	    .epoch = newest->id, .files = &memdisk_ops, .files_context = &source->disk};
+	struct dvol *vol = dvol_open("source", &options, &err);
+	assert_non_null(vol);
+	if (memdisk_file(&source->disk, "delta") != NULL)
+		memdisk_ops.unlink(&source->disk, "delta");
+	if (dvol_export(vol, from, "delta", &err) < 0)
+		fail_msg("%s", err.text);
+	dvol_close(vol, NULL);
+	const struct memdisk_file *delta = memdisk_file(&source->disk, "delta");
+	memdisk_put(to, "delta", delta->data, delta->size);
+	return newest;
+}
+
+/* make_replica: a new pair, as a seed is the first delta only. */
+static void make_replica(struct load *load, struct source *source)
+{
+	static const uint8_t lineage[16] = "one";
+	struct tagvol *tv = load->list[0];
+	source_begin(source, &load->random, lineage);
+	memdisk_free(&load->pc.disk);
+	memset(tv, 0, sizeof(*tv));
+	tv->path = "replica";
+	tagvol_create(tv, &load->pc.disk, SECTORS,
+		      (struct dvol_create_options){.journal_blocks = 16,
+						   .lineage = lineage,
+						   .compress = (unsigned)random_below(&load->random, 2)});
+	tagvol_open(tv, &load->pc.disk, &load->random);
+}
+
+static void drop_replica(struct load *load, struct source *source)
+{
+	struct err err = {0};
+	assert_int_equal(dvol_close(load->list[0]->vol, &err), 0);
+	assert_int_equal(dvol_close(source->volume.vol, &err), 0);
+	memdisk_free(&source->disk);
+}
+
+/* grow: sometimes the source does, so that a delta does it to the replica. */
+static void grow(struct source *source, uint64_t *random)
+{
+	struct err err = {0};
+	struct tagvol *tv = &source->volume;
+	if (random_below(random, 4) > 0 || tv->sectors + 8 > TAGVOL_SECTORS)
+		return;
+	tv->sectors += 1 + (uint32_t)random_below(random, 8);
+	assert_int_equal(dvol_resize(tv->vol, (uint64_t)tv->sectors * DVOL_SECTOR, &err), 0);
+}
+
+/* A delta is there wholly or not at all; and a seed. */
+static void test_delta(void **unused)
+{
+	(void)unused;
+	struct load *load = load_begin();
+	struct source *source = calloc(1, sizeof(*source));
+	struct tagvol *tv = load->list[0];
+	assert_non_null(source);
+	load->count = 1;
+	while (load->states < wanted()) {
+		struct err err = {0};
+		make_replica(load, source);
+		for (int i = 0; i < 7; i++) {
+			grow(source, &load->random);
+			const struct tagvol_epoch *epoch = next_epoch(source, &load->pc.disk, &load->random);
+			powercut_begin(&load->pc);
+			tagvol_apply(tv, "delta", epoch);
+			load->states += tagvol_cuts(&load->pc, load->list, 1, 24, &load->random);
+			load->step++;
+			tagvol_sure(tv);
+			powercut_settle(&load->pc);
+			/* With digests the next delta's content is proven, in the middle of the apply. */
+			if (random_below(&load->random, 3) == 0) {
+				tagvol_do(tv, &load->pc.disk, TAGVOL_DIGEST, &load->random);
+				cut(load);
+			}
+			if (tv->nepochs == 3) {
+				tv->doubt.deleting = &tv->epochs[random_below(&load->random, 2)];
+				assert_int_equal(dvol_epoch_delete(tv->vol, tv->doubt.deleting->id, &err), 0);
+				cut(load);
+			}
+		}
+		drop_replica(load, source);
+	}
+	print_message("%llu states of %llu steps\n", (unsigned long long)load->states,
+		      (unsigned long long)load->step);
+	powercut_free(&load->pc);
+	free(source);
+	free(load);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_power_cuts)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_volume),
+	    cmocka_unit_test(test_beside_checkpoint),
+	    cmocka_unit_test(test_clone),
+	    cmocka_unit_test(test_delta),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,6 +123,114 @@ static void test_epochs_under_load(void **state)
 	unlink(path);
 }
 
+/* ---- the cache of the map trimmed and grown, and the gate shut, under readers and writers that take no lock ---- */
+enum { OWNERS = 2, WIDE = 40 * 504, PER_PAGE = 504, TURNS = 30 };
+
+/* A block holds its number and a version, again and again. */
+static void stamp(uint64_t data[DVOL_BLOCK / 8], uint64_t block, uint64_t version)
+{
+	for (size_t i = 0; i < DVOL_BLOCK / 8; i++)
+		data[i] = block << 32 | version;
+}
+
+/* stamped: zeroes, or words of this block, of whatever versions: who reads while somebody overwrites sees some of both. */
+static bool stamped(const uint64_t data[DVOL_BLOCK / 8], uint64_t block)
+{
+	for (size_t i = 0; i < DVOL_BLOCK / 8; i++)
+		if (data[i] != 0 && data[i] >> 32 != block)
+			return false;
+	return true;
+}
+
+/* A block of a few in each page of the map, so that there are far more pages than the cache may hold. */
+static uint64_t some_block(uint64_t *x, unsigned owner)
+{
+	*x = *x * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (*x >> 33) % (WIDE / PER_PAGE) * PER_PAGE + (*x >> 50) % 4 * OWNERS + owner;
+}
+
+/* What an owner has written it reads again, as only a rollback takes it back, and that to what it wrote earlier. */
+static void *owner(void *context)
+{
+	unsigned number = (unsigned)(uintptr_t)context;
+	uint64_t x = number, data[DVOL_BLOCK / 8];
+	struct err err = {0};
+	for (uint64_t version = 1; !stop; version++) {
+		uint64_t block = some_block(&x, number);
+		stamp(data, block, version);
+		if (dvol_write(volume, data, DVOL_BLOCK, block * DVOL_BLOCK, &err) < 0 ||
+		    dvol_read(volume, data, DVOL_BLOCK, block * DVOL_BLOCK, &err) < 0 ||
+		    !stamped(data, block) || (data[0] & UINT32_MAX) > version ||
+		    memcmp(data, data + 1, DVOL_BLOCK - 8) != 0) {
+			print_message("owner %u, block %llu: %s\n", number, (unsigned long long)block,
+				      err.text);
+			failures++;
+		}
+		if (version % 64 == 0 && dvol_flush(volume, &err) < 0)
+			failures++;
+	}
+	return NULL;
+}
+
+static void *watcher(void *context)
+{
+	uint64_t x = 99, data[DVOL_BLOCK / 8];
+	struct err err = {0};
+	(void)context;
+	while (!stop) {
+		uint64_t block = some_block(&x, x >> 40 & 1);
+		if (dvol_read(volume, data, DVOL_BLOCK, block * DVOL_BLOCK, &err) < 0 ||
+		    !stamped(data, block)) {
+			print_message("block %llu: %s\n", (unsigned long long)block, err.text);
+			failures++;
+		}
+	}
+	return NULL;
+}
+
+static void wide_turn(int turn)
+{
+	struct err err = {0};
+	struct dvol_id id;
+	struct dvol_info info;
+	assert_int_equal(dvol_epoch_close(volume, NULL, &id, &err), 0);
+	/* The blocks of both owners in one page of the map: they are freed while others look for them. */
+	uint64_t page = (uint64_t)turn % (WIDE / PER_PAGE) * PER_PAGE * DVOL_BLOCK;
+	assert_int_equal(dvol_discard(volume, page, 16 * DVOL_BLOCK, &err), 0);
+	if (turn % 3 == 0 && dvol_rollback(volume, id, &err) < 0)
+		fail_msg("%s", err.text);
+	if (turn % 2 == 0 && dvol_epoch_delete(volume, id, &err) < 0)
+		fail_msg("%s", err.text);
+	if (turn % 10 == 9) {
+		assert_int_equal(dvol_check(volume, &info, NULL, NULL, &err), 0);
+		assert_int_equal(info.errors, 0);
+	}
+}
+
+static void test_cache_under_load(void **state)
+{
+	struct err err = {0};
+	struct dvol_create_options create = {.size_bytes = (uint64_t)WIDE * DVOL_BLOCK};
+	struct dvol_open_options options = {.writable = true, .compact = true, .cache_pages = 4};
+	pthread_t threads[OWNERS + 2];
+	snprintf(path, sizeof(path), "%s/vol", (const char *)*state);
+	assert_int_equal(dvol_create(path, &create, &err), 0);
+	volume = dvol_open(path, &options, &err);
+	assert_non_null(volume);
+	stop = false;
+	for (uintptr_t i = 0; i < OWNERS + 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, i < OWNERS ? owner : watcher, (void *)i),
+				 0);
+	for (int turn = 0; turn < TURNS; turn++)
+		wide_turn(turn);
+	stop = true;
+	for (int i = 0; i < OWNERS + 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(failures, 0);
+	assert_int_equal(dvol_close(volume, &err), 0);
+	unlink(path);
+}
+
 /* Another process: the head is refused, closed epochs are not, and its second writer is. */
 static void test_other_process(void **state)
 {
@@ -159,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_epochs_under_load, temp_setup, temp_teardown),
+	    cmocka_unit_test_setup_teardown(test_cache_under_load, temp_setup, temp_teardown),
 	    cmocka_unit_test_setup_teardown(test_other_process, temp_setup, temp_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

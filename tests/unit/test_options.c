@@ -47,16 +47,30 @@ static const struct option_spec specs[] = {
 static const struct command command = {
     .name = "try",
     .options = specs,
-    .operands = {{.label = "VM", .is_name = true}, {.label = "URL", .optional = true}},
+    .operands = {{.label = "VM", .type = OPERAND_NAME}, {.label = "URL", .optional = true}},
+};
+
+static const struct option_spec volume_specs[] = {
+    {.name = "epoch", .argument = "T.N", .type = OPTION_EPOCH, .offset = offsetof(struct args, epoch)},
+    {.name = "from", .argument = "T.N", .type = OPTION_BASE, .offset = offsetof(struct args, from)},
+    {.name = NULL},
+};
+static const struct command volume_command = {
+    .name = "try volume",
+    .options = volume_specs,
+    .operands = {{.label = "FILE"},
+		 {.label = "SIZE", .type = OPERAND_SIZE},
+		 {.label = "EPOCH", .type = OPERAND_EPOCH, .many = true}},
 };
 
 enum { MAX_WORDS = 40 };
 
-/* parse(line, args, err): line split at blanks; "''" stands for an empty word. */
-static int parse(const char *line, struct args *args, struct err *err)
+/* parse_as(spec, line, args, err): line split at blanks; "''" stands for an empty word. */
+static int parse_as(const struct command *spec, const char *line, struct args *args, struct err *err)
 {
-	static char text[512]; /* args points into it */
-	char *argv[MAX_WORDS + 1] = {0}, *rest;
+	static char text[512]; /* args points into it, and into argv */
+	static char *argv[MAX_WORDS + 1];
+	char *rest;
 	int argc = 0;
 
 	*err = (struct err){0};
@@ -66,7 +80,12 @@ static int parse(const char *line, struct args *args, struct err *err)
 		assert_true(argc < MAX_WORDS);
 		argv[argc++] = strcmp(word, "''") ? word : word + 2;
 	}
-	return options_parse(&command, argc, argv, args, err);
+	return options_parse(spec, argc, argv, args, err);
+}
+
+static int parse(const char *line, struct args *args, struct err *err)
+{
+	return parse_as(&command, line, args, err);
 }
 
 static void a_full_line_is_read(void **state)
@@ -127,6 +146,56 @@ static void a_list_keeps_each_in_order(void **state)
 		strcat(many, " --disk=k");
 	assert_int_equal(parse(many, &args, &err), -1);
 	assert_non_null(strstr(err.text, "--disk is given more than 30 times"));
+}
+
+static void sizes_and_epochs_are_operands(void **state)
+{
+	struct args args;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(
+	    parse_as(&volume_command, "volume f --from 1.2 64M 1.5 --epoch 3.4 1.6 2.1", &args, &err), 0);
+	assert_string_equal(args.operand[0], "f");
+	assert_int_equal(args.size_bytes, 64 << 20);
+	assert_int_equal(args.many_count, 3);
+	assert_string_equal(args.many[0], "1.5");
+	assert_string_equal(args.many[2], "2.1");
+	assert_int_equal(args.from.term, 1);
+	assert_int_equal(args.from.number, 2);
+	assert_int_equal(args.epoch.term, 3);
+	assert_int_equal(args.epoch.number, 4);
+	assert_int_equal(parse_as(&volume_command, "volume f 4K 1.5 --from none", &args, &err), 0);
+	assert_int_equal(args.from.number, 0);
+	assert_int_equal(args.many_count, 1);
+}
+
+static void sizes_and_epochs_that_are_none_are_refused(void **state)
+{
+	static const struct {
+		const char *line, *sentence;
+	} cases[] = {
+	    {"volume f", "SIZE is missing"},
+	    {"volume f 4K", "EPOCH is missing"},
+	    {"volume f 4Q 1.1", "SIZE: \"4Q\" is not a size"},
+	    {"volume f 4K 1.1 2", "'2' is not an epoch"},
+	    {"volume f 4K none", "'none' is not an epoch"},
+	    {"volume f 4K 1.1 --epoch none", "--epoch: 'none' is not an epoch"},
+	    {"volume f 4K 1.1 --from nought", "--from: 'nought' is not an epoch"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct args args;
+		struct err err;
+
+		if (!parse_as(&volume_command, cases[i].line, &args, &err))
+			fail_msg("'%s' was taken", cases[i].line);
+		assert_int_equal(err.kind, ERR_USAGE);
+		if (!strstr(err.text, cases[i].sentence))
+			fail_msg("'%s' gives: %s", cases[i].line, err.text);
+		assert_non_null(strstr(err.text, "; see 'drover help try volume'"));
+	}
 }
 
 static void operands_may_follow_two_dashes(void **state)
@@ -226,6 +295,8 @@ int main(void)
 	    cmocka_unit_test(a_full_line_is_read),
 	    cmocka_unit_test(what_is_left_out_has_its_initial_value),
 	    cmocka_unit_test(a_list_keeps_each_in_order),
+	    cmocka_unit_test(sizes_and_epochs_are_operands),
+	    cmocka_unit_test(sizes_and_epochs_that_are_none_are_refused),
 	    cmocka_unit_test(operands_may_follow_two_dashes),
 	    cmocka_unit_test(help_needs_nothing_else),
 	    cmocka_unit_test(each_mistake_has_its_sentence),
