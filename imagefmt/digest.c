@@ -361,9 +361,10 @@ int digest_leave(struct dvol *vol, uint32_t index, struct err *err)
 		else if (state->at == index)
 			to = state->moving;
 		result = to != 0 ? move(vol, to, false, err) : -1;
-		/* What cannot be read elsewhere must not keep an epoch from being deleted. */
+		/* What cannot be read elsewhere must not keep an epoch from being deleted.  Where that does not help, the
+		 * error is what went wrong first. */
 		if (result < 0)
-			result = give_up(vol, err);
+			result = give_up(vol, to != 0 ? NULL : err);
 	}
 	pthread_mutex_unlock(&vol->commit);
 	return result;
