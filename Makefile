@@ -61,7 +61,8 @@ $(B)/%.a:
 	@rm -f $@
 	ar rcs $@ $(filter %.o,$^)
 
-$(B)/%.o: %.c
+# Flags are in this file, so that what it says is part of every object.
+$(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 

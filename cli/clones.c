@@ -127,8 +127,17 @@ static bool same_file(const char *clone, const char *backing, const char *base)
 	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* gone(clone, base, id): why the clone needs its pin no longer; NULL when it may need it. */
-static const char *gone(const char *clone, const char *base, struct dvol_id id)
+const char *clones_absent(const char *pin)
+{
+	struct stat st;
+
+	if (strncmp(pin, prefix, PREFIX) || pin[PREFIX] != '/' || !stat(pin + PREFIX, &st))
+		return NULL;
+	return errno == ENOENT || errno == ENOTDIR ? pin + PREFIX : NULL;
+}
+
+/* gone(clone, base, id, absent_too): why the clone needs its pin no longer; NULL when it may need it. */
+static const char *gone(const char *clone, const char *base, struct dvol_id id, bool absent_too)
 {
 	struct image_list list;
 	struct err why = {0};
@@ -139,7 +148,7 @@ static const char *gone(const char *clone, const char *base, struct dvol_id id)
 	if (clone[0] != '/')
 		return NULL; /* not a pin of clones_create */
 	if (stat(clone, &st))
-		return errno == ENOENT || errno == ENOTDIR ? "does not exist any more" : NULL;
+		return absent_too && (errno == ENOENT || errno == ENOTDIR) ? "does not exist any more" : NULL;
 	if (!image_is_file(clone, NULL) && !dvol_probe(clone, &kind, NULL) && kind != DVOL_FILE_VOLUME)
 		return "is no volume any more";
 	if (image_list(clone, &list, &why))
@@ -151,7 +160,8 @@ static const char *gone(const char *clone, const char *base, struct dvol_id id)
 	return upon ? NULL : "is no clone of this epoch any more";
 }
 
-int clones_release(struct dvol *vol, const char *path, struct dvol_id id, json_t *dropped, struct err *err)
+int clones_release(struct dvol *vol, const char *path, struct dvol_id id, bool absent_too, json_t *dropped,
+		   struct err *err)
 {
 	struct dvol_pinned *pins;
 	size_t count;
@@ -164,7 +174,7 @@ int clones_release(struct dvol *vol, const char *path, struct dvol_id id, json_t
 
 		if (image_id_compare(pins[i].id, id) || strncmp(pins[i].name, prefix, PREFIX))
 			continue;
-		why = gone(clone, path, id);
+		why = gone(clone, path, id, absent_too);
 		if (!why)
 			continue;
 		result = dvol_unpin(vol, id, pins[i].name, err);

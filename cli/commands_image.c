@@ -74,6 +74,14 @@ static const struct option_spec digest_options[] = {
 
 static const struct option_spec newest_options[] = {EPOCH("which one (the newest)"), JSON, END};
 
+#define FORGET_CLONES                                                                                        \
+	{                                                                                                    \
+		.name = "forget-clones", .help = "drop the pins of clones whose files are not there",        \
+		.type = OPTION_FLAG, .offset = AT(forget_clones)                                             \
+	}
+
+static const struct option_spec delete_options[] = {FORGET_CLONES, JSON, END};
+
 static const struct option_spec rollback_options[] = {
     {.name = "epoch",
      .argument = "T.N",
@@ -85,6 +93,7 @@ static const struct option_spec rollback_options[] = {
      .help = "delete the epochs after it",
      .type = OPTION_FLAG,
      .offset = AT(delete_later)},
+    FORGET_CLONES,
     JSON,
     END,
 };
@@ -264,7 +273,7 @@ const struct command image_commands[] = {
      .operands = {VOLUME, {.label = "NEW"}}},
     {.name = "image rollback",
      .summary = "make the head read as a closed epoch again",
-     .synopsis = "FILE --epoch T.N [--delete-later] [--json]",
+     .synopsis = "FILE --epoch T.N [--delete-later]\n[--forget-clones] [--json]",
      .details = "What was written to the head since then is lost; what later epochs hold, too,\n"
 		"as they have to be deleted.",
      .run = cmd_image_rollback,
@@ -272,11 +281,12 @@ const struct command image_commands[] = {
      .operands = {VOLUME}},
     {.name = "image delete",
      .summary = "delete closed epochs",
-     .synopsis = "FILE T.N... [--json]",
+     .synopsis = "FILE T.N... [--forget-clones] [--json]",
      .details = "The space that only they used is free in the file then. None is deleted when\n"
-		"one is not there, or is pinned. The pin of a clone that is gone is dropped.",
+		"one is not there, or is pinned. A clone whose file is not there keeps its pin,\n"
+		"since its disk may only be away; --forget-clones drops it.",
      .run = cmd_image_delete,
-     .options = json_only,
+     .options = delete_options,
      .operands = {VOLUME, {.label = "T.N", .type = OPERAND_EPOCH, .many = true}}},
     {.name = "image changed",
      .summary = "what differs between two epochs",

@@ -10,14 +10,17 @@
 /* What was done, also when something failed in the middle of it. */
 struct done {
 	const char *path;
-	bool json;
+	bool json, forget_clones;
 	json_t *deleted, *pins;
 };
 
 static struct done begin(const struct args *args)
 {
-	return (struct done){
-	    .path = args->operand[0], .json = args->json, .deleted = json_array(), .pins = json_array()};
+	return (struct done){.path = args->operand[0],
+			     .json = args->json,
+			     .forget_clones = args->forget_clones,
+			     .deleted = json_array(),
+			     .pins = json_array()};
 }
 
 /* check_all(vol, done, ids, count, err): nothing is deleted when one of them is not there. */
@@ -45,6 +48,21 @@ static void say_pins(const struct done *done, size_t from)
 			output_say("dropped the pin of the clone '%s', which %s", path, reason);
 }
 
+static int refuse_pinned(const struct done *done, struct dvol_id id, const char *pin, struct err *err)
+{
+	char text[IMAGE_ID];
+	const char *absent = clones_absent(pin);
+
+	if (absent)
+		return err_set(
+		    err, ERR_STATE,
+		    "epoch %s of '%.100s' is held by its clone '%s', which is not there: bring its disk "
+		    "back or, if it is gone for good, say --forget-clones",
+		    image_id(id, text), done->path, absent);
+	return err_set(err, ERR_STATE, "epoch %s of '%.150s' is pinned by \"%s\"", image_id(id, text),
+		       done->path, pin);
+}
+
 /* delete_all(vol, done, ids, count, err): pins of clones first, so that one which stays is met before anything is deleted. */
 static int delete_all(struct dvol *vol, struct done *done, const struct dvol_id *ids, size_t count,
 		      struct err *err)
@@ -57,7 +75,7 @@ static int delete_all(struct dvol *vol, struct done *done, const struct dvol_id 
 	for (size_t i = 0; i < count && !result; i++) {
 		size_t before = json_array_size(done->pins);
 
-		result = clones_release(vol, done->path, ids[i], done->pins, err);
+		result = clones_release(vol, done->path, ids[i], done->forget_clones, done->pins, err);
 		say_pins(done, before);
 	}
 	if (result || dvol_pins(vol, &pins, &npins, err))
@@ -65,8 +83,7 @@ static int delete_all(struct dvol *vol, struct done *done, const struct dvol_id 
 	for (size_t i = 0; i < count && !result; i++)
 		for (size_t p = 0; p < npins && !result; p++)
 			if (!image_id_compare(pins[p].id, ids[i]))
-				result = err_set(err, ERR_STATE, "epoch %s of '%.150s' is pinned by \"%s\"",
-						 image_id(ids[i], text), done->path, pins[p].name);
+				result = refuse_pinned(done, ids[i], pins[p].name, err);
 	free(pins);
 	for (size_t i = 0; i < count && !result; i++) {
 		result = dvol_epoch_delete(vol, ids[i], err);

@@ -42,6 +42,7 @@ struct args {
 	bool backing_raw;
 	bool verify;
 	bool delete_later;
+	bool forget_clones;
 	uint64_t compress;
 	uint64_t level;
 	uint64_t granularity; /* index of the word */

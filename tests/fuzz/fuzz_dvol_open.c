@@ -157,19 +157,41 @@ static void use_epoch(struct dvol *epoch, struct dvol_id first, struct dvol_id i
 		free(bad);
 }
 
+/* use_trees: the digest trees, against the epoch before (or NULL) and as a file. */
+static void use_trees(struct memdisk *disk, struct dvol *before, struct dvol *epoch, struct dvol_id id)
+{
+	struct err err = {0};
+	struct dvol_extent *extents;
+	size_t n;
+	if (!small(epoch))
+		return;
+	if (before != NULL && dvol_compare(before, epoch, &extents, &n, NULL, &err) == 0)
+		free(extents);
+	if (dvol_tree_export(epoch, id, DVOL_TREE_FINE, "tree", &err) == 0 &&
+	    dvol_tree_compare(epoch, "tree", &extents, &n, &err) == 0)
+		free(extents);
+	if (memdisk_file(disk, "tree") != NULL)
+		(void)memdisk_ops.unlink(disk, "tree");
+}
+
 static void use_epochs(struct memdisk *disk, struct dvol *vol)
 {
 	struct err err = {0};
 	struct dvol_epoch *list;
+	struct dvol *before = NULL;
 	size_t count;
 	if (dvol_epochs(vol, &list, &count, &err) < 0)
 		return;
 	for (size_t i = 0; i < count && i < 6; i++) {
 		struct dvol *epoch = open_it(disk, false, list[i].id);
-		if (epoch != NULL)
-			use_epoch(epoch, list[0].id, list[i].id);
-		dvol_close(epoch, NULL);
+		if (epoch == NULL)
+			continue;
+		use_epoch(epoch, list[0].id, list[i].id);
+		use_trees(disk, before, epoch, list[i].id);
+		dvol_close(before, NULL);
+		before = epoch;
 	}
+	dvol_close(before, NULL);
 	free(list);
 }
 
