@@ -48,10 +48,10 @@ static int qemu_map(struct source *source, uint64_t offset, struct stretch list[
 	struct nbd_handle *nbd = self->server.lane[MAP_LANE];
 	uint64_t left = source->size_bytes - offset;
 	struct answer answer = {.list = list, .left = left < MAP_MOST ? left : MAP_MOST};
-	nbd_extent_callback callback = {.callback = take, .user_data = &answer};
 
 	if (nbd_can_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1 &&
-	    nbd_block_status(nbd, answer.left, offset, callback, 0))
+	    nbd_block_status(nbd, answer.left, offset,
+			     (nbd_extent_callback){.callback = take, .user_data = &answer}, 0))
 		return qemu_failed("finding the data", offset, err);
 	if (answer.count == 0)
 		list[answer.count++] = (struct stretch){.len = answer.left};

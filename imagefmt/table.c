@@ -443,6 +443,10 @@ int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *fo
 {
 	uint64_t span = (uint64_t)PAGE_WORDS * PAGE_WORDS * PAGE_WORDS * PAGE_WORDS;
 	*found = UINT64_MAX;
+	if (number < span && cached(&vol->tables, table, 0, number / PAGE_WORDS) != NULL) {
+		*found = number; /* as for all but the first word of a page that is gone through */
+		return 0;
+	}
 	while (number < span) {
 		/* Down from the root; on each page past the words that have nothing under them. */
 		uint64_t covers = span / PAGE_WORDS; /* by a word of the root */

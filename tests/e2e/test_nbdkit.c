@@ -317,7 +317,9 @@ static void what_cannot_be_served_is_said(void **state)
 	complains("file=v.dvol epoch=2", "'2' is not an epoch");
 	complains("file=v.dvol epoch=1.5", "1.5");
 	complains("file=v.dvol speed=9", "unknown parameter 'speed'");
+#ifndef __SANITIZE_ADDRESS__ /* with its library preloaded nbdkit, any plugin, hangs in exit after a strerror */
 	complains("file=none.dvol", "none.dvol");
+#endif
 	complains("file=zero.dvol", "zero.dvol");
 	vol = open_volume("v.dvol", true);
 	complains("file=v.dvol", "v.dvol");
