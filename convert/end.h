@@ -10,9 +10,9 @@
 
 enum {
 	LANES = 4, /* threads that copy, each with requests of its own at both ends */
-	PIECE =
-	    1 << 18, /* bytes that one of them copies at a time, at whole multiples of it; more does not fit
-			   * into a socket at once, and then both sides wait for each other */
+	/* Bytes that one of them copies at a time, at whole multiples of it.  More does not fit into a socket at
+	 * once, and then both sides wait for each other. */
+	PIECE = 1 << 18,
 	STRETCHES = 256, /* of one map call */
 };
 
