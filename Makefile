@@ -112,14 +112,16 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
-# Long campaigns: the failures at every step of a move, over and over, random runs of the volume, the fuzzers for long.
+# Long campaigns: the failures at every step of a move, over and over; volumes by the million of steps and states, each turn
+# with seeds of its own; the fuzzers for long.
 SOAK_TURNS ?= 20
 soak: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
 	@for turn in $$(seq $(SOAK_TURNS)); do \
 		echo "turn $$turn of $(SOAK_TURNS)"; \
-		B=$(B) tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
-			$(B)/tests/unit/test_dvol_powercut || exit 1; \
+		B=$(B) DROVER_TEST_LIMIT=3600 DROVER_MODEL_STEPS=2000000 DROVER_POWERCUTS=50000 DROVER_FAULT_SEEDS=60 \
+			tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
+			$(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
 	done
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
@@ -128,8 +130,11 @@ demo: deps
 	@B=$(B) tests/demo
 
 # ---- fuzzing ----------------------------------------------------------------------------------------------
-# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS; what they find lies beside them.
+# `make fuzz` builds tests/fuzz/fuzz_*.c with clang and runs each for FUZZ_SECONDS, from what it found before and from
+# tests/fuzz/corpus/<fuzzer>, which is not written to; what they find lies beside them.
 FUZZ_SECONDS ?= 60
+# A volume is opened and freed many times in a run: short backtraces of allocations cost less.
+FUZZ_ENV := ASAN_OPTIONS=malloc_context_size=6:quarantine_size_mb=32
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtest.a $(LIBS_ALL)
@@ -141,9 +146,13 @@ fuzz: deps
 .PHONY: run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@for f in $(FUZZERS); do \
+		seeds=tests/fuzz/corpus/$${f##*/}; \
+		[ -d $$seeds ] || seeds=; \
 		mkdir -p $$f.corpus; \
 		echo "$${f##*/}: $(FUZZ_SECONDS) s"; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -max_len=20000 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || \
+		$(FUZZ_ENV) $$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1500 -len_control=0 \
+			-max_len=$$(case $$f in *dvol*) echo 1024 ;; *) echo 20000 ;; esac) \
+			-artifact_prefix=$$f- $$f.corpus $$seeds >$$f.log 2>&1 || \
 			{ tail -30 $$f.log; exit 1; }; \
 		tail -1 $$f.log; \
 	done

@@ -95,7 +95,9 @@ int digester_start(struct dvol *vol, struct err *err)
 	errno = why;
 	if (why != 0)
 		return err_sys(err, "%s: starting the thread for digests", vol->path);
+	pthread_mutex_lock(&vol->digester.lock);
 	vol->digester.running = true;
+	pthread_mutex_unlock(&vol->digester.lock);
 	return 0;
 }
 

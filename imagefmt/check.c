@@ -230,9 +230,13 @@ static int check_all(struct check *check, struct err *err)
 	struct dvol *vol = check->vol;
 	info_fill(vol, check->info);
 	check->info->undo_entries = 0;
-	check->marks = must_alloc(vol->alloc.end / 64 + 1, 8);
-	check->packs = must_alloc(vol->alloc.end + 1, 1); /* untouched parts cost no memory */
+	/* Untouched parts cost no memory; how long the file is, its maker says, and it may be one hole. */
+	check->marks = calloc(vol->alloc.end / 64 + 1, 8);
+	check->packs = calloc(vol->alloc.end + 1, 1);
 	int result = 0;
+	if (check->marks == NULL || check->packs == NULL)
+		result = err_set(err, ERR_SYSTEM, "%s: there is not enough memory to check a file of %llu bytes",
+				 vol->path, (unsigned long long)vol->alloc.end * BLOCK);
 	for (unsigned table = 0; table < TABLES && result == 0; table++)
 		result = table_walk(vol, (enum table)table, mark_page, check, err);
 	if (result == 0)

@@ -1,30 +1,17 @@
-/* commit.c: making changes durable: commits, and checkpoints that empty the journal. */
+/* commit.c: making changes durable by records in the journal.
+ *
+ * A checkpoint that is due because much has changed is made under the commit lock only as far as its cut and its record;
+ * while it writes pages (checkpoint_later), others commit, and close epochs, into the other half of the journal.
+ * Whoever needs a checkpoint to be complete (commit_run) keeps the lock until it is. */
 #include "imagefmt/vol.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A checkpoint is due when this many pages are changed, so that they stay within 40 MiB and a replay within
- * REPLAY_PAGES (one transaction more changes up to RUN_MAX words). */
-enum { DIRTY_MAX = 8192, WRITE_MAX = 256 };
-
-struct block_image {
-	uint64_t pbn;
-	uint8_t *data;
-};
-
-/* What a checkpoint writes, as it was at the cut. */
-struct checkpoint {
-	struct buf record, catalog;
-	struct extents freed;
-	struct block_image *pages;
-	size_t npages;
-	struct buf runs;       /* run pages, one after the other … */
-	struct extents run_at; /* … and where they go */
-	struct extent catalog_at;
-	struct super_state state;
-};
+/* A checkpoint is due when this many pages are changed, so that they stay within 80 MiB, while one writes as many, and a
+ * replay within REPLAY_PAGES (one transaction more changes up to RUN_MAX words). */
+enum { DIRTY_MAX = 8192 };
 
 int vol_fail(struct dvol *vol, struct err *err)
 {
@@ -45,7 +32,7 @@ int vol_may_change(const struct dvol *vol, struct err *err)
 	return 0;
 }
 
-static int sync_file(struct dvol *vol, struct err *err)
+int sync_file(struct dvol *vol, struct err *err)
 {
 	if (vol->file.ops->sync(vol->file.file) < 0)
 		return err_sys(err, "%s: writing to stable storage", vol->path);
@@ -90,188 +77,28 @@ int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, s
 	return 0;
 }
 
-/* ---- checkpoint, the part under meta ---- */
-static int spill_one(struct dvol *vol, struct checkpoint *cp, const struct undo *list, uint32_t count,
-		     uint32_t owner, struct err *err)
+/* checkpoint_due (meta): before a commit of what is pending. */
+static bool checkpoint_due(const struct dvol *vol, bool wanted)
 {
-	struct extent at;
-	uint64_t pages = run_pages(count);
-	if (alloc_reserve(vol, pages, true, &at, err) < 0 || alloc_use(vol, at, err) < 0)
-		return -1;
-	uint32_t id = vol->catalog.next_run;
-	run_encode(vol, id, list, count, buf_reserve(&cp->runs, pages * BLOCK));
-	cp->runs.len += pages * BLOCK;
-	cp->run_at.list = must_grow(cp->run_at.list, cp->run_at.count, &cp->run_at.cap, sizeof(at));
-	cp->run_at.list[cp->run_at.count++] = at;
-	struct buf ops = {0};
-	buf_put_u8(&ops, OP_RUN_ADD);
-	buf_put_u32(&ops, id);
-	buf_put_u32(&ops, owner);
-	buf_put_u32(&ops, count);
-	buf_put_u64(&ops, at.pbn);
-	return op_do(vol, &ops, err);
+	const struct journal *journal = &vol->journal;
+	uint64_t bytes = journal_pending_bytes(vol);
+	if (wanted)
+		return bytes > 0 || journal->since > 0 || vol->tables.ndirty > 0;
+	return (bytes > 0 && journal->used + bytes > journal_half(vol) / 4 * 3) ||
+	       vol->tables.ndirty > (journal->other_live ? 2 : 1) * DIRTY_MAX;
 }
 
-static int spill(struct dvol *vol, struct checkpoint *cp, struct err *err)
+/* commit_begin (commit held): what is pending is durable on return; *cp (may be NULL): a checkpoint to be finished. */
+static int commit_begin(struct dvol *vol, bool wanted, struct checkpoint **cp, struct err *err)
 {
-	uint64_t most = vol->super.journal_blocks * BLOCK / 256;
-	most = most < RUN_MAX ? most : RUN_MAX;
-	for (size_t i = 0; i < vol->undos.count; i++) {
-		struct memrun *run = &vol->undos.runs[i];
-		undo_sort(run);
-		for (size_t done = 0; done < run->count; done += most) {
-			size_t some = run->count - done < most ? run->count - done : most;
-			if (spill_one(vol, cp, run->list + done, (uint32_t)some, run->owner, err) < 0)
-				return -1;
-		}
-	}
-	if (vol->undos.count > 0) {
-		struct buf ops = {0};
-		buf_put_u8(&ops, OP_SPILL);
-		undo_clear(&vol->undos);
-		return op_do(vol, &ops, err);
-	}
-	return 0;
-}
-
-static void snapshot_pages(struct dvol *vol, struct checkpoint *cp)
-{
-	cp->pages = must_alloc(vol->tables.ndirty + 1, sizeof(*cp->pages));
-	for (struct page *page = vol->tables.first; page != NULL; page = page->newer) {
-		if (!page->dirty)
-			continue;
-		struct block_image *image = &cp->pages[cp->npages++];
-		image->pbn = page->pbn;
-		image->data = must_alloc(1, BLOCK);
-		page_encode(vol, page, image->data);
-		page->dirty = false;
-		page->writing = true;
-	}
-	vol->tables.nwriting = vol->tables.ndirty;
-	vol->tables.ndirty = 0;
-}
-
-static int prepare(struct dvol *vol, struct checkpoint *cp, struct err *err)
-{
-	if (spill(vol, cp, err) < 0)
-		return -1;
-	catalog_encode(&vol->catalog, &cp->catalog);
-	if (cp->catalog.len > CATALOG_MAX)
-		return err_set(err, ERR_STATE, "%s: too many epochs and runs; delete epochs", vol->path);
-	if (alloc_reserve(vol, (cp->catalog.len + BLOCK - 1) / BLOCK, true, &cp->catalog_at, err) < 0)
-		return -1;
-	cp->freed = vol->alloc.freed;
-	vol->alloc.freed = (struct extents){0};
-	if (journal_cut(vol, &cp->record, err) < 0)
-		return -1;
-	snapshot_pages(vol, cp);
-	commit_note(vol);
-	cp->state = (struct super_state){
-	    .generation = vol->super.generation + 1,
-	    .catalog_pbn = cp->catalog_at.pbn,
-	    .catalog_bytes = cp->catalog.len,
-	    .catalog_sum = hash64(cp->catalog.data, cp->catalog.len, 0),
-	    .end = vol->alloc.end,
-	    .used = vol->alloc.used,
-	    .cursor = vol->alloc.cursor,
-	};
-	memcpy(cp->state.roots, vol->tables.roots, sizeof(cp->state.roots));
-	return 0;
-}
-
-/* ---- checkpoint, the part that writes ---- */
-static int image_order(const void *a, const void *b)
-{
-	uint64_t x = ((const struct block_image *)a)->pbn, y = ((const struct block_image *)b)->pbn;
-	return x < y ? -1 : x > y;
-}
-
-static int write_pages(struct dvol *vol, struct checkpoint *cp, struct err *err)
-{
-	struct iovec iov[WRITE_MAX];
-	if (cp->npages > 1)
-		qsort(cp->pages, cp->npages, sizeof(*cp->pages), image_order);
-	for (size_t i = 0; i < cp->npages;) {
-		int n = 0;
-		uint64_t first = cp->pages[i].pbn;
-		for (; n < WRITE_MAX && i < cp->npages && cp->pages[i].pbn == first + (uint64_t)n; i++, n++)
-			iov[n] = (struct iovec){.iov_base = cp->pages[i].data, .iov_len = BLOCK};
-		if (file_writev(&vol->file, iov, n, first * BLOCK) < 0)
-			return err_sys(err, "%s: writing metadata", vol->path);
-	}
-	return 0;
-}
-
-static int write_runs(struct dvol *vol, struct checkpoint *cp, struct err *err)
-{
-	const uint8_t *at = cp->runs.data;
-	for (size_t i = 0; i < cp->run_at.count; i++) {
-		struct extent extent = cp->run_at.list[i];
-		if (file_write(&vol->file, at, extent.count * BLOCK, extent.pbn * BLOCK) < 0)
-			return err_sys(err, "%s: writing the history", vol->path);
-		at += extent.count * BLOCK;
-		__atomic_store_n(&vol->unsynced, true, __ATOMIC_RELEASE);
-	}
-	return 0;
-}
-
-static int write_out(struct dvol *vol, struct checkpoint *cp, struct err *err)
-{
-	if (write_runs(vol, cp, err) < 0 || commit_record(vol, &cp->record, &cp->freed, err) < 0 ||
-	    write_pages(vol, cp, err) < 0)
-		return -1;
-	/* Whole blocks, so that the end of the catalog can be read with O_DIRECT too. */
-	size_t pad = cp->catalog_at.count * BLOCK - cp->catalog.len;
-	memset(buf_reserve(&cp->catalog, pad), 0, pad);
-	if (file_write(&vol->file, cp->catalog.data, cp->catalog.len + pad, cp->catalog_at.pbn * BLOCK) < 0)
-		return err_sys(err, "%s: writing the catalog", vol->path);
-	if (sync_file(vol, err) < 0 || state_write_super(vol, &cp->state, err) < 0)
-		return -1;
-	return sync_file(vol, err);
-}
-
-static int checkpoint(struct dvol *vol, struct err *err)
-{
-	struct checkpoint cp = {0};
-	pthread_mutex_lock(&vol->meta);
-	int result = prepare(vol, &cp, err);
-	pthread_mutex_unlock(&vol->meta);
-	if (result == 0)
-		result = write_out(vol, &cp, err);
-	pthread_mutex_lock(&vol->meta);
-	if (result == 0) {
-		tables_written(vol);
-		alloc_unreserve(vol, vol->catalog_at);
-		vol->catalog_at = cp.catalog_at;
-		vol->journal.used = 0;
-		vol->journal.chain = vol->super.checksum;
-	}
-	pthread_mutex_unlock(&vol->meta);
-	for (size_t i = 0; i < cp.npages; i++)
-		free(cp.pages[i].data);
-	free(cp.pages);
-	buf_free(&cp.runs);
-	buf_free(&cp.catalog);
-	free(cp.run_at.list);
-	if (result < 0) {
-		buf_free(&cp.record);
-		free(cp.freed.list);
-		return vol_fail(vol, err);
-	}
-	return 0;
-}
-
-int commit_run(struct dvol *vol, bool want_checkpoint, struct err *err)
-{
+	*cp = NULL;
 	if (vol_may_change(vol, err) < 0)
 		return -1;
 	pthread_mutex_lock(&vol->meta);
-	uint64_t bytes = journal_pending_bytes(vol);
-	bool changed = bytes > 0 || vol->journal.used > 0 || vol->tables.ndirty > 0;
-	if ((want_checkpoint && changed) || vol->tables.ndirty > DIRTY_MAX ||
-	    (bytes > 0 && vol->journal.used + bytes > vol->super.journal_blocks * BLOCK / 2)) {
+	if (checkpoint_due(vol, wanted)) {
 		pthread_mutex_unlock(&vol->meta);
-		return checkpoint(vol, err);
+		*cp = checkpoint_begin(vol, err);
+		return *cp != NULL ? 0 : -1;
 	}
 	struct buf record;
 	struct extents freed;
@@ -281,14 +108,28 @@ int commit_run(struct dvol *vol, bool want_checkpoint, struct err *err)
 	return result < 0 ? -1 : commit_record(vol, &record, &freed, err);
 }
 
+int commit_run(struct dvol *vol, bool wanted, struct err *err)
+{
+	struct checkpoint *cp;
+	int result = commit_begin(vol, wanted, &cp, err);
+	return cp != NULL ? checkpoint_finish(vol, cp, err) : result;
+}
+
 int commit_room(struct dvol *vol, uint64_t more, struct err *err)
 {
-	if (vol_may_change(vol, err) < 0)
-		return -1;
-	pthread_mutex_lock(&vol->meta);
-	uint64_t bytes = vol->journal.used + journal_pending_bytes(vol) + more;
-	pthread_mutex_unlock(&vol->meta);
-	return bytes > vol->super.journal_blocks * BLOCK * 3 / 4 ? commit_run(vol, true, err) : 0;
+	/* The first checkpoint's record may be a large one, if much was pending. */
+	for (int i = 0; i < 2; i++) {
+		if (vol_may_change(vol, err) < 0)
+			return -1;
+		pthread_mutex_lock(&vol->meta);
+		uint64_t bytes = vol->journal.used + journal_pending_bytes(vol) + more;
+		pthread_mutex_unlock(&vol->meta);
+		if (bytes <= journal_half(vol) / 2)
+			return 0;
+		if (commit_run(vol, true, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err)
@@ -325,21 +166,33 @@ int commit_op(struct dvol *vol, struct buf *ops, struct err *err)
 
 void commit_note(struct dvol *vol)
 {
-	bool due = journal_pending_bytes(vol) > vol->super.journal_blocks * BLOCK / 4 ||
-		   vol->tables.ndirty > DIRTY_MAX;
-	if (due != __atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
-		__atomic_store_n(&vol->pressed, due, __ATOMIC_RELAXED);
+	uint64_t bytes = journal_pending_bytes(vol), half = journal_half(vol);
+	size_t dirty = vol->tables.ndirty;
+	enum pressure pressure = PRESSURE_NONE;
+	if (bytes > half / 4 || dirty > (size_t)2 * DIRTY_MAX)
+		pressure = PRESSURE_HARD;
+	else if (bytes > half / 8 || (dirty > DIRTY_MAX && !vol->journal.other_live))
+		pressure = PRESSURE_SOFT;
+	if (pressure != __atomic_load_n(&vol->pressure, __ATOMIC_RELAXED))
+		__atomic_store_n(&vol->pressure, pressure, __ATOMIC_RELAXED);
 }
 
 int commit_pressure(struct dvol *vol, struct err *err)
 {
-	if (!__atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
-		return 0;
+	enum pressure pressure = __atomic_load_n(&vol->pressure, __ATOMIC_RELAXED);
+	struct checkpoint *cp = NULL;
 	int result = 0;
-	pthread_mutex_lock(&vol->commit);
+	if (pressure == PRESSURE_NONE)
+		return 0;
+	if (pressure == PRESSURE_HARD)
+		pthread_mutex_lock(&vol->commit);
+	else if (pthread_mutex_trylock(&vol->commit) != 0)
+		return 0; /* whoever has it may well be about to do it */
 	/* One of all who came for it does it. */
-	if (__atomic_load_n(&vol->pressed, __ATOMIC_RELAXED))
-		result = commit_run(vol, false, err);
+	if (__atomic_load_n(&vol->pressure, __ATOMIC_RELAXED) != PRESSURE_NONE)
+		result = commit_begin(vol, false, &cp, err);
+	if (cp != NULL)
+		result = checkpoint_later(vol, cp, err);
 	pthread_mutex_unlock(&vol->commit);
 	return result;
 }
@@ -349,6 +202,7 @@ int dvol_flush(struct dvol *vol, struct err *err)
 	if (vol_may_change(vol, err) < 0)
 		return -1;
 	struct journal *journal = &vol->journal;
+	struct checkpoint *cp = NULL;
 	pthread_mutex_lock(&vol->meta);
 	uint64_t want = journal->started + 1;
 	pthread_mutex_unlock(&vol->meta);
@@ -359,10 +213,12 @@ int dvol_flush(struct dvol *vol, struct err *err)
 		pthread_mutex_lock(&vol->meta);
 		uint64_t mine = ++journal->started;
 		pthread_mutex_unlock(&vol->meta);
-		result = commit_run(vol, false, err);
+		result = commit_begin(vol, false, &cp, err);
 		if (result == 0)
 			journal->done = mine;
 	}
+	if (cp != NULL)
+		result = checkpoint_later(vol, cp, err);
 	pthread_mutex_unlock(&vol->commit);
 	return result;
 }

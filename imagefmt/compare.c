@@ -135,6 +135,10 @@ int dvol_compare(struct dvol *a, struct dvol *b, struct dvol_extent **list, size
 	if (vol_has_content(a, err) < 0 || vol_has_content(b, err) < 0)
 		return -1;
 	compare.size = dvol_size(a) > dvol_size(b) ? dvol_size(a) : dvol_size(b);
+	*list = NULL;
+	*count = 0;
+	if (vol_has_content(a, err) < 0 || vol_has_content(b, err) < 0)
+		return -1;
 	bool closed = a->view != 0 && b->view != 0;
 	int result = closed && same_root(&compare) ? 1 : 0;
 	if (closed && result == 0)

@@ -257,9 +257,12 @@ int dvol_pack(struct dvol *vol, unsigned level, struct dvol_pack_result *result,
 
 /* dvol_export(vol, from, path, err): write a new file with what turns the closed epoch from (number 0: an empty volume)
  * into the closed epoch on which vol is open.  dvol_apply(vol, path, err): vol writable, its newest epoch being the
- * delta's from (content proven by digest where both know one) and of the same lineage; makes the delta's epoch of
- * it.  All or nothing: on failure, or a crash, the head reads as the epoch from.  Changes made to the head since
- * that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and replaces its head. */
+ * delta's from and of the same lineage; makes the delta's epoch of it.  Where the sender has digests the base is proven first
+ * and the new epoch afterwards (O(changed), but all that is mapped where this volume has no digests yet; progress is told anew
+ * for that).  All or nothing: on failure, also of a proof, on a cancel, or after a crash, the head reads as the epoch from;
+ * after a crash in the last proof the new epoch is there, without a root, and is proven before the next delta.  Changes
+ * made to the head since that epoch are refused with ERR_STATE; a seed (from 0) wants a volume without epochs and
+ * replaces its head. */
 int dvol_export(struct dvol *vol, struct dvol_id from, const char *path, struct err *err);
 int dvol_apply(struct dvol *vol, const char *path, struct err *err);
 

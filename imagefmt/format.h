@@ -11,7 +11,8 @@ enum {
 	BLOCK = 4096,
 	SECTOR = 512,
 	SUPER_SLOTS = 2,
-	JOURNAL_START = 8, /* block */
+	SUPER_JOURNAL = 488, /* byte in a superblock */
+	JOURNAL_START = 8,   /* block */
 	JOURNAL_MIN = 16,
 	JOURNAL_DEFAULT = 1024,
 	JOURNAL_MAX = 65536,

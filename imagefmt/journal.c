@@ -86,19 +86,41 @@ int journal_cut(struct dvol *vol, struct buf *record, struct err *err)
 	return 0;
 }
 
+uint64_t journal_half(const struct dvol *vol)
+{
+	return vol->super.journal_blocks * BLOCK / 2;
+}
+
+uint64_t journal_at(const struct dvol *vol)
+{
+	uint64_t half = journal_half(vol);
+	return (vol->journal.half * half + vol->journal.used) % (2 * half);
+}
+
+void journal_turn(struct dvol *vol)
+{
+	vol->journal.half = !vol->journal.half;
+	vol->journal.used = 0;
+	vol->journal.other_live = true;
+}
+
 int journal_append(struct dvol *vol, struct buf *record, struct err *err)
 {
 	struct journal *journal = &vol->journal;
-	if (record->len > vol->super.journal_blocks * BLOCK - journal->used)
+	/* What a half keeps for an open that finds both of them in use; see checkpoint_begin. */
+	uint64_t kept = journal->recovering ? 0 : journal_half(vol) / 16;
+	if (record->len + journal->used + kept > journal_half(vol))
 		return err_set(err, ERR_STATE, "%s: %zu bytes of changes do not fit into the journal",
 			       vol->path, record->len);
 	le64_put(record->data + 16, journal->chain);
 	uint64_t sum = hash64(record->data + 16, record->len - 16, 0);
 	le64_put(record->data + 8, sum);
 	if (file_write(&vol->file, record->data, record->len,
-		       vol->super.journal_start * BLOCK + journal->used) < 0)
+		       vol->super.journal_start * BLOCK + journal->half * journal_half(vol) + journal->used) <
+	    0)
 		return err_sys(err, "%s: writing the journal", vol->path);
 	journal->used += record->len;
+	journal->since += record->len;
 	journal->chain = sum;
 	return 0;
 }
@@ -156,8 +178,9 @@ static int replay_record(struct dvol *vol, const uint8_t *record, uint64_t block
 static int64_t record_next(struct dvol *vol, struct buf *record, struct err *err)
 {
 	struct journal *journal = &vol->journal;
-	uint64_t at = vol->super.journal_start * BLOCK + journal->used;
-	uint64_t left = vol->super.journal_blocks * BLOCK - journal->used;
+	uint64_t half = journal_half(vol);
+	uint64_t at = vol->super.journal_start * BLOCK + journal->half * half + journal->used;
+	uint64_t left = half - journal->used;
 	uint8_t header[SECTOR];
 	if (left < SECTOR)
 		return 0;
@@ -178,22 +201,41 @@ static int64_t record_next(struct dvol *vol, struct buf *record, struct err *err
 	return (int64_t)len;
 }
 
+/* record_after: as record_next; where this half ends, the chain may go on in the other one. */
+static int64_t record_after(struct dvol *vol, struct buf *record, struct err *err)
+{
+	struct journal before = vol->journal;
+	int64_t len = record_next(vol, record, err);
+	if (len != 0 || before.other_live)
+		return len;
+	journal_turn(vol);
+	len = record_next(vol, record, err);
+	if (len == 0)
+		vol->journal = before;
+	return len;
+}
+
 int journal_replay(struct dvol *vol, struct err *err)
 {
+	struct journal *journal = &vol->journal;
 	struct buf record = {0};
 	uint64_t bytes;
 	int64_t len;
-	vol->journal.used = 0;
-	vol->journal.chain = vol->super.checksum;
+	journal->half = vol->super.journal_at / journal_half(vol);
+	journal->used = vol->super.journal_at % journal_half(vol);
+	journal->chain = vol->super.journal_chain;
+	journal->since = 0;
+	journal->other_live = false;
 	if (vol->file.ops->size(vol->file.file, &bytes) < 0)
 		return err_sys(err, "%s", vol->path);
-	while ((len = record_next(vol, &record, err)) > 0) {
+	while ((len = record_after(vol, &record, err)) > 0) {
 		if (replay_record(vol, record.data, bytes / BLOCK, err) < 0) {
 			len = -1;
 			break;
 		}
-		vol->journal.used += (uint64_t)len;
-		vol->journal.chain = le64_get(record.data + 8);
+		journal->used += (uint64_t)len;
+		journal->since += (uint64_t)len;
+		journal->chain = le64_get(record.data + 8);
 	}
 	buf_free(&record);
 	return len < 0 ? -1 : 0;

@@ -40,6 +40,7 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 	pthread_mutex_init(&vol->digester.lock, NULL);
 	pthread_cond_init(&vol->digester.wake, NULL);
 	pthread_mutex_init(&vol->commit, NULL);
+	pthread_cond_init(&vol->checkpointed, NULL);
 	/* Mostly held for less time than it takes to sleep and wake up. */
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
@@ -75,6 +76,7 @@ static void vol_free(struct dvol *vol)
 	pthread_mutex_destroy(&vol->digester.lock);
 	pthread_cond_destroy(&vol->digester.wake);
 	pthread_mutex_destroy(&vol->commit);
+	pthread_cond_destroy(&vol->checkpointed);
 	pthread_mutex_destroy(&vol->meta);
 	pthread_mutex_destroy(&vol->packing);
 	pthread_cond_destroy(&vol->range_free);
@@ -141,7 +143,8 @@ static int create_write(struct dvol *vol, struct err *err)
 	struct super_state state = {.generation = 1,
 				    .catalog_pbn = first,
 				    .end = (first + FIRST_SPACE + 63) / 64 * 64,
-				    .cursor = first};
+				    .cursor = first,
+				    .journal_chain = le64_get(vol->super.uuid)};
 	struct buf catalog = {0};
 	catalog_encode(&vol->catalog, &catalog);
 	state.catalog_bytes = catalog.len;
@@ -267,7 +270,7 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 		return 0;
 	vol->writable = true;
 	pthread_mutex_lock(&vol->commit);
-	int result = vol->journal.used > 0 ? commit_run(vol, true, err) : 0;
+	int result = vol->journal.since > 0 ? commit_run(vol, true, err) : 0;
 	pthread_mutex_unlock(&vol->commit);
 	if (result < 0 || epoch_finish(vol, err) < 0)
 		return -1;
@@ -322,6 +325,7 @@ int dvol_close(struct dvol *vol, struct err *err)
 	if (vol->writable) {
 		pthread_mutex_lock(&vol->commit);
 		result = commit_run(vol, true, err);
+		checkpoint_wait(vol);
 		pthread_mutex_unlock(&vol->commit);
 	}
 	vol_free(vol);

@@ -60,14 +60,11 @@ int state_write_super(struct dvol *vol, const struct super_state *state, struct 
 	le64_put(data + 112, state->catalog_sum);
 	for (size_t i = 0; i < TABLES; i++)
 		le64_put(data + 120 + i * 8, state->roots[i]);
-	uint64_t sum = hash64(data, SECTOR - 8, 0);
-	le64_put(data + SECTOR - 8, sum);
+	le64_put(data + SUPER_JOURNAL, state->journal_at);
+	le64_put(data + SUPER_JOURNAL + 8, state->journal_chain);
+	le64_put(data + SECTOR - 8, hash64(data, SECTOR - 8, 0));
 	if (file_write(&vol->file, data, SECTOR, state->generation % SUPER_SLOTS * BLOCK) < 0)
 		return err_sys(err, "%s: writing the superblock", vol->path);
-	vol->super.generation = state->generation;
-	vol->super.catalog_pbn = state->catalog_pbn;
-	vol->super.catalog_bytes = state->catalog_bytes;
-	vol->super.checksum = sum;
 	return 0;
 }
 
@@ -107,7 +104,8 @@ static int read_super(struct dvol *vol, uint64_t *catalog_sum, struct err *err)
 	super->journal_blocks = le64_get(best + 64);
 	super->catalog_pbn = le64_get(best + 96);
 	super->catalog_bytes = le64_get(best + 104);
-	super->checksum = le64_get(best + SECTOR - 8);
+	super->journal_at = le64_get(best + SUPER_JOURNAL);
+	super->journal_chain = le64_get(best + SUPER_JOURNAL + 8);
 	*catalog_sum = le64_get(best + 112);
 	struct alloc *alloc = &vol->alloc;
 	alloc->end = le64_get(best + 72);
@@ -116,7 +114,8 @@ static int read_super(struct dvol *vol, uint64_t *catalog_sum, struct err *err)
 	for (size_t i = 0; i < TABLES; i++)
 		vol->tables.roots[i] = le64_get(best + 120 + i * 8);
 	if (super->journal_start != JOURNAL_START || super->journal_blocks < JOURNAL_MIN ||
-	    super->journal_blocks > JOURNAL_MAX || alloc->end > PBN_LIMIT || alloc->end > bytes / BLOCK ||
+	    super->journal_blocks > JOURNAL_MAX || super->journal_at >= super->journal_blocks * BLOCK ||
+	    super->journal_at % SECTOR != 0 || alloc->end > PBN_LIMIT || alloc->end > bytes / BLOCK ||
 	    alloc->end < JOURNAL_START + super->journal_blocks || alloc->used > alloc->end ||
 	    alloc->cursor > alloc->end)
 		return err_set(err, ERR_INPUT, "%s: the superblock does not fit the file (is it cut off?)",

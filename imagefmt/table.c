@@ -62,6 +62,7 @@ void tables_clear(struct dvol *vol)
 	struct tables *tables = &vol->tables;
 	for (struct page *page = tables->first, *newer; page != NULL; page = newer) {
 		newer = page->newer;
+		free(page->image);
 		free(page);
 	}
 	tables->first = tables->last = NULL;
@@ -169,7 +170,7 @@ void tables_trim(struct dvol *vol)
 	for (struct page *page = tables->first; page != NULL && looks-- > 0;) {
 		struct page *newer = page->newer;
 		list_remove(tables, page);
-		if (page->dirty || page->writing ||
+		if (page->dirty || page->writing != WRITING_NOT ||
 		    __atomic_exchange_n(&page->used, false, __ATOMIC_RELAXED)) {
 			list_push(tables, page);
 		} else {
@@ -190,19 +191,12 @@ void tables_trim(struct dvol *vol)
 	}
 }
 
-void tables_written(struct dvol *vol)
-{
-	for (struct page *page = vol->tables.first; page != NULL; page = page->newer)
-		page->writing = false;
-	vol->tables.nwriting = 0;
-}
-
 static uint64_t sector_seed(const struct dvol *vol, unsigned table, unsigned level, uint64_t sector)
 {
 	return vol_seed(vol) ^ ((uint64_t)table << 60 | (uint64_t)level << 56 | sector);
 }
 
-void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK])
+static void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK])
 {
 	for (unsigned s = 0; s < PAGE_SECTORS; s++) {
 		uint8_t *sector = out + s * SECTOR;
@@ -212,6 +206,17 @@ void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BL
 			   sector_seed(vol, page->table, page->level, page->number * PAGE_SECTORS + s));
 		memcpy(sector, &sum, 8);
 	}
+}
+
+void page_take(const struct dvol *vol, struct page *page, uint8_t out[BLOCK])
+{
+	if (page->image != NULL)
+		memcpy(out, page->image, BLOCK);
+	else
+		page_encode(vol, page, out);
+	free(page->image);
+	page->image = NULL;
+	page->writing = WRITING_TAKEN;
 }
 
 static int page_read(struct dvol *vol, struct page *page, struct err *err)
@@ -261,6 +266,15 @@ static bool journaled(unsigned table)
 	return table <= TABLE_PACK;
 }
 
+/* before_change: a page that a checkpoint is to write yet is kept for it as it is. */
+static void before_change(const struct dvol *vol, struct page *page)
+{
+	if (page->writing == WRITING_DUE && page->image == NULL) {
+		page->image = must_alloc(1, BLOCK);
+		page_encode(vol, page, page->image);
+	}
+}
+
 static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t number, bool create,
 		    struct page **out, struct err *err);
 
@@ -268,6 +282,7 @@ static int page_get(struct dvol *vol, unsigned table, unsigned level, uint64_t n
 static void link_page(struct dvol *vol, struct page *parent, struct page *page)
 {
 	if (parent != NULL) {
+		before_change(vol, parent);
 		parent->words[page->number % PAGE_WORDS] = page->pbn;
 		make_dirty(&vol->tables, parent);
 	} else {
@@ -381,6 +396,7 @@ int table_set(struct dvol *vol, enum table table, uint64_t number, uint64_t word
 	if (page_get(vol, table, 0, number / PAGE_WORDS, true, &page, err) < 0)
 		return -1;
 	unsigned at = number % PAGE_WORDS;
+	before_change(vol, page);
 	__atomic_store_n(&page->words[at], word, __ATOMIC_RELEASE);
 	make_dirty(&vol->tables, page);
 	if (journaled(table) && !(page->queued[at / 64] >> (at % 64) & 1)) {
@@ -427,6 +443,10 @@ int table_seek(struct dvol *vol, enum table table, uint64_t number, uint64_t *fo
 {
 	uint64_t span = (uint64_t)PAGE_WORDS * PAGE_WORDS * PAGE_WORDS * PAGE_WORDS;
 	*found = UINT64_MAX;
+	if (number < span && cached(&vol->tables, table, 0, number / PAGE_WORDS) != NULL) {
+		*found = number; /* as for all but the first word of a page that is gone through */
+		return 0;
+	}
 	while (number < span) {
 		/* Down from the root; on each page past the words that have nothing under them. */
 		uint64_t covers = span / PAGE_WORDS; /* by a word of the root */

@@ -27,7 +27,7 @@ static int trim_chunk(struct dvol *vol, uint64_t first, uint64_t count, struct e
 
 static int trim_blocks(struct dvol *vol, uint64_t first, uint64_t last, struct err *err)
 {
-	uint64_t most = vol->super.journal_blocks * BLOCK / 512;
+	uint64_t most = vol->super.journal_blocks * BLOCK / 1024;
 	most = most < CHUNK ? most : CHUNK;
 	int result = 0;
 	while (first < last && result == 0) {

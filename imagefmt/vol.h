@@ -28,7 +28,9 @@ struct page {
 	struct page *newer;
 	uint64_t number, pbn;
 	uint8_t table, level;
-	bool dirty, writing;
+	bool dirty;
+	enum { WRITING_NOT, WRITING_DUE, WRITING_TAKEN } writing; /* by a checkpoint */
+	uint8_t *image;             /* of a page that is due and was changed since: as it was */
 	bool used;                  /* since the last trim looked (atomic) */
 	uint64_t queued[8];         /* words with a pending item */
 	uint64_t words[PAGE_WORDS]; /* those of level 0: atomic */
@@ -50,8 +52,7 @@ struct tables {
 void tables_init(struct dvol *vol, size_t limit);
 void tables_clear(struct dvol *vol); /* forget every page, clean or not */
 void tables_free(struct dvol *vol);
-void tables_trim(struct dvol *vol);    /* forget clean pages above the limit; no page pointer may be held */
-void tables_written(struct dvol *vol); /* the pages of a checkpoint are in the file */
+void tables_trim(struct dvol *vol); /* forget clean pages above the limit; no page pointer may be held */
 /* table_peek (not meta): the words of [first, first + count) from pages that are in memory; false when one is not. */
 bool table_peek(struct dvol *vol, enum table table, uint64_t first, uint64_t count, uint64_t *words);
 /* table_get, table_set: a word; set queues an item (PDIG and HASH: none).  -1 with err. */
@@ -67,8 +68,8 @@ int table_prepare(struct dvol *vol, enum table table, uint64_t first, uint64_t c
 int table_replay(struct dvol *vol, unsigned table, uint64_t number, uint64_t word, struct err *err);
 int table_page_new(struct dvol *vol, unsigned table, unsigned level, uint64_t number, uint64_t pbn,
 		   struct err *err);
-/* page_encode: as it is in the file. */
-void page_encode(const struct dvol *vol, const struct page *page, uint8_t out[BLOCK]);
+/* page_take: for a checkpoint: as a page that is due is to be in the file. */
+void page_take(const struct dvol *vol, struct page *page, uint8_t out[BLOCK]);
 /* table_walk: visit(context, pbn) for every page of the table. */
 int table_walk(struct dvol *vol, enum table table, void (*visit)(void *context, uint64_t pbn), void *context,
 	       struct err *err);
@@ -262,7 +263,10 @@ struct pending {
 };
 
 struct journal {
-	uint64_t used; /* bytes */
+	uint64_t half, used; /* where the next record goes: which half, bytes in it */
+	uint64_t since;  /* bytes of records behind where the next superblock (or this one) lets it begin */
+	bool other_live; /* the other half has records that the superblock needs (meta) */
+	bool recovering; /* a checkpoint that could not turn to the other half */
 	uint64_t chain;
 	uint64_t started, done; /* syncs, for flushes that wait for one another */
 	struct pending pending;
@@ -275,11 +279,24 @@ int journal_cut(struct dvol *vol, struct buf *record, struct err *err);
 /* journal_append (commit, not meta): chain and write it; not synced. */
 int journal_append(struct dvol *vol, struct buf *record, struct err *err);
 int journal_replay(struct dvol *vol, struct err *err);
+uint64_t journal_half(const struct dvol *vol); /* bytes of one */
+uint64_t journal_at(const struct dvol *vol);   /* where the next record goes, for a superblock */
+void journal_turn(struct dvol *vol);           /* the next record goes to the start of the other half */
 /* op_do: do the operations in ops (made with buf_put_…) now, and queue them; empties ops. */
 int op_do(struct dvol *vol, struct buf *ops, struct err *err);
 
 /* commit_run (commit held): make all that is pending durable; with `checkpoint` also empty the journal.
- * commit_record (commit held, neither gate nor meta): the part after a cut; frees record and freed. */
+ * commit_record (commit held, neither gate nor meta): the part after a cut; frees record and freed.
+ * checkpoint_begin (commit held): waits for the one before; what is pending is durable on return; NULL with err.
+ * checkpoint_finish: the journal begins behind what checkpoint_begin wrote; cp is gone, also on failure.
+ * checkpoint_later (commit held): the same by another thread, where that is possible.
+ * checkpoint_wait (commit held, or alone): none is under way. */
+struct checkpoint;
+struct checkpoint *checkpoint_begin(struct dvol *vol, struct err *err);
+int checkpoint_finish(struct dvol *vol, struct checkpoint *cp, struct err *err);
+int checkpoint_later(struct dvol *vol, struct checkpoint *cp, struct err *err);
+void checkpoint_wait(struct dvol *vol);
+int sync_file(struct dvol *vol, struct err *err);
 int commit_run(struct dvol *vol, bool checkpoint, struct err *err);
 int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
 /* commit_room (commit held): see to it that a record of `more` bytes than what is pending fits into the journal.
@@ -289,8 +306,9 @@ int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, s
 int commit_room(struct dvol *vol, uint64_t more, struct err *err);
 int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
 int commit_op(struct dvol *vol, struct buf *ops, struct err *err);
-/* commit_pressure (nothing held): commit or checkpoint when commit_note (meta) saw that too much is pending; it is to be
- * called after changes. */
+/* commit_pressure (nothing held): commit or checkpoint when commit_note (meta) saw that so much is pending, or that so many
+ * pages are changed, that writers should (one of them does) or must wait for it; commit_note is called after changes. */
+enum pressure { PRESSURE_NONE, PRESSURE_SOFT, PRESSURE_HARD };
 int commit_pressure(struct dvol *vol, struct err *err);
 void commit_note(struct dvol *vol);
 int vol_fail(struct dvol *vol, struct err *err); /* mark failed; returns -1 */
@@ -302,15 +320,17 @@ struct super {
 	uint8_t uuid[16], lineage[16];
 	uint64_t generation, journal_start, journal_blocks;
 	uint64_t catalog_pbn, catalog_bytes;
-	uint64_t checksum;
+	uint64_t journal_at,
+	    journal_chain; /* the first record, bytes in the journal; what its chain goes on from */
 };
 
 struct super_state { /* the rest of a superblock */
 	uint64_t generation, catalog_pbn, catalog_bytes, catalog_sum;
+	uint64_t journal_at, journal_chain;
 	uint64_t end, used, cursor;
 	uint64_t roots[TABLES];
 };
-/* state_write_super: into the slot of its generation, not synced; vol->super follows.  state_load: superblock, catalog, journal, into
+/* state_write_super: into the slot of its generation, not synced.  state_load: superblock, catalog, journal, into
  * a vol that has only its file; again to refresh. */
 int state_write_super(struct dvol *vol, const struct super_state *state, struct err *err);
 int state_load(struct dvol *vol, struct err *err);
@@ -343,6 +363,10 @@ struct dvol {
 	uint64_t view_size;
 
 	pthread_mutex_t digesting, commit, meta;
+	bool checkpointing;          /* a checkpoint has begun (meta) … */
+	pthread_cond_t checkpointed; /* … and is at its end */
+	bool has_checkpointer;       /* (commit) */
+	pthread_t checkpointer;
 	struct digester digester;
 	struct extent catalog_at;
 	struct gate gate, peeks;
@@ -355,8 +379,8 @@ struct dvol {
 	struct catalog catalog;
 	struct undos undos;
 	struct journal journal;
-	bool unsynced; /* data was written since the last sync began (atomic) */
-	bool pressed;  /* so much is pending that writers should see to it (atomic) */
+	bool unsynced;          /* data was written since the last sync began (atomic) */
+	enum pressure pressure; /* (atomic) */
 
 	pthread_mutex_t packing; /* the innermost lock: what follows */
 	struct packed *unpacked[PACK_CACHE];

@@ -231,7 +231,7 @@ int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t o
 		return 0;
 	struct iovec few[18], *part = count <= 16 ? few : must_alloc((size_t)count + 2, sizeof(*part));
 	/* Small journals take small chunks, so that what a few writers add while one commits still fits. */
-	uint64_t most = vol->super.journal_blocks * BLOCK / 512;
+	uint64_t most = vol->super.journal_blocks * BLOCK / 1024;
 	most = most < CHUNK ? most : CHUNK;
 	int result = 0;
 	for (size_t done = 0; done < len && result == 0;) {

@@ -36,7 +36,7 @@ static int run(char *output, const char *line)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static void make_line(char line[LINE], const char *format, va_list ap)
+static void __attribute__((format(printf, 2, 0))) make_line(char line[LINE], const char *format, va_list ap)
 {
 	int len = vsnprintf(line, LINE, format, ap);
 

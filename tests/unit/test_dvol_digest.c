@@ -282,6 +282,95 @@ static void test_unreadable(void **unused)
 	memdisk_free(&disk);
 }
 
+static const uint8_t lineage[16] = "one";
+
+static struct dvol *replica_of_lineage(const char *path)
+{
+	struct err err = {0};
+	struct dvol_create_options create = {.size_bytes = 600 * DVOL_BLOCK,
+					     .journal_blocks = 32,
+					     .lineage = lineage,
+					     .files = &memdisk_ops,
+					     .files_context = &disk};
+	assert_int_equal(dvol_create(path, &create, &err), 0);
+	return kit_open(&disk, path, (struct dvol_id){0});
+}
+
+/* deltas: a volume with two epochs: "seed" to the first, from when it had no root; "delta" to the second, with both roots. */
+static struct dvol *deltas(struct dvol_id ids[2], uint8_t root[DVOL_ROOT])
+{
+	struct err err = {0};
+	struct dvol *vol = replica_of_lineage("primary");
+	for (int e = 0; e < 2; e++) {
+		for (uint64_t block = 0; block < 600; block += e == 0 ? 1 : 100)
+			kit_fill(vol, block, (uint8_t)(e + 1));
+		ids[e] = kit_close_epoch(vol);
+		if (e == 1)
+			kit_root(vol, ids[e], root);
+		struct dvol *epoch = kit_open(&disk, "primary", ids[e]);
+		struct dvol_id from = e == 0 ? (struct dvol_id){0} : ids[0];
+		assert_int_equal(dvol_export(epoch, from, e == 0 ? "seed" : "delta", &err), 0);
+		dvol_close(epoch, NULL);
+	}
+	return vol;
+}
+
+/* A delta of a sender with digests is proven, also where there were none here; a cancel at any moment takes it back. */
+static void test_apply_proves(void **unused)
+{
+	(void)unused;
+	struct err err = {0};
+	struct dvol_id ids[2];
+	uint8_t wanted[DVOL_ROOT], root[DVOL_ROOT];
+	struct dvol *primary = deltas(ids, wanted), *vol = replica_of_lineage("vol");
+	struct dvol *first = kit_open(&disk, "primary", ids[0]);
+	assert_int_equal(dvol_apply(vol, "seed", &err), 0);
+	int cancelled = 0;
+	for (;; cancelled++) {
+		int ticks = cancelled;
+		struct dvol_extent *list;
+		struct dvol_epoch *epochs;
+		size_t count;
+		dvol_on_progress(vol, stop_at_zero, &ticks);
+		int result = dvol_apply(vol, "delta", &err);
+		dvol_on_progress(vol, NULL, NULL);
+		if (result == 0)
+			break;
+		assert_int_equal(err.kind, ERR_CANCELLED);
+		assert_int_equal(dvol_epochs(vol, &epochs, &count, &err), 0);
+		assert_int_equal(count, 1);
+		free(epochs);
+		assert_int_equal(dvol_compare(vol, first, &list, &count, NULL, &err), 0);
+		assert_int_equal(count, 0);
+		free(list);
+	}
+	assert_true(cancelled > 10);
+	kit_root(vol, ids[1], root);
+	assert_memory_equal(root, wanted, DVOL_ROOT);
+	dvol_close(first, NULL);
+	dvol_close(primary, NULL);
+	dvol_close(vol, NULL);
+	memdisk_free(&disk);
+}
+
+/* A base that has the right name and other content is found out before anything is written, also when it had no root yet. */
+static void test_apply_to_another_base(void **unused)
+{
+	(void)unused;
+	struct err err = {0};
+	struct dvol_id ids[2];
+	uint8_t root[DVOL_ROOT];
+	struct dvol *primary = deltas(ids, root), *vol = replica_of_lineage("vol");
+	kit_fill(vol, 1, 99);
+	assert_int_equal(dvol_epoch_close(vol, &ids[0], NULL, &err), 0);
+	assert_int_equal(dvol_apply(vol, "delta", &err), -1);
+	assert_int_equal(err.kind, ERR_REFUSED);
+	assert_non_null(strstr(err.text, "content"));
+	dvol_close(primary, NULL);
+	dvol_close(vol, NULL);
+	memdisk_free(&disk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +381,8 @@ int main(void)
 	    cmocka_unit_test(test_tree_lost),
 	    cmocka_unit_test(test_part_of_a_tree_moves),
 	    cmocka_unit_test(test_unreadable),
+	    cmocka_unit_test(test_apply_proves),
+	    cmocka_unit_test(test_apply_to_another_base),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

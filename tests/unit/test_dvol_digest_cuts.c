@@ -27,6 +27,7 @@ struct sim {
 	struct epoch epochs[EPOCHS];
 	size_t nepochs;
 	uint64_t changed;             /* blocks in each epoch, since the one at which the digests are */
+	uint64_t carried;             /* of deleted epochs that had no next one */
 	const struct epoch *deleting; /* it may be there still, or not */
 };
 
@@ -108,10 +109,10 @@ static void one_epoch(struct sim *s)
 	struct err err = {0};
 	bool touched[BLOCKS] = {false};
 	struct epoch *epoch = &s->epochs[s->nepochs++];
-	epoch->changed = 0;
+	uint64_t changed = 0;
 	for (uint64_t writes = 1 + random_below(&s->random, 12); writes > 0; writes--) {
 		uint64_t block = random_below(&s->random, BLOCKS);
-		epoch->changed += !touched[block];
+		changed += !touched[block];
 		touched[block] = true;
 		s->now[block] = (uint8_t)random_below(&s->random, 4);
 		if (s->now[block] != 0)
@@ -122,7 +123,9 @@ static void one_epoch(struct sim *s)
 	epoch->id = kit_close_epoch(s->vol);
 	memcpy(epoch->bytes, s->now, sizeof(epoch->bytes));
 	fresh_root(epoch);
-	s->changed += epoch->changed;
+	s->changed += changed;
+	epoch->changed = changed + s->carried;
+	s->carried = 0;
 }
 
 /* delete: an epoch where the tree is, or on its way from or to, perhaps. */
@@ -131,8 +134,14 @@ static void delete (struct sim *s)
 	struct err err = {0};
 	size_t at = random_below(&s->random, s->nepochs);
 	s->deleting = &s->epochs[at];
-	/* What changed in it changed in the next one then, or since the one before. */
-	*(at + 1 < s->nepochs ? &s->epochs[at + 1].changed : &s->changed) += s->deleting->changed;
+	/* What changed in it changed in the next one then; in one that is still to come, when it was the newest: then the
+	 * digests go back before it. */
+	if (at + 1 < s->nepochs) {
+		s->epochs[at + 1].changed += s->deleting->changed;
+	} else {
+		s->carried += s->deleting->changed;
+		s->changed += s->deleting->changed;
+	}
 	if (dvol_epoch_delete(s->vol, s->deleting->id, &err) < 0)
 		fail_sim(s, "delete", &err);
 	cuts(s);

@@ -291,8 +291,13 @@ static bool act_look(struct scene *s)
 		    dvol_check(head, &info, NULL, NULL, &s->err) == 0;
 	if (done && info.errors != 0 && s->disk.failures == 0)
 		fail_msg("check found errors");
-	if (done && (done = dvol_compare(head, epoch, &list, &count, &s->err) == 0))
+	if (done && (done = dvol_compare(head, epoch, &list, &count, NULL, &s->err) == 0))
 		free(list);
+	options.epoch = first;
+	struct dvol *other = done ? dvol_open("vol", &options, &s->err) : NULL;
+	if (done && (done = other != NULL && dvol_compare(other, epoch, &list, &count, NULL, &s->err) == 0))
+		free(list);
+	dvol_close(other, NULL);
 	dvol_close(epoch, NULL);
 	dvol_close(head, NULL);
 	return done;

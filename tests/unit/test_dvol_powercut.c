@@ -3,6 +3,7 @@
  * repair, hold every flushed sector and every closed epoch exactly, and check clean, also after a writable open has
  * finished what the cut interrupted, and when that was cut again.  $DROVER_TEST_SEED repeats a run; $DROVER_POWERCUTS is
  * the number of states for each load. */
+#include "imagefmt/vol.h"
 #include "tests/lib/random.h"
 #include "tests/lib/tagvol.h"
 #include "tests/lib/test.h"
@@ -83,6 +84,63 @@ static void test_volume(void **unused)
 	while (load->states < wanted()) {
 		tagvol_step(tv, &load->pc.disk, &load->random);
 		cut(load);
+	}
+	load_end(load);
+}
+
+/* cut_here: as cut, but the load always goes on. */
+static void cut_here(struct load *load)
+{
+	size_t events = load->pc.disk.nevents;
+	load->states += tagvol_cuts(&load->pc, load->list, load->count,
+				    events < 2 * CUTS ? (unsigned)events / 2 + 1 : CUTS, &load->random);
+	load->step++;
+	tagvol_sure(load->list[0]);
+	powercut_settle(&load->pc);
+}
+
+/* beside_checkpoint: what others write, flush and close between the two parts of a checkpoint, which is when both halves of
+ * the journal are in use, and pages are changed that it has not written yet. */
+static void beside_checkpoint(struct load *load)
+{
+	static const enum tagvol_what some[] = {TAGVOL_WRITE,   TAGVOL_FLUSH, TAGVOL_CLOSE_EPOCH,
+						TAGVOL_DISCARD, TAGVOL_WRITE, TAGVOL_FLUSH};
+	struct tagvol *tv = load->list[0];
+	struct err err = {0};
+	tagvol_do(tv, &load->pc.disk, TAGVOL_FLUSH, &load->random);
+	cut_here(load);
+	pthread_mutex_lock(&tv->vol->commit);
+	struct checkpoint *cp = checkpoint_begin(tv->vol, &err);
+	pthread_mutex_unlock(&tv->vol->commit);
+	assert_non_null(cp);
+	cut_here(load);
+	for (uint64_t i = random_below(&load->random, 6); i > 0; i--) {
+		enum tagvol_what what = some[random_below(&load->random, 6)];
+		if (what == TAGVOL_CLOSE_EPOCH && tv->nepochs == TAGVOL_EPOCHS)
+			continue;
+		tagvol_do(tv, &load->pc.disk, what, &load->random);
+		cut_here(load);
+	}
+	assert_int_equal(checkpoint_finish(tv->vol, cp, &err), 0);
+	cut_here(load);
+}
+
+static void test_beside_checkpoint(void **unused)
+{
+	(void)unused;
+	struct load *load = load_begin();
+	struct tagvol *tv = load->list[0];
+	load->count = 1;
+	tv->path = "vol";
+	tagvol_create(tv, &load->pc.disk, SECTORS, (struct dvol_create_options){.journal_blocks = 64});
+	tagvol_open(tv, &load->pc.disk, &load->random);
+	powercut_begin(&load->pc);
+	while (load->states < wanted() / 2) {
+		for (uint64_t i = random_below(&load->random, 4); i > 0; i--) {
+			tagvol_step(tv, &load->pc.disk, &load->random);
+			cut(load);
+		}
+		beside_checkpoint(load);
 	}
 	load_end(load);
 }
@@ -231,14 +289,16 @@ static void test_delta(void **unused)
 			load->step++;
 			tagvol_sure(tv);
 			powercut_settle(&load->pc);
+			/* With digests the next delta's content is proven, in the middle of the apply. */
+			if (random_below(&load->random, 3) == 0) {
+				tagvol_do(tv, &load->pc.disk, TAGVOL_DIGEST, &load->random);
+				cut(load);
+			}
 			if (tv->nepochs == 3) {
 				tv->doubt.deleting = &tv->epochs[random_below(&load->random, 2)];
 				assert_int_equal(dvol_epoch_delete(tv->vol, tv->doubt.deleting->id, &err), 0);
 				cut(load);
 			}
-			/* The cut may have undone the apply; then the next delta has no base. */
-			if (tv->nepochs == 0 || tv->epochs[tv->nepochs - 1].id.number != epoch->id.number)
-				break;
 		}
 		drop_replica(load, source);
 	}
@@ -253,6 +313,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_volume),
+	    cmocka_unit_test(test_beside_checkpoint),
 	    cmocka_unit_test(test_clone),
 	    cmocka_unit_test(test_delta),
 	};
