@@ -79,16 +79,19 @@ int dvol_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t of
 	if (len == 0)
 		return 0;
 	struct iovec few[16], *part = count <= 16 ? few : must_alloc((size_t)count, sizeof(*part));
-	unsigned slot = gate_enter(&vol->gate);
-	int result = check_range(vol, offset, len, err);
+	int result = 0;
 	for (size_t done = 0; done < len && result == 0;) {
 		uint64_t at = offset + done;
 		uint64_t some = CHUNK * BLOCK - at % BLOCK;
 		some = some < len - done ? some : len - done;
-		result = read_chunk(vol, iov, count, done, at, some, part, err);
+		/* For each chunk anew, so that who closes an epoch does not wait for a long read. */
+		unsigned slot = gate_enter(&vol->gate);
+		result = check_range(vol, at, len - done, err);
+		if (result == 0)
+			result = read_chunk(vol, iov, count, done, at, some, part, err);
+		gate_leave(&vol->gate, slot);
 		done += some;
 	}
-	gate_leave(&vol->gate, slot);
 	if (part != few)
 		free(part);
 	return result;
