@@ -9,8 +9,10 @@
 #include <stdint.h>
 
 enum {
-	LANES = 4,       /* threads that copy, each with requests of its own at both ends */
-	PIECE = 1 << 20, /* bytes that one of them copies at a time, at whole multiples of it */
+	LANES = 4, /* threads that copy, each with requests of its own at both ends */
+	/* Bytes that one of them copies at a time, at whole multiples of it.  More does not fit into a socket at
+	 * once, and then both sides wait for each other. */
+	PIECE = 1 << 18,
 	STRETCHES = 256, /* of one map call */
 };
 

@@ -31,6 +31,8 @@ static int meeting_open(struct meeting *meeting, unsigned lanes, struct err *err
 
 	meeting->listener = -1;
 	if (!parent || access(parent, W_OK | X_OK))
+		parent = getenv("TMPDIR");
+	if (!parent || access(parent, W_OK | X_OK))
 		parent = "/tmp";
 	len = snprintf(meeting->folder, sizeof(meeting->folder), "%s/drover-XXXXXX", parent);
 	if (len < 0 || (size_t)len >= sizeof(meeting->folder))

@@ -16,12 +16,10 @@ static int raw_write(struct target *target, unsigned lane, const void *data, siz
 		     struct err *err)
 {
 	struct raw *raw = (struct raw *)target;
-	uint64_t begin = offset;
-	size_t left = len;
 
 	(void)lane;
-	while (left > 0) {
-		ssize_t n = pwrite(raw->fd, data, left, (off_t)offset);
+	while (len > 0) {
+		ssize_t n = pwrite(raw->fd, data, len, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -30,10 +28,8 @@ static int raw_write(struct target *target, unsigned lane, const void *data, siz
 				       (unsigned long long)offset);
 		data = (const char *)data + n;
 		offset += (uint64_t)n;
-		left -= (size_t)n;
+		len -= (size_t)n;
 	}
-	/* The disk has something to do already, instead of all of it at the end. */
-	sync_file_range(raw->fd, (off_t)begin, (off_t)len, SYNC_FILE_RANGE_WRITE);
 	return 0;
 }
 

@@ -235,8 +235,9 @@ static int check_all(struct check *check, struct err *err)
 	check->packs = calloc(vol->alloc.end + 1, 1);
 	int result = 0;
 	if (check->marks == NULL || check->packs == NULL)
-		result = err_set(err, ERR_SYSTEM, "%s: there is not enough memory to check a file of %llu bytes",
-				 vol->path, (unsigned long long)vol->alloc.end * BLOCK);
+		result =
+		    err_set(err, ERR_SYSTEM, "%s: there is not enough memory to check a file of %llu bytes",
+			    vol->path, (unsigned long long)vol->alloc.end * BLOCK);
 	for (unsigned table = 0; table < TABLES && result == 0; table++)
 		result = table_walk(vol, (enum table)table, mark_page, check, err);
 	if (result == 0)

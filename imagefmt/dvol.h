@@ -5,8 +5,10 @@
  * of it meanwhile, each through a handle of its own (also in the writer's process).
  *
  * Threads: all functions on a handle may be called from any thread, several at once, except dvol_close, which
- * must be the last.  Errors: -1 or NULL with *err filled (see common/err.h): ERR_USAGE for arguments that can
- * never be right, ERR_STATE for what the volume's present state forbids, ERR_SYSTEM for what the system refused,
+ * must be the last.  A writable handle without file operations of the caller's now and then starts a thread of its own,
+ * which writes a checkpoint and ends; dvol_close waits for it.
+ *
+ * Errors: -1 or NULL with *err filled (see common/err.h): ERR_USAGE for arguments that can never be right, ERR_STATE for what the volume's present state forbids, ERR_SYSTEM for what the system refused,
  * ERR_INPUT for a damaged file.  After a failed write or sync of metadata a handle is *failed*: it reads, but
  * every change is refused with ERR_STATE; the file itself opens at its last flush.  Nothing here prints or exits,
  * except that running out of memory for a few bytes of bookkeeping ends the process (common/buf.h). */

@@ -201,7 +201,7 @@ static int upper_levels(struct pass *pass, uint8_t root[DVOL_ROOT], struct err *
 	return 0;
 }
 
-/* ---- begin and end: commit held ---- */
+/* ---- begin and end: commit held (settle releases it for a while) ---- */
 static int pass_begin(struct pass *pass, struct dvol *vol, uint32_t to, enum pass_for who, struct err *err)
 {
 	const struct epoch *epoch = catalog_index(&vol->catalog, to);
@@ -223,11 +223,24 @@ static void pass_end(struct pass *pass)
 	free(pass->nodes);
 }
 
+/* put_in_place: all that was computed is in its place in the file on return, while others flush.  A checkpoint of its own, also
+ * where nothing seems to be changed: one that has just begun may have taken the pages, and not written them. */
+static int put_in_place(struct dvol *vol, struct err *err)
+{
+	struct checkpoint *cp = checkpoint_begin(vol, err);
+	if (cp == NULL)
+		return -1;
+	pthread_mutex_unlock(&vol->commit);
+	int result = checkpoint_finish(vol, cp, err);
+	pthread_mutex_lock(&vol->commit);
+	return result;
+}
+
 /* settle: all that the tree consists of is put in place; then it counts, as far as `covered`. */
 static int settle(struct pass *pass, uint32_t covered, const uint8_t *root, struct err *err)
 {
 	struct dvol *vol = pass->vol;
-	if (commit_run(vol, true, err) < 0)
+	if (put_in_place(vol, err) < 0)
 		return -1;
 	const struct epoch *epoch = catalog_index(&vol->catalog, pass->to);
 	if (root != NULL && (epoch->flags & EPOCH_HAS_ROOT) && memcmp(epoch->root, root, DVOL_ROOT) != 0) {

@@ -166,46 +166,56 @@ static uint32_t may_delete(const struct dvol *vol, struct dvol_id id, struct err
 	return epoch->index;
 }
 
-static int delete_locked(struct dvol *vol, uint32_t index, struct dvol_id id, struct err *err)
+static int hold_epoch(struct dvol *vol, uint32_t index, struct dvol_id id, struct err *err)
 {
-	if (vol->file.ops->lock(vol->file.file, F_WRLCK, LOCK_EPOCH + index) < 0) {
-		if (errno != EAGAIN)
-			return err_sys(err, "%s: locking the epoch", vol->path);
-		return err_set(err, ERR_STATE,
-			       "%s: somebody is reading epoch %llu.%llu; try again when that has ended",
-			       vol->path, (unsigned long long)id.term, (unsigned long long)id.number);
-	}
-	int result = simple_op(vol, OP_CONDEMN, index, err);
-	if (result == 0)
-		result = delete_condemned(vol, index, err);
-	vol->file.ops->lock(vol->file.file, F_UNLCK, LOCK_EPOCH + index);
-	return result;
+	if (vol->file.ops->lock(vol->file.file, F_WRLCK, LOCK_EPOCH + index) == 0)
+		return 0;
+	if (errno != EAGAIN)
+		return err_sys(err, "%s: locking the epoch", vol->path);
+	return err_set(err, ERR_STATE,
+		       "%s: somebody is reading epoch %llu.%llu; try again when that has ended", vol->path,
+		       (unsigned long long)id.term, (unsigned long long)id.number);
+}
+
+/* leave_tree (commit held, but for the moment): the digest tree goes elsewhere, while others flush and close. */
+static int leave_tree(struct dvol *vol, uint32_t index, struct dvol_id id, struct err *err)
+{
+	pthread_mutex_unlock(&vol->commit);
+	int result = digest_leave(vol, index, err);
+	pthread_mutex_lock(&vol->commit);
+	/* Meanwhile somebody else may have deleted it, or pinned it. */
+	uint32_t now = result == 0 ? may_delete(vol, id, err) : 0;
+	if (now != 0 && now != index)
+		err_set(err, ERR_STATE, "%s: epoch %llu.%llu was replaced just now; try again", vol->path,
+			(unsigned long long)id.term, (unsigned long long)id.number);
+	return now == index ? 0 : -1;
 }
 
 int dvol_epoch_delete(struct dvol *vol, struct dvol_id id, struct err *err)
 {
 	if (vol_may_change(vol, err) < 0)
 		return -1;
-	bool claimed = false;
 	pthread_mutex_lock(&vol->commit);
 	uint32_t index = may_delete(vol, id, err);
-	int result = index == 0 ? -1 : 0;
-	if (result == 0 && tree_needs(&vol->catalog, index)) {
-		/* The tree goes elsewhere first, while others flush and close. */
+	bool claimed = index != 0 && tree_needs(&vol->catalog, index);
+	if (claimed) {
+		/* Who computes digests may be reading it. */
 		pthread_mutex_unlock(&vol->commit);
 		digest_claim(vol);
-		claimed = true;
-		result = digest_leave(vol, index, err);
 		pthread_mutex_lock(&vol->commit);
-		/* Meanwhile somebody else may have deleted it, or pinned it. */
-		uint32_t now = result == 0 ? may_delete(vol, id, err) : 0;
-		if (now != 0 && now != index)
-			err_set(err, ERR_STATE, "%s: epoch %llu.%llu was replaced just now; try again",
-				vol->path, (unsigned long long)id.term, (unsigned long long)id.number);
-		result = now == index ? 0 : -1;
+		index = may_delete(vol, id, err);
 	}
-	if (result == 0)
-		result = delete_locked(vol, index, id, err);
+	/* Held before the tree goes: where it cannot be deleted it keeps its tree. */
+	int result = index != 0 ? hold_epoch(vol, index, id, err) : -1;
+	if (result == 0) {
+		if (claimed)
+			result = leave_tree(vol, index, id, err);
+		if (result == 0)
+			result = simple_op(vol, OP_CONDEMN, index, err);
+		if (result == 0)
+			result = delete_condemned(vol, index, err);
+		vol->file.ops->lock(vol->file.file, F_UNLCK, LOCK_EPOCH + index);
+	}
 	pthread_mutex_unlock(&vol->commit);
 	if (claimed)
 		digest_release(vol);

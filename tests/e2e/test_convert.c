@@ -433,7 +433,7 @@ static pid_t wait_for_child(pid_t parent)
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
-	shell_must("until grep -q Read requests 2>/dev/null; do sleep 0.02; done");
+	shell_must("until grep -q ' Read id=' requests 2>/dev/null; do sleep 0.02; done");
 	file = fopen(path, "r");
 	assert_non_null(file);
 	assert_non_null(fgets(text, sizeof(text), file));

@@ -300,7 +300,7 @@ static void complains(const char *parameters, const char *sentence)
 {
 	char output[SHELL_OUTPUT];
 
-	assert_int_not_equal(shell_run(output, "%s %s --run true", shell_nbdkit(), parameters), 0);
+	assert_int_not_equal(shell_run(output, "%s %s --run true", shell_nbdkit_at("sock"), parameters), 0);
 	if (!strstr(output, sentence))
 		fail_msg("nbdkit with '%s' does not say '%s': %s", parameters, sentence, output);
 }
@@ -329,7 +329,7 @@ static void what_cannot_be_served_is_said(void **state)
 	assert_non_null(strstr(output, " T plugin_init"));
 	assert_null(strstr(output, "dvol_open"));
 	assert_null(strstr(output, "err_set"));
-	assert_int_equal(shell_run(output, "%s --dump-plugin", shell_nbdkit()), 0);
+	assert_int_equal(shell_run(output, "%s --dump-plugin", shell_nbdkit_at("sock")), 0);
 	assert_non_null(strstr(output, "dvol_format_version=1"));
 }
 

@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static struct memdisk base; /* "vol", "fine", "coarse" */
 static struct dvol *epoch;
+static struct patch_places fine, coarse;
 
 static void need(int result)
 {
@@ -41,9 +42,11 @@ static void build(void)
 	epoch = dvol_open("vol", &options, &err);
 	if (epoch == NULL)
 		abort();
+	patch_find(&fine, memdisk_file(&base, "fine"));
+	patch_find(&coarse, memdisk_file(&base, "coarse"));
 }
 
-static void try_one(const char *path, const uint8_t *data, size_t len)
+static void try_one(const char *path, const struct patch_places *places, const uint8_t *data, size_t len)
 {
 	struct err err = {0};
 	struct dvol_extent *list;
@@ -52,7 +55,7 @@ static void try_one(const char *path, const uint8_t *data, size_t len)
 	/* The first byte: how much of the file is there. */
 	uint64_t size = len > 0 && data[0] != 0 ? file->size * data[0] / 255 : file->size;
 	memdisk_put(&base, "try", file->data, size);
-	patch(memdisk_file(&base, "try")->data, size, data + (len > 0), len - (len > 0));
+	patch(memdisk_file(&base, "try"), places, data + (len > 0), len - (len > 0));
 	if (dvol_tree_compare(epoch, "try", &list, &count, &err) == 0)
 		for (size_t i = 0; i < count; i++)
 			if (list[i].len == 0 || (i > 0 && list[i].offset <= list[i - 1].offset))
@@ -65,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	if (epoch == NULL)
 		build();
-	try_one("fine", data, len);
-	try_one("coarse", data, len);
+	try_one("fine", &fine, data, len);
+	try_one("coarse", &coarse, data, len);
 	return 0;
 }

@@ -85,7 +85,8 @@ void memdisk_put(struct memdisk *disk, const char *path, const void *data, uint6
 	if (file == NULL)
 		file = make(disk, path);
 	set_size(file, size);
-	memcpy(file->data, data, size);
+	if (size > 0)
+		memcpy(file->data, data, size);
 	memdisk_touch(file, 0, size);
 }
 

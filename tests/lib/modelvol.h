@@ -76,6 +76,7 @@ void modelvol_compare(struct modelvol *v, struct dvol *vol, const struct model_s
 void modelvol_compare_head(struct modelvol *v);
 void modelvol_compare_epoch(struct modelvol *v);
 void modelvol_compare_changed(struct modelvol *v);
+void modelvol_compare_two(struct modelvol *v);
 void modelvol_compare_mapped(struct modelvol *v);
 void modelvol_compare_space(struct modelvol *v);
 

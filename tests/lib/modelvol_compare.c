@@ -123,6 +123,33 @@ void modelvol_compare_changed(struct modelvol *v)
 	dvol_close(epoch, NULL);
 }
 
+/* ---- two epochs against one another, by their trees or by what is read ---- */
+void modelvol_compare_two(struct modelvol *v)
+{
+	struct err err = {0};
+	struct dvol_extent *list;
+	size_t count, at = 0;
+	if (v->nepochs == 0)
+		return;
+	const struct model_state *a = &v->epochs[model_pick(v->run, v->nepochs)],
+				 *b = &v->epochs[model_pick(v->run, v->nepochs)];
+	struct dvol *one = modelvol_open_epoch(v, a->id), *other = modelvol_open_epoch(v, b->id);
+	if (dvol_compare(one, other, &list, &count, NULL, &err) < 0)
+		modelvol_wrong(v, "compare", &err);
+	for (uint64_t block = 0; block < v->run->blocks; block++) {
+		uint64_t offset = block * DVOL_BLOCK;
+		while (at < count && list[at].offset + list[at].len <= offset)
+			at++;
+		bool named = at < count && list[at].offset <= offset;
+		if (named != (memcmp(a->data + offset, b->data + offset, DVOL_BLOCK) != 0))
+			wrong_block(v, block,
+				    named ? "is the same, and is named" : "differs, and is not named");
+	}
+	free(list);
+	dvol_close(one, NULL);
+	dvol_close(other, NULL);
+}
+
 /* ---- map ---- */
 static void compare_extent(struct modelvol *v, const struct dvol_map_extent *extent)
 {

@@ -86,7 +86,7 @@ static void find_preload(char path[1024])
 }
 #endif
 
-const char *shell_nbdkit(void)
+const char *shell_nbdkit_at(const char *socket)
 {
 	static char words[8192];
 	char preload[1024] = "";
@@ -94,13 +94,15 @@ const char *shell_nbdkit(void)
 #ifdef __SANITIZE_ADDRESS__
 	find_preload(preload);
 #endif
-	if (*preload)
-		snprintf(words, sizeof(words),
-			 "LD_PRELOAD=%s ASAN_OPTIONS=detect_leaks=0 nbdkit -U - %s/nbdkit-dvol-plugin.so",
-			 preload, host_build());
-	else
-		snprintf(words, sizeof(words), "nbdkit -U - %s/nbdkit-dvol-plugin.so", host_build());
+	snprintf(words, sizeof(words), "%s%s%s nbdkit -U %s %s/nbdkit-dvol-plugin.so",
+		 *preload ? "LD_PRELOAD=" : "", preload, *preload ? " ASAN_OPTIONS=detect_leaks=0" : "",
+		 socket, host_build());
 	return words;
+}
+
+const char *shell_nbdkit(void)
+{
+	return shell_nbdkit_at("-");
 }
 
 const char *shell_nbdkit_run(void)

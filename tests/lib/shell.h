@@ -11,8 +11,10 @@ int shell_run(char *output, const char *format, ...) __attribute__((format(print
 void shell_must(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* shell_nbdkit(): the words that start nbdkit with our plugin on a private socket ("… nbdkit -U - …/plugin.so"), ready for
- * parameters of the plugin and --run '…', which should begin with shell_nbdkit_run(). */
+ * parameters of the plugin and --run '…', which should begin with shell_nbdkit_run().  shell_nbdkit_at: on this socket;
+ * for servers that do not start, which would leave the folder of a private one behind. */
 const char *shell_nbdkit(void);
+const char *shell_nbdkit_at(const char *socket);
 const char *shell_nbdkit_run(void);
 
 #endif

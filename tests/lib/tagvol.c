@@ -302,6 +302,8 @@ bool tagvol_apply(struct tagvol *tv, const char *delta, const struct tagvol_epoc
 {
 	struct err err = {0};
 	bool seed = tv->nepochs == 0;
+	if (tv->nepochs == TAGVOL_EPOCHS)
+		fail_msg("%s: no room for another epoch", tv->path);
 	tv->doubt = (struct tagvol_doubt){.sectors_before = tv->sectors, .applying = true};
 	memcpy(tv->before, tv->now, sizeof(tv->now));
 	tv->doubt.closing = &tv->epochs[tv->nepochs];

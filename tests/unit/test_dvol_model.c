@@ -147,6 +147,37 @@ static bool head_touched(const struct modelvol *v)
 	       memcmp(v->head.stamp, v->epochs[v->nepochs - 1].stamp, v->run->blocks * sizeof(uint64_t)) != 0;
 }
 
+/* prove_equal: the replica's newest epoch and its source are one: the same digest, and no block that differs, by what is read, by
+ * the trees, and by the tree as a file. */
+static void prove_equal(struct family *f, struct member *m, const struct model_state *source)
+{
+	struct err err = {0};
+	struct modelvol *here = m->v, *there = m->parent->v;
+	uint8_t root[2][DVOL_ROOT];
+	/* The newest epoch's, where the tree was given up with the epoch at which it stood. */
+	if (dvol_digest(here->vol, source->id, root[0], &err) < 0 ||
+	    dvol_digest(there->vol, there->epochs[there->nepochs - 1].id, root[1], &err) < 0 ||
+	    dvol_digest(there->vol, source->id, root[1], &err) < 0 ||
+	    dvol_tree_export(there->vol, source->id, DVOL_TREE_FINE, "tree", &err) < 0)
+		modelvol_wrong(here, "digest", &err);
+	if (memcmp(root[0], root[1], DVOL_ROOT) != 0)
+		modelvol_wrong(here, "has another root than its source", NULL);
+	struct dvol *a = modelvol_open_epoch(here, source->id), *b = modelvol_open_epoch(there, source->id);
+	for (int way = 0; way < 3; way++) {
+		struct dvol_extent *list;
+		size_t count;
+		int result = way == 0   ? dvol_compare(here->vol, b, &list, &count, NULL, &err)
+			     : way == 1 ? dvol_compare(a, b, &list, &count, NULL, &err)
+					: dvol_tree_compare(a, "tree", &list, &count, &err);
+		if (result < 0 || count != 0)
+			modelvol_wrong(here, "differs from its source", result < 0 ? &err : NULL);
+		free(list);
+	}
+	dvol_close(a, NULL);
+	dvol_close(b, NULL);
+	memdisk_ops.unlink(&f->run.disk, "tree");
+}
+
 /* ship: what turns `from` (NULL: nothing) into `to` goes to the replica. */
 static void ship(struct family *f, struct member *m, const struct model_state *from, struct model_state *to)
 {
@@ -161,20 +192,10 @@ static void ship(struct family *f, struct member *m, const struct model_state *f
 		modelvol_wrong(source, "export", &err);
 	modelvol_apply(m->v, "delta", to, list, count);
 	free(list);
-	/* They are one: the same digest, and no block that differs. */
-	uint8_t here[DVOL_ROOT], there[DVOL_ROOT];
-	if (pick(f, 4) == 0) {
-		if (dvol_compare(epoch, m->v->vol, &list, &count, NULL, &err) < 0 || count != 0)
-			modelvol_wrong(m->v, "differs from its source", NULL);
-		free(list);
-		if (dvol_digest(m->v->vol, to->id, here, &err) < 0 ||
-		    dvol_digest(source->vol, to->id, there, &err) < 0)
-			modelvol_wrong(m->v, "digest", &err);
-		if (memcmp(here, there, sizeof(here)) != 0)
-			modelvol_wrong(m->v, "has another root than its source", NULL);
-	}
 	dvol_close(epoch, NULL);
 	memdisk_ops.unlink(&f->run.disk, "delta");
+	if (pick(f, 4) == 0)
+		prove_equal(f, m, to);
 }
 
 static void follow(struct family *f)
@@ -252,6 +273,7 @@ static const struct operation {
     {.name = "compare-head", .weight = 1, .one = modelvol_compare_head},
     {.name = "compare-epoch", .weight = 3, .one = modelvol_compare_epoch},
     {.name = "compare-changed", .weight = 3, .one = modelvol_compare_changed},
+    {.name = "compare-two", .weight = 2, .one = modelvol_compare_two},
     {.name = "compare-mapped", .weight = 1, .one = modelvol_compare_mapped},
     {.name = "compare-space", .weight = 1, .one = modelvol_compare_space},
 };
