@@ -38,16 +38,60 @@ static void print_text(const struct vm_view *view)
 		say_text("up", units_format_duration(view->uptime_ms * 1000000, uptime));
 }
 
+/* details(view): what only the VM's process knows: its devices and its balloon; NULL without one. */
+static json_t *details(const struct vm_view *view)
+{
+	json_t *reply = NULL;
+
+	if (view->answered)
+		(void)vms_order(view->name, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS,
+				&reply, NULL);
+	return reply;
+}
+
+static void print_devices(const json_t *reply)
+{
+	size_t i;
+	const json_t *device;
+
+	json_array_foreach(json_object_get(reply, "devices"), i, device)
+	{
+		const char *kind = json_string_value(json_object_get(device, "kind"));
+		const char *what = json_string_value(json_object_get(device, "path"));
+		what = what ? what : json_string_value(json_object_get(device, "tap"));
+		output_say("%-10s slot %d: %s%s%s", i ? "" : "devices",
+			   (int)json_integer_value(json_object_get(device, "slot")), kind ? kind : "?",
+			   what ? " " : "", what ? what : "");
+	}
+}
+
+static void print_json(const struct vm_view *view, const json_t *reply)
+{
+	static const char *const keys[] = {"devices", "balloon"};
+	json_t *json = vms_json(view);
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		json_t *value = json_object_get(reply, keys[i]);
+		json_object_set_new(json, keys[i], value ? json_incref(value) : json_null());
+	}
+	output_json(json);
+}
+
 int cmd_status(const struct args *args, struct err *err)
 {
 	struct vm_view view;
+	json_t *reply;
 
 	vms_view(args->operand[0], &view);
 	if (!view.known)
 		return vms_no_process(&view, err);
-	if (args->json)
-		output_json(vms_json(&view));
-	else
+	reply = details(&view);
+	if (args->json) {
+		print_json(&view, reply);
+	} else {
 		print_text(&view);
+		print_devices(reply);
+	}
+	json_decref(reply);
 	return 0;
 }

@@ -1,36 +1,63 @@
-/* drover stop: the guest ends as if its power were cut. */
+/* drover stop: the power button, and the power cut for a guest that does not heed it. */
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
+#include "common/io.h"
 
-/* await_end(control): the answer comes while the process is still closing; what follows ("run", "forget") must find
- * the VM's name free.  One that hangs in that is not waited for: it has given its word. */
-static void await_end(struct control *control)
+#include <string.h>
+
+/* await_end(control, timeout_ms): whether the VM's process ended within that time. */
+static bool await_end(struct control *control, int timeout_ms)
 {
-	struct err err;
-	json_t *event;
+	uint64_t end = clock_mono_ns() + (uint64_t)timeout_ms * 1000000, now;
 
-	while ((event = control_event(control, VMS_ORDER_TIMEOUT_MS, &err)))
+	while ((now = clock_mono_ns()) < end) {
+		struct err err = {0};
+		json_t *event = control_event(control, (int)((end - now) / 1000000) + 1, &err);
+		if (!event && err.kind == ERR_LINK)
+			return true;
 		json_decref(event);
+	}
+	return false;
+}
+
+static int order(struct control *control, const char *cmd, struct err *err)
+{
+	return control_call(control, json_pack("{s:s}", "cmd", cmd), VMS_ORDER_TIMEOUT_MS, NULL, NULL, NULL,
+			    err);
+}
+
+static int stop(struct control *control, int timeout_ms, bool *forced, struct err *err)
+{
+	/* Events say when it is over; they must be asked for before the button is pressed. */
+	if (order(control, "subscribe", err) || order(control, "power-button", err))
+		return -1;
+	*forced = !await_end(control, timeout_ms);
+	if (!*forced)
+		return 0;
+	if (order(control, "stop", err))
+		return -1;
+	(void)await_end(control, VMS_ORDER_TIMEOUT_MS);
+	return 0;
 }
 
 int cmd_stop(const struct args *args, struct err *err)
 {
 	const char *name = args->operand[0];
 	struct control control;
+	bool forced = false;
 	int status;
 
 	if (vms_connect(&control, name, err))
 		return -1;
-	status = control_call(&control, json_pack("{s:s, s:b}", "cmd", "stop", "force", args->force),
-			      VMS_ORDER_TIMEOUT_MS, NULL, NULL, NULL, err);
-	if (!status)
-		await_end(&control);
+	status = stop(&control, (int)(args->timeout_ns / 1000000), &forced, err);
 	control_close(&control);
 	if (status)
 		return -1;
 	if (args->json)
-		output_json(json_pack("{s:s, s:s}", "name", name, "state", "stopped"));
+		output_json(json_pack("{s:s, s:s, s:b}", "name", name, "state", "stopped", "forced", forced));
+	else if (forced)
+		output_say("VM '%s' did not heed its power button; its power was cut", name);
 	else
 		output_say("VM '%s' is stopped", name);
 	return 0;

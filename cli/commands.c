@@ -90,8 +90,50 @@ static const struct option_spec run_options[] = {
     END,
 };
 
-static const struct option_spec stop_options[] = {
+static const struct option_spec kill_options[] = {
     {.name = "force", .help = "also while a hand-over is pending", .type = OPTION_FLAG, .offset = AT(force)},
+    JSON,
+    END,
+};
+
+static const struct option_spec stop_options[] = {
+    {.name = "timeout",
+     .argument = "TIME",
+     .help = "how long the guest has, 1ms to 24h (60s)",
+     .type = OPTION_DURATION,
+     .offset = AT(timeout_ns),
+     .min = 1000000,
+     .max = 86400000000000,
+     .initial = 60000000000},
+    JSON,
+    END,
+};
+
+static const struct option_spec create_options[] = {
+    {.name = "file",
+     .letter = 'f',
+     .argument = "FILE",
+     .help = "the VM's YAML",
+     .type = OPTION_TEXT,
+     .offset = AT(file),
+     .required = true},
+    JSON,
+    END,
+};
+
+static const struct option_spec edit_options[] = {
+    {.name = "file",
+     .letter = 'f',
+     .argument = "FILE",
+     .help = "what it is to be, without an editor",
+     .type = OPTION_TEXT,
+     .offset = AT(file)},
+    JSON,
+    END,
+};
+
+static const struct option_spec start_options[] = {
+    {.name = "console", .help = "show its serial console", .type = OPTION_FLAG, .offset = AT(console)},
     JSON,
     END,
 };
@@ -204,14 +246,69 @@ const struct command commands[] = {
      .run = cmd_resume,
      .options = json_only,
      .operands = {VM}},
+    {.name = "create",
+     .summary = "define a VM",
+     .synopsis = "NAME --file FILE [--json]",
+     .details = "FILE is YAML: memory: 2G, cpus: 2, disks: [{path: /…/root.dvol}], nets: [{tap:\n"
+		"tap0}] and more; 'man drover' tells all keys. '-' is the standard input. What\n"
+		"it leaves open - the UUID, MAC addresses, the places of devices on the bus - is\n"
+		"decided now and stays.",
+     .run = cmd_create,
+     .options = create_options,
+     .operands = {VM}},
+    {.name = "edit",
+     .summary = "change a VM's definition",
+     .synopsis = "NAME [--file FILE] [--json]",
+     .details = "In $VISUAL or $EDITOR, or by the FILE given. Devices that stay keep their places\n"
+		"and addresses. A running VM goes on as it is; the next start has the change.",
+     .run = cmd_edit,
+     .options = edit_options,
+     .operands = {VM}},
+    {.name = "remove",
+     .summary = "drop a VM's definition",
+     .synopsis = "NAME [--json]",
+     .details = "Its disks stay. Refused while the VM runs here.",
+     .run = cmd_remove,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "start",
+     .summary = "boot a VM that was defined",
+     .synopsis = "NAME [--console | --json]",
+     .details = "It runs in the background; --console shows its serial console as 'drover run'\n"
+		"does.",
+     .run = cmd_start,
+     .options = start_options,
+     .operands = {VM}},
     {.name = "stop",
-     .summary = "end a VM",
-     .synopsis = "NAME [--force] [--json]",
-     .details = "At once, as if its power were cut. Refused while a hand-over is pending: the\n"
-		"copy here may be the only one. --force drops it all the same.",
+     .summary = "shut a VM down",
+     .synopsis = "NAME [--timeout TIME] [--json]",
+     .details = "Presses the power button, which the guest's operating system heeds. One that has\n"
+		"not powered off within the time is ended as by 'drover kill'.",
      .run = cmd_stop,
      .options = stop_options,
      .operands = {VM}},
+    {.name = "kill",
+     .summary = "end a VM at once",
+     .synopsis = "NAME [--force] [--json]",
+     .details = "As if its power were cut. Refused while a hand-over is pending: the copy here\n"
+		"may be the only one. --force drops it all the same.",
+     .run = cmd_kill,
+     .options = kill_options,
+     .operands = {VM}},
+    {.name = "reset",
+     .summary = "let a VM begin anew",
+     .synopsis = "NAME [--json]",
+     .details = "As by the reset button, for VMs that boot by firmware.",
+     .run = cmd_reset,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "balloon",
+     .summary = "how much memory a VM is to make do with",
+     .synopsis = "NAME SIZE [--json]",
+     .details = "Asks the guest's balloon driver to give back the rest, or to take it again.",
+     .run = cmd_balloon,
+     .options = json_only,
+     .operands = {VM, {.label = "SIZE", .type = OPERAND_SIZE}}},
     {.name = "dirty-rate",
      .summary = "how fast the guest writes to its memory",
      .synopsis = "NAME [--interval TIME] [--json]",

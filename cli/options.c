@@ -131,8 +131,6 @@ static int refusal(const struct command *command, const struct option *longs, in
 {
 	const char *word = argv[optind - 1];
 
-	if (optopt && optopt < FIRST_VALUE && optopt != HELP_VALUE)
-		return usage(command, err, "unknown option '-%c'", optopt);
 	for (const struct option *o = longs; optopt && o->name; o++) {
 		if (o->val != optopt)
 			continue;
@@ -140,6 +138,8 @@ static int refusal(const struct command *command, const struct option *longs, in
 			return usage(command, err, "option '--%s' wants an argument", o->name);
 		return usage(command, err, "option '--%s' takes no argument", o->name);
 	}
+	if (optopt && optopt < FIRST_VALUE)
+		return usage(command, err, "unknown option '-%c'", optopt);
 	for (const struct option *o = longs; o->name; o++)
 		if (!strncmp(word, "--", 2) && !strncmp(word + 2, o->name, strcspn(word + 2, "=")))
 			return usage(command, err, "option '%.80s' may mean several", word);
@@ -200,38 +200,56 @@ static int take_operands(const struct command *command, int argc, char **argv, s
 	return 0;
 }
 
-static size_t make_longs(const struct command *command, struct option *longs, struct args *args)
+/* make_longs: what getopt_long works from; letters has room for two characters an option. */
+static size_t make_longs(const struct command *command, struct option *longs, char *letters,
+			 struct args *args)
 {
 	size_t n = 0;
 
 	for (const struct option_spec *spec = command->options; spec->name && n < MAX_OPTIONS; spec++, n++) {
 		longs[n] = (struct option){.name = spec->name,
 					   .has_arg = spec->argument ? required_argument : no_argument,
-					   .val = FIRST_VALUE + (int)n};
+					   .val = spec->letter ? spec->letter : FIRST_VALUE + (int)n};
+		if (spec->letter)
+			*letters++ = spec->letter;
+		if (spec->letter && spec->argument)
+			*letters++ = ':';
 		if (spec->type >= OPTION_SIZE)
 			*(uint64_t *)((char *)args + spec->offset) = spec->initial;
 	}
 	longs[n] = (struct option){.name = "help", .has_arg = no_argument, .val = HELP_VALUE};
+	*letters = '\0';
 	return n;
+}
+
+/* option_of: the number of the option that getopt_long returned; count for none. */
+static size_t option_of(const struct option *longs, size_t count, int value)
+{
+	size_t i = 0;
+
+	while (i < count && longs[i].val != value)
+		i++;
+	return i;
 }
 
 static int parse(const struct command *command, int argc, char **argv, struct args *args, struct err *err)
 {
 	struct option longs[MAX_OPTIONS + 2] = {0};
 	bool given[MAX_OPTIONS] = {0};
-	size_t count = make_longs(command, longs, args);
+	char letters[2 * MAX_OPTIONS + 3] = ":h";
+	size_t count = make_longs(command, longs, letters + 2, args);
 	int c;
 
 	optind = 0; /* glibc: start anew, also for a second command line in one process */
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-		size_t i = (size_t)(c - FIRST_VALUE);
+	while ((c = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+		size_t i = option_of(longs, count, c);
 
 		if (c == HELP_VALUE) {
 			args->help = true;
 			return 0;
 		}
-		if (c < FIRST_VALUE)
+		if (i == count)
 			return refusal(command, longs, c, argv, err);
 		if (given[i] && command->options[i].argument && command->options[i].type != OPTION_LIST)
 			return usage(command, err, "option '--%s' is given twice", longs[i].name);

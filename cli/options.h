@@ -52,6 +52,9 @@ struct args {
 	bool verify;
 	bool delete_later;
 	bool forget_clones;
+	bool console;
+	const char *file; /* a VM's YAML */
+	uint64_t timeout_ns;
 	uint64_t compress;
 	uint64_t level;
 	uint64_t granularity; /* index of the word */
@@ -84,6 +87,7 @@ enum option_type {
 
 struct option_spec {
 	const char *name;     /* without the dashes */
+	char letter;          /* the same as -x; 0: there is none */
 	const char *argument; /* what help calls its argument; NULL for a flag */
 	const char *help;     /* one line */
 	enum option_type type;

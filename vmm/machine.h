@@ -76,6 +76,8 @@ void machine_pause(struct machine *machine);
  * machine_new_generation: the guest is one of several that come from the same state: it gets a new id (VM generation id),
  * and is told.  After machine_load of a snapshot, before the resume; not after a migration. */
 void machine_power_button(struct machine *machine);
+/* machine_reset: somebody presses the reset button.  ERR_STATE where there is no firmware to begin with. */
+int machine_reset(struct machine *machine, struct err *err);
 int machine_new_generation(struct machine *machine, struct err *err);
 
 /* Machine state: vCPUs, interrupt chips, PIT, clock, devices; not RAM.  Format: docs/state.md.

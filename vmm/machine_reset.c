@@ -42,6 +42,16 @@ void machine_restart(struct machine *machine, enum machine_end why, const char *
 	pthread_mutex_unlock(&machine->lock);
 }
 
+int machine_reset(struct machine *machine, struct err *err)
+{
+	if (!machine->firmware.image)
+		return err_set(
+		    err, ERR_STATE,
+		    "this VM was booted from a kernel's file, which it cannot load again; stop and start it");
+	machine_restart(machine, MACHINE_END_RESET, "reset");
+	return 0;
+}
+
 static void reset_devices(struct machine *machine)
 {
 	devices_reset(machine);

@@ -26,10 +26,17 @@ static json_t *handover_json(const struct vmproc *vm)
 			 now->peer, "term", (json_int_t)term, "session", now->session);
 }
 
+static json_t *balloon_json(const struct machine_balloon *balloon)
+{
+	return json_pack("{s:I, s:I}", "target_bytes", (json_int_t)balloon->target_bytes, "kept_bytes",
+			 (json_int_t)balloon->kept_bytes);
+}
+
 static int do_status(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		     struct answer *answer, struct err *err)
 {
 	json_t *handover = handover_json(vm);
+	struct machine_balloon balloon;
 
 	(void)client, (void)request, (void)fd, (void)err;
 	answer->ok = json_pack("{s:s, s:s, s:s, s:i, s:I, s:i, s:I, s:I, s:s}", "name", vm->config.name,
@@ -40,6 +47,9 @@ static int do_status(struct vmproc *vm, struct client *client, const json_t *req
 			       machine_dirty_mode(vm->machine));
 	if (handover)
 		json_object_set_new(answer->ok, "handover", handover);
+	json_object_set_new(answer->ok, "devices", config_devices_to_json(&vm->config));
+	if (machine_balloon_get(vm->machine, &balloon))
+		json_object_set_new(answer->ok, "balloon", balloon_json(&balloon));
 	return 0;
 }
 
@@ -98,11 +108,51 @@ static int do_stop(struct vmproc *vm, struct client *client, const json_t *reque
 	if (phase != HANDOVER_NONE && !force)
 		return err_set(
 		    err, ERR_STATE,
-		    "VM '%s' is %s, and this copy may be the only one; 'drover resolve %s' finds out, 'stop "
+		    "VM '%s' is %s, and this copy may be the only one; 'drover resolve %s' finds out, 'kill "
 		    "--force' drops it",
 		    vm->config.name, handover_state_name(&vm->handover), vm->config.name);
 	vmproc_quit(vm, "stopped", "stopped by request", 0);
 	return 0;
+}
+
+/* check_runs: orders that only a guest which runs, and is this host's, can take. */
+static int check_runs(const struct vmproc *vm, struct err *err)
+{
+	if (vm->handover.phase != HANDOVER_NONE)
+		return err_set(err, ERR_STATE, "VM '%s' is %s; wait until that is over", vm->config.name,
+			       handover_state_name(&vm->handover));
+	if (vm->handover.user_paused)
+		return err_set(err, ERR_STATE, "VM '%s' is paused; 'drover resume %s' first", vm->config.name,
+			       vm->config.name);
+	return 0;
+}
+
+static int do_power_button(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+			   struct answer *answer, struct err *err)
+{
+	(void)client, (void)request, (void)fd, (void)answer;
+	if (check_runs(vm, err))
+		return -1;
+	machine_power_button(vm->machine);
+	return 0;
+}
+
+static int do_reset(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+		    struct answer *answer, struct err *err)
+{
+	(void)client, (void)request, (void)fd, (void)answer;
+	return check_runs(vm, err) ? -1 : machine_reset(vm->machine, err);
+}
+
+static int do_balloon(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+		      struct answer *answer, struct err *err)
+{
+	uint64_t target;
+
+	(void)client, (void)fd, (void)answer;
+	if (jobj_u64(request, "target_bytes", true, 0, INT64_MAX, &target, err))
+		return -1;
+	return machine_balloon_set(vm->machine, target, err);
 }
 
 static int do_console(struct vmproc *vm, struct client *client, const json_t *request, int fd,
@@ -372,6 +422,9 @@ static const struct {
     {"pause", ANYONE, do_pause},
     {"resume", ANYONE, do_resume},
     {"stop", ANYONE, do_stop},
+    {"power-button", ANYONE, do_power_button},
+    {"reset", ANYONE, do_reset},
+    {"balloon", ANYONE, do_balloon},
     {"console", ANYONE, do_console},
     {"dirty-rate", ANYONE, do_dirty_rate},
     {"cancel", ANYONE, do_cancel},

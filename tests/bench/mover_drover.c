@@ -171,7 +171,7 @@ static void drover_stop(struct move *move)
 	for (const char *which = "ba"; *which; which++) {
 		struct host host = host_of(move, *which);
 		const char *env[] = {host.state, host.run, NULL};
-		const char *argv[] = {move->env->drover, "stop", VM_NAME, NULL};
+		const char *argv[] = {move->env->drover, "kill", VM_NAME, NULL};
 		struct proc_spawn spawn = {.argv = argv, .env = env};
 		struct err ignored;
 

@@ -197,7 +197,7 @@ static void stop_ends_an_attached_console(void **state)
 	boot_detached();
 	start(console);
 	see("drover-guest: seq=");
-	cli_run_words(&cli, "stop g");
+	cli_run_words(&cli, "kill g");
 	assert_string_equal(cli.out, "VM 'g' is stopped\n");
 	see("VM 'g' was stopped");
 	assert_int_equal(finish(), 0);
@@ -266,7 +266,7 @@ static int open_host(void **state)
 
 static int close_host(void **state)
 {
-	cli_run_words(&cli, "stop g");
+	cli_run_words(&cli, "kill g");
 	return temp_teardown(state);
 }
 

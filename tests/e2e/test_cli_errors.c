@@ -47,7 +47,7 @@ static void wrong_usage_is_status_2(void **state)
 	    {"console a --json", "console: unknown option '--json'"},
 	    {"pause", "pause: NAME is missing"},
 	    {"resume a --force", "resume: unknown option '--force'"},
-	    {"stop a --force=1", "stop: option '--force' takes no argument"},
+	    {"kill a --force=1", "kill: option '--force' takes no argument"},
 	    {"dirty-rate a --interval", "dirty-rate: option '--interval' wants an argument"},
 	    {"dirty-rate a --interval 1", "is not a time"},
 	    {"dirty-rate a --interval 1h", "is not within 1 ms and 1 min 0 s"},
@@ -90,7 +90,7 @@ static void an_unknown_vm_is_status_1(void **state)
 					    "stop nobody",         "dirty-rate nobody",
 					    "cancel nobody",       "resolve nobody",
 					    "forget nobody",       "migrate nobody ssh://127.0.0.1:1",
-					    "stop --force nobody", "forget --force nobody"};
+					    "kill --force nobody", "forget --force nobody"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -216,7 +216,7 @@ static void folders_that_cannot_be_used_are_named(void **state)
 	cli_open(*state);
 	snprintf(folder, sizeof(folder), "%s/%0100d", (const char *)*state, 0);
 	setenv("DROVER_RUN", folder, 1);
-	cli_run_words(&cli, "stop a");
+	cli_run_words(&cli, "kill a");
 	cli_expect(&cli, 2, "DROVER_RUN");
 	cli_open(*state);
 }

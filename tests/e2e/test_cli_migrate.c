@@ -61,7 +61,7 @@ static void a_report_in_json_has_every_field(void **state)
 	json_decref(report);
 	/* The command does not return before this host is through with the VM. */
 	host_must(&world.a, "forget", "json", NULL);
-	host_must(&world.b, "stop", "json", NULL);
+	host_must(&world.b, "kill", "json", NULL);
 	host_must(&world.b, "forget", "json", NULL);
 }
 
@@ -89,7 +89,7 @@ static void a_signal_cancels_and_the_guest_runs_on(void **state)
 		host_wait_state(&world.a, "signal", "running");
 	}
 	host_wait_state(&world.b, "signal", "none");
-	host_must(&world.a, "stop", "signal", NULL);
+	host_must(&world.a, "kill", "signal", NULL);
 	host_must(&world.a, "forget", "signal", NULL);
 	host_must(&world.b, "forget", "signal", NULL);
 }
@@ -115,7 +115,7 @@ static void cancel_ends_the_migration_of_another_process(void **state)
 	must_say(&command, "drover: the migration of VM 'cancel' was cancelled by 'drover cancel'; the guest "
 			   "runs on here\n");
 	host_wait_state(&world.a, "cancel", "running");
-	host_must(&world.a, "stop", "cancel", NULL);
+	host_must(&world.a, "kill", "cancel", NULL);
 }
 
 static void an_attached_console_is_told_where_the_guest_went(void **state)
@@ -133,7 +133,7 @@ static void an_attached_console_is_told_where_the_guest_went(void **state)
 	must_say(&command, "\"destination\": \"ssh://");
 	assert_int_equal(command_wait(&console), 0);
 	must_say(&console, "drover: VM 'moved' was moved to ssh://");
-	host_must(&world.b, "stop", "moved", NULL);
+	host_must(&world.b, "kill", "moved", NULL);
 }
 
 static int open_world(void **state)

@@ -118,7 +118,7 @@ static void orders_to_a_vm_elsewhere_say_where_it_is(void **state)
 {
 	(void)state;
 	record("a", LEDGER_HANDED_OVER, "ssh://b");
-	cli_run_words(&cli, "stop a");
+	cli_run_words(&cli, "kill a");
 	cli_expect(&cli, 1, "VM 'a' was handed over to ssh://b");
 	cli_run_words(&cli, "migrate a ssh://c");
 	cli_expect(&cli, 1, "'a'");

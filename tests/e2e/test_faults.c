@@ -100,9 +100,9 @@ static void one_fault(const char *point, const char *action)
 	if (on_a && status == 0)
 		fail_msg("%s: migrate says that it moved the guest, which runs on A", what);
 	if (on_a)
-		host_must(&world.a, "stop", vm, NULL);
+		host_must(&world.a, "kill", vm, NULL);
 	if (on_b)
-		host_must(&world.b, "stop", vm, NULL);
+		host_must(&world.b, "kill", vm, NULL);
 	host_wait_state(&world.a, vm, "none");
 	host_wait_state(&world.b, vm, "none");
 	host_must(&world.a, "forget", "--force", vm, NULL);
