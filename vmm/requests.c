@@ -243,12 +243,28 @@ static int do_outcome(struct vmproc *vm, struct client *client, const json_t *re
 
 /* ---- for a mover -------------------------------------------------------------------------------------------- */
 
+/* check_movable: disks that are written stay behind, so a VM that has any must too. */
+static int check_movable(const struct vm_config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->ndevices; i++) {
+		const struct device_config *device = &config->devices[i];
+		if (device->kind == DEVICE_DISK && !device->disk.read_only)
+			return err_set(
+			    err, ERR_STATE,
+			    "VM '%s' cannot move: disks do not move with a VM yet, and it writes to '%.200s'",
+			    config->name, device->disk.path);
+	}
+	return 0;
+}
+
 static int do_migrate(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		      struct answer *answer, struct err *err)
 {
 	json_t *cpu;
 
 	(void)request, (void)fd;
+	if (check_movable(&vm->config, err))
+		return -1;
 	if (vm->rate.active)
 		vmproc_end_rate(vm);
 	cpu = machine_cpu_json(vm->machine, err);
