@@ -104,6 +104,24 @@ void journal_turn(struct dvol *vol)
 	vol->journal.other_live = true;
 }
 
+/* record_write: past the page cache where data goes past it.  A buffered write would take the file's lock alone, so that all
+ * writes of data wait for it and it for them, and leave a page behind for the sync to write. */
+static int record_write(struct dvol *vol, const struct buf *record, uint64_t at)
+{
+	if (vol->direct.ops == NULL || vol->journal.buffered)
+		return file_write(&vol->file, record->data, record->len, at);
+	void *aligned = must_align(record->len);
+	memcpy(aligned, record->data, record->len);
+	int result = file_write(&vol->direct, aligned, record->len, at), saved = errno;
+	free(aligned);
+	errno = saved;
+	if (result == 0 || saved != EINVAL)
+		return result;
+	/* A record is whole sectors; this disk wants larger pieces. */
+	vol->journal.buffered = true;
+	return file_write(&vol->file, record->data, record->len, at);
+}
+
 int journal_append(struct dvol *vol, struct buf *record, struct err *err)
 {
 	struct journal *journal = &vol->journal;
@@ -115,9 +133,9 @@ int journal_append(struct dvol *vol, struct buf *record, struct err *err)
 	le64_put(record->data + 16, journal->chain);
 	uint64_t sum = hash64(record->data + 16, record->len - 16, 0);
 	le64_put(record->data + 8, sum);
-	if (file_write(&vol->file, record->data, record->len,
-		       vol->super.journal_start * BLOCK + journal->half * journal_half(vol) + journal->used) <
-	    0)
+	if (record_write(vol, record,
+			 vol->super.journal_start * BLOCK + journal->half * journal_half(vol) +
+			     journal->used) < 0)
 		return err_sys(err, "%s: writing the journal", vol->path);
 	journal->used += record->len;
 	journal->since += record->len;

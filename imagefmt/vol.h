@@ -267,6 +267,7 @@ struct journal {
 	uint64_t since;  /* bytes of records behind where the next superblock (or this one) lets it begin */
 	bool other_live; /* the other half has records that the superblock needs (meta) */
 	bool recovering; /* a checkpoint that could not turn to the other half */
+	bool buffered;   /* records cannot be written with direct I/O, although data can */
 	uint64_t chain;
 	uint64_t started, done; /* syncs, for flushes that wait for one another */
 	struct pending pending;
@@ -424,6 +425,9 @@ int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned coun
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
+/* blocks_write: whole blocks of metadata, past the page cache where that is on and the memory is aligned (journal.c says
+ * why).  0, or -1 with errno. */
+int blocks_write(struct dvol *vol, const void *data, size_t len, uint64_t at);
 /* vol_has_content: -1 with err for a handle of the list alone.
  * check_range: -1 with err unless [offset, offset + len) is within the volume. */
 int vol_has_content(const struct dvol *vol, struct err *err);
@@ -460,6 +464,7 @@ int changed_blocks(struct dvol *vol, uint32_t from, uint32_t to, uint64_t **list
 /* extent_add: to a list, in rising order, joined with its last one where they meet. */
 void extent_add(struct dvol_extent **list, size_t *count, size_t *cap, uint64_t offset, uint64_t len);
 void *must_alloc(size_t count, size_t size); /* zeroed; aborts without memory, as buf.h does */
+void *must_align(size_t len);                /* at a whole block, for direct I/O; not zeroed */
 void *must_grow(void *list, size_t count, size_t *cap, size_t size); /* room for one more */
 
 #endif
