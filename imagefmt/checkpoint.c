@@ -132,7 +132,8 @@ static int write_batch(struct dvol *vol, struct page **list, size_t count, uint8
 	for (size_t i = 0, n; i < count; i += n) {
 		for (n = 1; i + n < count && list[i + n]->pbn == list[i]->pbn + n;)
 			n++;
-		if (blocks_write(vol, data + i * BLOCK, n * BLOCK, list[i]->pbn * BLOCK) < 0)
+		/* By the page cache: pages lie all over the file, and the sync writes them side by side. */
+		if (file_write(&vol->file, data + i * BLOCK, n * BLOCK, list[i]->pbn * BLOCK) < 0)
 			return err_sys(err, "%s: writing metadata", vol->path);
 	}
 	pthread_mutex_lock(&vol->meta);
@@ -147,7 +148,7 @@ static int write_batch(struct dvol *vol, struct page **list, size_t count, uint8
 static int write_pages(struct dvol *vol, struct checkpoint *cp, struct err *err)
 {
 	int result = 0;
-	uint8_t *data = must_align(WRITE_MAX * BLOCK);
+	uint8_t *data = must_alloc(WRITE_MAX, BLOCK);
 	if (cp->npages > 1)
 		qsort(cp->pages, cp->npages, sizeof(*cp->pages), page_order);
 	for (size_t i = 0, n; i < cp->npages && result == 0; i += n) {

@@ -110,7 +110,9 @@ static int record_write(struct dvol *vol, const struct buf *record, uint64_t at)
 {
 	if (vol->direct.ops == NULL || vol->journal.buffered)
 		return file_write(&vol->file, record->data, record->len, at);
-	void *aligned = must_align(record->len);
+	void *aligned;
+	if (posix_memalign(&aligned, BLOCK, record->len) != 0)
+		abort();
 	memcpy(aligned, record->data, record->len);
 	int result = file_write(&vol->direct, aligned, record->len, at), saved = errno;
 	free(aligned);

@@ -177,12 +177,6 @@ static const struct file *file_for(const struct dvol *vol, const struct iovec *i
 	return &vol->direct;
 }
 
-int blocks_write(struct dvol *vol, const void *data, size_t len, uint64_t at)
-{
-	const struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-	return file_writev(file_for(vol, &iov, 1, at), &iov, 1, at);
-}
-
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err)
 {
 	if (file_readv(file_for(vol, iov, count, at), iov, count, at) < 0)

@@ -11,14 +11,6 @@ void *must_alloc(size_t count, size_t size)
 	return memory;
 }
 
-void *must_align(size_t len)
-{
-	void *memory;
-	if (posix_memalign(&memory, BLOCK, len) != 0)
-		abort();
-	return memory;
-}
-
 void *must_grow(void *list, size_t count, size_t *cap, size_t size)
 {
 	if (count < *cap)

@@ -425,9 +425,6 @@ int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned coun
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
-/* blocks_write: whole blocks of metadata, past the page cache where that is on and the memory is aligned (journal.c says
- * why).  0, or -1 with errno. */
-int blocks_write(struct dvol *vol, const void *data, size_t len, uint64_t at);
 /* vol_has_content: -1 with err for a handle of the list alone.
  * check_range: -1 with err unless [offset, offset + len) is within the volume. */
 int vol_has_content(const struct dvol *vol, struct err *err);
