@@ -214,7 +214,7 @@ static const uint8_t *build_xsdt(struct tables *t, uint64_t fadt, uint64_t madt)
 size_t acpi_build(uint8_t out[ACPI_MAX], uint64_t gpa, unsigned cpus, uint64_t generation,
 		  struct acpi_links *links)
 {
-	struct acpi_links unused;
+	struct acpi_links unused = {0};
 	struct tables t = {.out = out, .gpa = gpa, .links = links ? links : &unused};
 	memset(out, 0, ACPI_MAX);
 	memset(t.links, 0, sizeof(*t.links));

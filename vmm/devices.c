@@ -5,10 +5,8 @@
 
 static struct virtio *(*const create[DEVICE_KINDS])(struct machine *, const struct device_config *,
 						    struct err *) = {
-    [DEVICE_DISK] = virtio_blk_create,
-    [DEVICE_NET] = virtio_net_create,
-    [DEVICE_RNG] = virtio_rng_create,
-    [DEVICE_CONSOLE] = virtio_console_create,
+    [DEVICE_DISK] = virtio_blk_create,        [DEVICE_NET] = virtio_net_create,
+    [DEVICE_RNG] = virtio_rng_create,         [DEVICE_CONSOLE] = virtio_console_create,
     [DEVICE_BALLOON] = virtio_balloon_create,
 };
 

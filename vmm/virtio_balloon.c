@@ -188,7 +188,7 @@ static void config_read(struct virtio *dev, unsigned offset, void *data, unsigne
 
 static void config_write(struct virtio *dev, unsigned offset, const void *data, unsigned len)
 {
-	if (offset >= CONFIG_ACTUAL && offset + len <= CONFIG_BYTES)
+	if (offset >= CONFIG_ACTUAL && offset < CONFIG_BYTES && len <= CONFIG_BYTES - offset)
 		memcpy(of(dev)->config + offset, data, len);
 }
 
