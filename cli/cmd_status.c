@@ -38,17 +38,6 @@ static void print_text(const struct vm_view *view)
 		say_text("up", units_format_duration(view->uptime_ms * 1000000, uptime));
 }
 
-/* details(view): what only the VM's process knows: its devices and its balloon; NULL without one. */
-static json_t *details(const struct vm_view *view)
-{
-	json_t *reply = NULL;
-
-	if (view->answered)
-		(void)vms_order(view->name, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS,
-				&reply, NULL);
-	return reply;
-}
-
 static void print_devices(const json_t *reply)
 {
 	size_t i;
@@ -82,10 +71,9 @@ int cmd_status(const struct args *args, struct err *err)
 	struct vm_view view;
 	json_t *reply;
 
-	vms_view(args->operand[0], &view);
+	vms_view_reply(args->operand[0], &view, &reply);
 	if (!view.known)
 		return vms_no_process(&view, err);
-	reply = details(&view);
 	if (args->json) {
 		print_json(&view, reply);
 	} else {

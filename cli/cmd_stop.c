@@ -2,24 +2,6 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
-#include "common/io.h"
-
-#include <string.h>
-
-/* await_end(control, timeout_ms): whether the VM's process ended within that time. */
-static bool await_end(struct control *control, int timeout_ms)
-{
-	uint64_t end = clock_mono_ns() + (uint64_t)timeout_ms * 1000000, now;
-
-	while ((now = clock_mono_ns()) < end) {
-		struct err err = {0};
-		json_t *event = control_event(control, (int)((end - now) / 1000000) + 1, &err);
-		if (!event && err.kind == ERR_LINK)
-			return true;
-		json_decref(event);
-	}
-	return false;
-}
 
 static int order(struct control *control, const char *cmd, struct err *err)
 {
@@ -32,12 +14,12 @@ static int stop(struct control *control, int timeout_ms, bool *forced, struct er
 	/* Events say when it is over; they must be asked for before the button is pressed. */
 	if (order(control, "subscribe", err) || order(control, "power-button", err))
 		return -1;
-	*forced = !await_end(control, timeout_ms);
+	*forced = !vms_await_end(control, timeout_ms);
 	if (!*forced)
 		return 0;
 	if (order(control, "stop", err))
 		return -1;
-	(void)await_end(control, VMS_ORDER_TIMEOUT_MS);
+	(void)vms_await_end(control, VMS_ORDER_TIMEOUT_MS);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "cli/vms.h"
 #include "cli/output.h"
+#include "common/io.h"
 #include "common/jobj.h"
 #include "common/paths.h"
 #include "common/text.h"
@@ -39,7 +40,7 @@ static void read_status(const json_t *status, struct vm_view *view)
 	view->answered = true;
 }
 
-static bool ask_process(const char *name, struct vm_view *view)
+static bool ask_process(const char *name, struct vm_view *view, json_t **reply)
 {
 	struct control control;
 	json_t *status = NULL;
@@ -49,6 +50,8 @@ static bool ask_process(const char *name, struct vm_view *view)
 	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
 			  NULL, NULL)) {
 		read_status(status, view);
+		if (reply)
+			*reply = json_incref(status);
 		json_decref(status);
 	}
 	control_close(&control);
@@ -93,11 +96,18 @@ static bool has_folder(const char *name)
 
 void vms_view(const char *name, struct vm_view *view)
 {
+	vms_view_reply(name, view, NULL);
+}
+
+void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
+{
 	struct ledger_record record = {0};
 
+	if (reply)
+		*reply = NULL;
 	*view = (struct vm_view){0};
 	snprintf(view->name, sizeof(view->name), "%s", name);
-	if (ask_process(name, view)) {
+	if (ask_process(name, view, reply)) {
 		view->known = view->locked = true;
 		return;
 	}
@@ -286,6 +296,20 @@ int vms_connect(struct control *control, const char *name, struct err *err)
 	if (err)
 		*err = why;
 	return -1;
+}
+
+bool vms_await_end(struct control *control, int timeout_ms)
+{
+	uint64_t end = clock_mono_ns() + (uint64_t)timeout_ms * 1000000, now;
+
+	while ((now = clock_mono_ns()) < end) {
+		struct err err = {0};
+		json_t *event = control_event(control, (int)((end - now) / 1000000) + 1, &err);
+		if (!event && err.kind == ERR_LINK)
+			return true;
+		json_decref(event);
+	}
+	return false;
 }
 
 int vms_order(const char *name, json_t *request, int timeout_ms, json_t **reply, struct err *err)

@@ -35,6 +35,8 @@ struct vm_view {
 /* vms_view(name, view): never fails: what cannot be learnt shows as such in view->state.  Waits at most
  * VMS_STATUS_TIMEOUT_MS for the VM process. */
 void vms_view(const char *name, struct vm_view *view);
+/* vms_view_reply: the same, and all that the process said, a new reference; NULL when it did not answer. */
+void vms_view_reply(const char *name, struct vm_view *view, json_t **reply);
 
 /* vms_state_text(view, text, size): the state as a person reads it: "handed over to ssh://b". */
 const char *vms_state_text(const struct vm_view *view, char *text, size_t size);
@@ -57,5 +59,9 @@ int vms_connect(struct control *control, const char *name, struct err *err);
 /* vms_order(name, request, timeout_ms, reply, err): connect, one request (reference stolen), its answer (reply
  * may be NULL), close. */
 int vms_order(const char *name, json_t *request, int timeout_ms, json_t **reply, struct err *err);
+
+/* vms_await_end(control, timeout_ms): whether the VM's process ended within that time; an order to end is answered while it
+ * is still closing, and what follows ("run", "forget") must find the VM's name free. */
+bool vms_await_end(struct control *control, int timeout_ms);
 
 #endif
