@@ -53,8 +53,6 @@ static int add_net(const char *text, struct vm_config *config, struct err *err)
 	const char *mac = strstr(text, key);
 	size_t len = mac ? (size_t)(mac - text) : strlen(text);
 	struct device_config *device = add(config, DEVICE_NET, err);
-	unsigned m[6];
-	char rest;
 
 	if (!device)
 		return -1;
@@ -69,14 +67,11 @@ static int add_net(const char *text, struct vm_config *config, struct err *err)
 		return 0;
 	}
 	mac += sizeof(key) - 1;
-	if (strlen(mac) != 17 ||
-	    sscanf(mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &rest) != 6)
+	if (!config_parse_mac(mac, device->net.mac))
 		return err_set(err, ERR_USAGE,
 			       "run: --net: '%.40s' is no MAC address (as in 02:00:00:00:00:01); see 'drover "
 			       "help run'",
 			       mac);
-	for (unsigned i = 0; i < 6; i++)
-		device->net.mac[i] = (uint8_t)m[i];
 	return 0;
 }
 

@@ -95,6 +95,8 @@ extern const char *const config_cpu_models[]; /* in the order of enum cpu_model;
 /* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
  * CONFIG_MAX_DEVICES. */
 struct device_config *config_add_device(struct vm_config *config, enum device_kind kind);
+/* config_parse_mac(text, mac): "52:54:00:12:34:56": six pairs of hexadecimal digits; false for anything else. */
+bool config_parse_mac(const char *text, uint8_t mac[6]);
 /* For config.c: config_devices.c. */
 json_t *config_devices_to_json(const struct vm_config *config);
 int config_devices_from_json(const json_t *list, struct vm_config *config, struct err *err);

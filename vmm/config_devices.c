@@ -64,6 +64,18 @@ static int disk_check(const struct device_config *device, struct err *err)
 	return 0;
 }
 
+bool config_parse_mac(const char *text, uint8_t mac[6])
+{
+	unsigned m[6];
+	char rest;
+	if (strlen(text) != 17 ||
+	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &rest) != 6)
+		return false;
+	for (unsigned i = 0; i < 6; i++)
+		mac[i] = (uint8_t)m[i];
+	return true;
+}
+
 static void net_to_json(const struct device_config *device, json_t *json)
 {
 	const uint8_t *m = device->net.mac;
@@ -76,20 +88,15 @@ static void net_to_json(const struct device_config *device, json_t *json)
 static int net_from_json(const json_t *json, struct device_config *device, struct err *err)
 {
 	const char *tap, *mac;
-	unsigned m[6];
-	char rest;
 	if (jobj_string(json, "tap", true, CONFIG_TAP_MAX, &tap, err) ||
 	    jobj_string(json, "mac", true, 17, &mac, err))
 		return -1;
 	snprintf(device->net.tap, sizeof(device->net.tap), "%s", tap);
-	if (strlen(mac) != 17 ||
-	    sscanf(mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &rest) != 6)
+	if (!config_parse_mac(mac, device->net.mac))
 		return err_set(err, ERR_INPUT,
 			       "net: \"%s\" is no MAC address (six pairs of hexadecimal digits with "
 			       "colons between them)",
 			       mac);
-	for (unsigned i = 0; i < 6; i++)
-		device->net.mac[i] = (uint8_t)m[i];
 	return 0;
 }
 

@@ -226,14 +226,9 @@ static int copy_path(const char *text, char **path, struct err *err)
 
 static int read_mac(const char *text, uint8_t mac[6], struct err *err)
 {
-	unsigned m[6];
-	char rest;
-	if (strlen(text) != 17 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &rest) != 6)
+	if (!config_parse_mac(text, mac))
 		return err_set(err, ERR_INPUT, "\"%.40s\" is no MAC address such as 52:54:00:12:34:56", text);
-	for (unsigned i = 0; i < 6; i++)
-		mac[i] = (uint8_t)m[i];
-	return m[0] & 1 ? err_set(err, ERR_INPUT, "\"%s\" is the address of a group", text) : 0;
+	return mac[0] & 1 ? err_set(err, ERR_INPUT, "\"%s\" is the address of a group", text) : 0;
 }
 
 /* ---- what was decided before ------------------------------------------------------------------------------------------ */
