@@ -1,4 +1,5 @@
 /* backing.c: what a volume's never-written blocks are read from. */
+#include "common/iovec.h"
 #include "imagefmt/vol.h"
 
 #include <errno.h>
@@ -76,15 +77,15 @@ void backing_close(struct dvol *vol)
 
 int backing_read(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err)
 {
-	size_t len = iov_bytes(iov, count);
+	size_t len = iovec_bytes(iov, count);
 	uint64_t inside = offset >= vol->backing_size ? 0 : vol->backing_size - offset;
 	inside = inside < len ? inside : len;
 	struct iovec *part = must_alloc((size_t)count, sizeof(*part));
-	int used = iov_slice(iov, count, inside, len - inside, part);
+	int used = iovec_slice(iov, count, inside, len - inside, part);
 	for (int i = 0; i < used; i++)
 		memset(part[i].iov_base, 0, part[i].iov_len);
 	int result = 0;
-	used = iov_slice(iov, count, 0, inside, part);
+	used = iovec_slice(iov, count, 0, inside, part);
 	if (used > 0 && vol->backing != NULL)
 		result = dvol_readv(vol->backing, part, used, offset, err);
 	else if (used > 0 && file_readv(&vol->backing_file, part, used, offset) < 0)

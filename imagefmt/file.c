@@ -1,5 +1,6 @@
 /* file.c: the system's file operations, and transfers that are complete or fail. */
 #include "imagefmt/file.h"
+#include "common/iovec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,64 +120,10 @@ const struct file_ops file_system = {
     .sync_folder = system_sync_folder,
 };
 
-size_t iov_bytes(const struct iovec *iov, int count)
-{
-	size_t total = 0;
-	for (int i = 0; i < count; i++)
-		total += iov[i].iov_len;
-	return total;
-}
-
-int iov_slice(const struct iovec *iov, int count, size_t skip, size_t len, struct iovec *out)
-{
-	int used = 0;
-	for (int i = 0; i < count && len > 0; i++) {
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
-			continue;
-		}
-		size_t piece = iov[i].iov_len - skip;
-		piece = piece < len ? piece : len;
-		out[used].iov_base = (uint8_t *)iov[i].iov_base + skip;
-		out[used++].iov_len = piece;
-		len -= piece;
-		skip = 0;
-	}
-	return used;
-}
-
-static void iov_copy(const struct iovec *iov, int count, size_t skip, uint8_t *data, size_t len, bool put)
-{
-	for (int i = 0; i < count && len > 0; i++) {
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
-			continue;
-		}
-		size_t piece = iov[i].iov_len - skip;
-		piece = piece < len ? piece : len;
-		uint8_t *at = (uint8_t *)iov[i].iov_base + skip;
-		memcpy(put ? at : data, put ? data : at, piece);
-		data += piece;
-		len -= piece;
-		skip = 0;
-	}
-}
-
-void iov_get(const struct iovec *iov, int count, size_t skip, void *data, size_t len)
-{
-	iov_copy(iov, count, skip, data, len, false);
-}
-
-void iov_put(const struct iovec *iov, int count, size_t skip, const void *data, size_t len)
-{
-	/* Only read from: the cast drops the const for the shared loop. */
-	iov_copy(iov, count, skip, (uint8_t *)(uintptr_t)data, len, true);
-}
-
 /* transfer: 64 buffers at a time, so that short transfers can be continued without changing the caller's list. */
 static int transfer(const struct file *file, const struct iovec *iov, int count, uint64_t offset, bool write)
 {
-	size_t total = iov_bytes(iov, count);
+	size_t total = iovec_bytes(iov, count);
 	struct iovec part[64];
 	for (size_t done = 0; done < total;) {
 		int first = 0;
@@ -184,7 +131,7 @@ static int transfer(const struct file *file, const struct iovec *iov, int count,
 		while (skip >= iov[first].iov_len)
 			skip -= iov[first++].iov_len;
 		int some = count - first < 64 ? count - first : 64;
-		int used = iov_slice(iov + first, some, skip, total, part);
+		int used = iovec_slice(iov + first, some, skip, total, part);
 		ssize_t n = write ? file->ops->writev(file->file, part, used, offset + done)
 				  : file->ops->readv(file->file, part, used, offset + done);
 		if (n < 0 && errno == EINTR)
@@ -198,7 +145,7 @@ static int transfer(const struct file *file, const struct iovec *iov, int count,
 		if (n == 0) { /* past the end of the file */
 			for (int i = 0; i < used; i++)
 				memset(part[i].iov_base, 0, part[i].iov_len);
-			n = (ssize_t)iov_bytes(part, used);
+			n = (ssize_t)iovec_bytes(part, used);
 		}
 		done += (size_t)n;
 	}

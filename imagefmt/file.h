@@ -41,12 +41,4 @@ int file_write(const struct file *file, const void *data, size_t len, uint64_t o
 int file_readv(const struct file *file, const struct iovec *iov, int count, uint64_t offset);
 int file_writev(const struct file *file, const struct iovec *iov, int count, uint64_t offset);
 
-/* iov_slice(iov, count, skip, len, out): the part [skip, skip + len) of the buffers; out has room for count.  Returns
- * how many it used.  iov_bytes: their total length. */
-int iov_slice(const struct iovec *iov, int count, size_t skip, size_t len, struct iovec *out);
-size_t iov_bytes(const struct iovec *iov, int count);
-/* iov_get, iov_put: copy between the buffers at skip and data. */
-void iov_get(const struct iovec *iov, int count, size_t skip, void *data, size_t len);
-void iov_put(const struct iovec *iov, int count, size_t skip, const void *data, size_t len);
-
 #endif

@@ -1,4 +1,5 @@
 /* read.c: reading. */
+#include "common/iovec.h"
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static int read_packed(struct dvol *vol, uint64_t word, uint64_t from, const str
 	uint8_t data[BLOCK];
 	if (packed_read(vol, word, from / BLOCK, data, NULL, err) < 0)
 		return -1;
-	iov_put(iov, count, 0, data + from % BLOCK, iov_bytes(iov, count));
+	iovec_put(iov, count, 0, data + from % BLOCK, iovec_bytes(iov, count));
 	return 0;
 }
 
@@ -60,7 +61,7 @@ static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size
 				break;
 		uint64_t from = (first + i) * BLOCK > offset ? (first + i) * BLOCK : offset;
 		uint64_t to = (first + i + n) * BLOCK < offset + len ? (first + i + n) * BLOCK : offset + len;
-		int used = iov_slice(iov, count, skip + (from - offset), to - from, part);
+		int used = iovec_slice(iov, count, skip + (from - offset), to - from, part);
 		if (kind == KIND_DATA)
 			result = data_readv(vol, part, used, word_pbn(words[i]) * BLOCK + from % BLOCK, err);
 		else if (kind == KIND_PACKED)
@@ -75,7 +76,7 @@ static int read_chunk(struct dvol *vol, const struct iovec *iov, int count, size
 
 int dvol_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err)
 {
-	size_t len = iov_bytes(iov, count);
+	size_t len = iovec_bytes(iov, count);
 	if (len == 0)
 		return 0;
 	struct iovec few[16], *part = count <= 16 ? few : must_alloc((size_t)count, sizeof(*part));

@@ -4,6 +4,7 @@
  * parts of one block the second sees what the first one wrote.  Writes in place need no lock, not even to look: a block
  * that is ready for it, by a word of any moment since the gate was entered, stays so, since only a shut gate
  * changes that. */
+#include "common/iovec.h"
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -119,7 +120,7 @@ static int whole_block(struct dvol *vol, const struct write *w, uint64_t i, uint
 	uint64_t to = start + BLOCK < w->offset + w->len ? start + BLOCK : w->offset + w->len;
 	if (old_block(vol, w, i, data, err) < 0)
 		return -1;
-	iov_get(w->iov, w->count, w->skip + (from - w->offset), data + (from - start), to - from);
+	iovec_get(w->iov, w->count, w->skip + (from - w->offset), data + (from - start), to - from);
 	return 0;
 }
 
@@ -131,7 +132,7 @@ static int put(struct dvol *vol, const struct write *w, uint64_t i, uint64_t n, 
 	uint64_t to = end < w->offset + w->len ? end : w->offset + w->len;
 	int used = 0;
 	if (w->in_place[i]) {
-		used = iov_slice(w->iov, w->count, w->skip + (from - w->offset), to - from, w->part);
+		used = iovec_slice(w->iov, w->count, w->skip + (from - w->offset), to - from, w->part);
 		return data_writev(vol, w->part, used, w->pbn[i] * BLOCK + (from - start), err);
 	}
 	uint8_t head[BLOCK], tail[BLOCK];
@@ -146,7 +147,8 @@ static int put(struct dvol *vol, const struct write *w, uint64_t i, uint64_t n, 
 	if (cut_tail)
 		to = end - BLOCK;
 	if (to > from)
-		used += iov_slice(w->iov, w->count, w->skip + (from - w->offset), to - from, w->part + used);
+		used +=
+		    iovec_slice(w->iov, w->count, w->skip + (from - w->offset), to - from, w->part + used);
 	if (cut_tail)
 		w->part[used++] = (struct iovec){.iov_base = tail, .iov_len = BLOCK};
 	return data_writev(vol, w->part, used, w->pbn[i] * BLOCK, err);
@@ -226,7 +228,7 @@ static int write_gated(struct dvol *vol, struct write *w, bool alone, struct err
 
 int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err)
 {
-	size_t len = iov_bytes(iov, count);
+	size_t len = iovec_bytes(iov, count);
 	if (len == 0)
 		return 0;
 	struct iovec few[18], *part = count <= 16 ? few : must_alloc((size_t)count + 2, sizeof(*part));

@@ -9,8 +9,8 @@
  * that are in use.  Without FREE_PAGE_HINT, which this device does not offer, free pages are reported in queue 4 or 3, or
  * even 2 without statistics. */
 #include "common/io.h"
+#include "common/iovec.h"
 #include "vmm/devices.h"
-#include "vmm/iovec.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -4,6 +4,7 @@
  * a copy, so a guest that changes a buffer under way writes whatever was there at some moment; lengths and addresses are
  * those of the chain that was copied when it was popped. */
 #include "common/io.h"
+#include "common/iovec.h"
 #include "common/log.h"
 #include "vmm/devices.h"
 #include "vmm/disk.h"
@@ -155,7 +156,7 @@ static uint8_t do_write(struct request *r)
 static uint8_t do_get_id(struct request *r)
 {
 	r->filled = r->bytes < ID_BYTES ? r->bytes : ID_BYTES;
-	iov_put(r->data, r->count, 0, r->blk->id, r->filled);
+	iovec_put(r->data, r->count, 0, r->blk->id, r->filled);
 	return S_OK;
 }
 
@@ -183,7 +184,7 @@ static uint8_t do_trim(struct request *r)
 	if (disk->read_only || r->bytes == 0 || r->bytes % SEGMENT_BYTES || r->bytes > sizeof(raw))
 		return S_IOERR;
 	size_t count = r->bytes / SEGMENT_BYTES;
-	iov_get(r->data, r->count, 0, raw, r->bytes);
+	iovec_get(r->data, r->count, 0, raw, r->bytes);
 	for (size_t i = 0; i < count; i++) {
 		const uint8_t *at = raw + i * SEGMENT_BYTES;
 		segments[i] = (struct segment){le64_get(at), le32_get(at + 8), le32_get(at + 12)};
@@ -228,19 +229,19 @@ static bool serve(struct virtio *dev, unsigned queue, const struct virtqueue_cha
 	struct iovec last;
 	if (chain->out_bytes < HEADER_BYTES || chain->in_bytes < 1)
 		return false; /* no header, or nowhere to put the status */
-	iov_get(chain->iov, (int)chain->out, 0, header, sizeof(header));
+	iovec_get(chain->iov, (int)chain->out, 0, header, sizeof(header));
 	r.blk = of(dev);
 	r.type = le32_get(header);
 	r.sector = le64_get(header + 8);
 	r.filled = 0;
 	bool fills = r.type == T_IN || r.type == T_GET_ID;
 	r.bytes = fills ? chain->in_bytes - 1 : chain->out_bytes - HEADER_BYTES;
-	r.count = fills ? iov_slice(in, (int)chain->in, 0, r.bytes, r.data)
-			: iov_slice(chain->iov, (int)chain->out, HEADER_BYTES, r.bytes, r.data);
+	r.count = fills ? iovec_slice(in, (int)chain->in, 0, r.bytes, r.data)
+			: iovec_slice(chain->iov, (int)chain->out, HEADER_BYTES, r.bytes, r.data);
 	uint8_t status = execute(&r);
 	if (r.filled)
 		virtqueue_wrote_iov(vq, r.data, (unsigned)r.count, r.filled);
-	(void)iov_slice(in, (int)chain->in, chain->in_bytes - 1, 1, &last);
+	(void)iovec_slice(in, (int)chain->in, chain->in_bytes - 1, 1, &last);
 	*(uint8_t *)last.iov_base = status;
 	virtqueue_wrote_iov(vq, &last, 1, 1);
 	/* The status is the last byte, and counts when there is no gap before it. */

@@ -9,8 +9,8 @@
  *
  * Port 0 is the one that a driver without MULTIPORT would take for its console.  Nobody is there. */
 #include "common/io.h"
+#include "common/iovec.h"
 #include "vmm/devices.h"
-#include "vmm/iovec.h"
 #include "vmm/machine_impl.h"
 #include <assert.h>
 #include <errno.h>
@@ -165,7 +165,7 @@ static int64_t send_chain(struct virtio *dev, unsigned queue)
 	const struct virtqueue_chain *chain = &console->chain;
 	if (!port || port->client_fd < 0)
 		return 0;
-	unsigned count = iovec_tail(chain->iov, chain->out, port->sent, console->iov);
+	unsigned count = iovec_slice(chain->iov, chain->out, port->sent, SIZE_MAX, console->iov);
 	while (count) {
 		const struct msghdr head = {.msg_iov = console->iov, .msg_iovlen = count};
 		ssize_t n = sendmsg(port->client_fd, &head, MSG_NOSIGNAL);
@@ -177,7 +177,7 @@ static int64_t send_chain(struct virtio *dev, unsigned queue)
 		port->blocked = n < 0;
 		if (port->blocked)
 			return VIRTIO_LATER;
-		count = iovec_tail(chain->iov, chain->out, port->sent, console->iov);
+		count = iovec_slice(chain->iov, chain->out, port->sent, SIZE_MAX, console->iov);
 	}
 	port->sent = 0;
 	return 0;

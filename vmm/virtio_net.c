@@ -4,8 +4,8 @@
  * the sender, a few in case some are lost, teach them; a guest that can announces itself too, with all its addresses. */
 #include "vmm/virtio_net.h"
 #include "common/io.h"
+#include "common/iovec.h"
 #include "vmm/devices.h"
-#include "vmm/iovec.h"
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>

@@ -1,5 +1,5 @@
 /* virtio_net_io.c: frames between the queues of a network device and its tap, without a copy of their own. */
-#include "vmm/iovec.h"
+#include "common/iovec.h"
 #include "vmm/virtio_net.h"
 #include <errno.h>
 #include <linux/virtio_net.h>
@@ -230,7 +230,7 @@ static int64_t send_frame(struct virtio *dev, unsigned queue)
 	    !net_header_fits(dev->features, header, chain->out_bytes - sizeof(header)))
 		return 0;
 	net->iov[0] = (struct iovec){.iov_base = header, .iov_len = sizeof(header)};
-	unsigned count = 1 + iovec_tail(chain->iov, chain->out, sizeof(header), net->iov + 1);
+	unsigned count = 1 + iovec_slice(chain->iov, chain->out, sizeof(header), SIZE_MAX, net->iov + 1);
 	while (writev(net->tap.fd, net->iov, (int)count) < 0 && errno == EINTR)
 		;
 	return 0;

@@ -1,5 +1,6 @@
 /* memdisk.c: files in memory that record and fail. */
 #include "tests/lib/memdisk.h"
+#include "common/iovec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -229,7 +230,7 @@ static ssize_t mem_readv(void *opaque, const struct iovec *iov, int count, uint6
 	bool failed = fails(handle->disk, "read");
 	if (failed && !handle->disk->fail_short)
 		return -1;
-	size_t total = iov_bytes(iov, count);
+	size_t total = iovec_bytes(iov, count);
 	const struct memdisk *disk = handle->disk;
 	int why = disk->on_read != NULL ? disk->on_read(disk->read_context, file->path, offset, total) : 0;
 	if (why != 0) {
@@ -241,7 +242,7 @@ static ssize_t mem_readv(void *opaque, const struct iovec *iov, int count, uint6
 	if (failed && total > 1) /* none at all would be the end of the file */
 		total /= 2;
 	if (total > 0)
-		iov_put(iov, count, 0, file->data + offset, total);
+		iovec_put(iov, count, 0, file->data + offset, total);
 	return (ssize_t)total;
 }
 
@@ -249,7 +250,7 @@ static ssize_t mem_writev(void *opaque, const struct iovec *iov, int count, uint
 {
 	struct handle *handle = opaque;
 	struct memdisk *disk = handle->disk;
-	size_t total = iov_bytes(iov, count);
+	size_t total = iovec_bytes(iov, count);
 	bool failed = fails(disk, "write");
 	if (failed && !disk->fail_short)
 		return -1;
@@ -260,7 +261,7 @@ static ssize_t mem_writev(void *opaque, const struct iovec *iov, int count, uint
 	event.data = malloc(total + 1);
 	if (event.data == NULL)
 		abort();
-	iov_get(iov, count, 0, event.data, total);
+	iovec_get(iov, count, 0, event.data, total);
 	memdisk_do(&disk->files[handle->file], &event, 0, total);
 	record(disk, &event);
 	free(event.data);
