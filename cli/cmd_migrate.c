@@ -55,6 +55,9 @@ int cmd_migrate(const struct args *args, struct err *err)
 	    .known_hosts = args->known_hosts,
 	    .remote_command = args->remote_command,
 	    .downtime_ns = args->downtime_ns,
+	    .reconnect_ns = args->reconnect_ns,
+	    .links = (unsigned)args->streams,
+	    .bytes_per_s = args->bytes_per_s,
 	    .cancel = &cancelled,
 	};
 	struct progress progress = {.phase_seen = &phase};

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/table.h"
+#include "migrate/message.h"
 #include "vmm/config.h"
 
 #include <stdio.h>
@@ -178,6 +179,28 @@ static const struct option_spec migrate_options[] = {
      .min = 1000000,
      .max = 3600000000000,
      .initial = 30000000},
+    {.name = "streams",
+     .argument = "N",
+     .help = "SSH connections in parallel, 1 to 16 (as many as the link can use)",
+     .type = OPTION_COUNT,
+     .offset = AT(streams),
+     .min = 1,
+     .max = STREAM_LINKS},
+    {.name = "bandwidth",
+     .argument = "SIZE",
+     .help = "most bytes a second of all connections together (no limit)",
+     .type = OPTION_SIZE,
+     .offset = AT(bytes_per_s),
+     .min = 65536,
+     .max = INT64_MAX},
+    {.name = "reconnect",
+     .argument = "TIME",
+     .help = "how long a broken link is tried again, 0s to 1h (60s)",
+     .type = OPTION_DURATION,
+     .offset = AT(reconnect_ns),
+     .min = 0,
+     .max = 3600000000000,
+     .initial = 60000000000},
     JSON,
     END,
 };
@@ -320,7 +343,8 @@ const struct command commands[] = {
     {.name = "migrate",
      .summary = "move a running VM to another host",
      .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
-		 "[--remote-command COMMAND] [--downtime TIME] [--json]",
+		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
+		 "[--bandwidth SIZE] [--reconnect TIME] [--json]",
      .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
 		"the last part. Until the destination may have started it, anything that goes\n"

@@ -9,7 +9,8 @@
  *   <state>/vms/NAME/console.log
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <run>/vms/NAME.sock         control socket of the VM process
- *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices */
+ *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
+ *   <run>/incoming/NAME.sock    where further links join the session that receives the VM */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 
@@ -27,6 +28,9 @@ int paths_vm_file(const char *name, const char *file, char path[PATHS_MAX], stru
 int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err);
 /* paths_vm_ports: the folder; with port NULL.  Else that port's socket. */
 int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], struct err *err);
+
+/* paths_incoming: the socket of the session that receives a VM of that name. */
+int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else
  * in

@@ -16,6 +16,9 @@ struct move_options {
 	const char *known_hosts;    /* file, or NULL: the user's default */
 	const char *remote_command; /* NULL: "drover serve" */
 	uint64_t downtime_ns;       /* budget for the pause */
+	uint64_t reconnect_ns;      /* how long a broken link is tried again */
+	unsigned links;             /* connections in parallel; 0: as many as seem useful */
+	uint64_t bytes_per_s;       /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;
 };
@@ -56,6 +59,9 @@ struct move_report {
 	uint64_t forecast_downtime_ns;
 	unsigned rounds; /* the last one, in the pause, included */
 	struct move_round round[MOVE_MAX_ROUNDS];
+	unsigned links;        /* that were there at the end */
+	unsigned reconnects;   /* of the control link */
+	uint64_t pages_again;  /* sent once more, since a link broke before they were acknowledged */
 	uint64_t pages_sent;   /* each time that a page was sent counts */
 	uint64_t zero_pages;   /* of these, as a few bytes */
 	uint64_t bytes_sent;   /* on the stream, before encryption */

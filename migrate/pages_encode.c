@@ -261,9 +261,11 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 
 void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t bytes)
 {
-	uint64_t sample = bytes - encoder->link_bytes;
-	uint64_t mib_ns;
+	uint64_t sample, mib_ns;
 
+	if (bytes < encoder->link_bytes)
+		encoder->link_ns = encoder->link_bytes = 0; /* another link */
+	sample = bytes - encoder->link_bytes;
 	if (sample < LINK_SAMPLE)
 		return;
 	mib_ns = ((ns - encoder->link_ns) / (sample >> 10) << 10) + 1;
