@@ -497,8 +497,9 @@ int sender_round(struct sender *sender, uint64_t epoch, tick_fn *tick, void *arg
 	eventfd_t ignored;
 	int status;
 
+	if (epoch != sender->epoch)
+		sender->pages = 0;
 	sender->epoch = epoch;
-	sender->pages = 0;
 	sender->cursor = 0;
 	pthread_mutex_lock(&sender->lock);
 	sender->round++;

@@ -63,7 +63,7 @@ struct sender {
 	uint64_t bytes;   /* atomic: stream bytes of all links so far, also of those that broke */
 	uint64_t epoch;   /* of this round */
 	uint64_t cursor;  /* of pageset_claim */
-	uint64_t pages;   /* atomic: sent in this round */
+	uint64_t pages;   /* atomic: sent in this epoch */
 	uint64_t repeated; /* atomic: pages that went into `again` */
 	unsigned broken;   /* atomic: links that broke */
 

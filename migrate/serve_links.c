@@ -9,6 +9,7 @@
 #include "migrate/serve_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,12 +238,24 @@ int serve_links_adopt(struct serve *serve, struct err *err)
 	return welcome(serve, serve->control.link, err);
 }
 
+/* It leads to a connection that is gone; and were it this side that closed the channel, sshd would say so only when nobody
+ * holds any of its pipes. */
+static void let_go_of_stderr(void)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (null >= 0)
+		(void)dup2(null, STDERR_FILENO);
+	io_close(&null);
+}
+
 int serve_links_await(struct serve *serve, const struct err *why, struct err *err)
 {
 	uint64_t until = clock_mono_ns() + serve->reconnect_ms * 1000000;
 	struct pollfd fds[] = {{.fd = serve->listen_fd, .events = POLLIN}, {.fd = serve->vm.fd}};
 
 	fds[1].events = POLLIN;
+	let_go_of_stderr();
 	while (!serve->replacement.link) {
 		uint64_t now = clock_mono_ns();
 
