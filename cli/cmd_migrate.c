@@ -58,6 +58,7 @@ int cmd_migrate(const struct args *args, struct err *err)
 	    .reconnect_ns = args->reconnect_ns,
 	    .links = (unsigned)args->streams,
 	    .bytes_per_s = args->bytes_per_s,
+	    .packing = (enum packer_mode)args->packing,
 	    .cancel = &cancelled,
 	};
 	struct progress progress = {.phase_seen = &phase};

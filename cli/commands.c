@@ -3,6 +3,7 @@
 
 #include "cli/table.h"
 #include "migrate/message.h"
+#include "migrate/packer.h"
 #include "vmm/config.h"
 
 #include <stdio.h>
@@ -188,11 +189,17 @@ static const struct option_spec migrate_options[] = {
      .max = STREAM_LINKS},
     {.name = "bandwidth",
      .argument = "SIZE",
-     .help = "most bytes a second of all connections together (no limit)",
+     .help = "bytes a second, of all connections (no limit)",
      .type = OPTION_SIZE,
      .offset = AT(bytes_per_s),
      .min = 65536,
      .max = INT64_MAX},
+    {.name = "compress",
+     .argument = "HOW",
+     .help = "auto, none, lz4 or zstd (auto: what is fastest)",
+     .type = OPTION_WORD,
+     .offset = AT(packing),
+     .words = packer_modes},
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long a broken link is tried again, 0s to 1h (60s)",
@@ -344,7 +351,8 @@ const struct command commands[] = {
      .summary = "move a running VM to another host",
      .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
-		 "[--bandwidth SIZE] [--reconnect TIME] [--json]",
+		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--reconnect TIME] [--json]",
      .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
 		"the last part. Until the destination may have started it, anything that goes\n"

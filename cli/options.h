@@ -45,6 +45,7 @@ struct args {
 	uint64_t reconnect_ns;
 	uint64_t streams;     /* 0: as many as seem useful */
 	uint64_t bytes_per_s; /* 0: no limit */
+	uint64_t packing;     /* enum packer_mode */
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */
 	uint64_t size_bytes; /* an operand */

@@ -126,7 +126,7 @@ static int open_sender(struct mover *mover, struct err *err)
 	const struct sender_session session = {.arg = mover, .join = mover_join};
 
 	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
-			err))
+			mover->options->packing, err))
 		return -1;
 	mover->sender.bytes_per_s = mover->options->bytes_per_s;
 	sender_set_control(&mover->sender, mover->link, 0);

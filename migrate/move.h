@@ -3,6 +3,7 @@
 #define MIGRATE_MOVE_H
 
 #include "common/err.h"
+#include "migrate/packer.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@ struct move_options {
 	uint64_t downtime_ns;       /* budget for the pause */
 	uint64_t reconnect_ns;      /* how long a broken link is tried again */
 	unsigned links;             /* connections in parallel; 0: as many as seem useful */
+	enum packer_mode packing;   /* of what is sent */
 	uint64_t bytes_per_s;       /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;

@@ -377,7 +377,7 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 		struct sender_link *link = &sender->link[sender->links];
 
 		link->sender = sender;
-		link->encoder = pages_encoder_open(err);
+		link->encoder = pages_encoder_open(sender->packing, err);
 		if (!link->encoder || pthread_create(&link->thread, NULL, worker, link)) {
 			failed = link->encoder ? err_set(err, ERR_SYSTEM, "cannot start a thread") : -1;
 			break;
@@ -392,7 +392,7 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 /* ---- the owner's side ------------------------------------------------------------------------------------------- */
 
 int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
-		struct err *err)
+		enum packer_mode packing, struct err *err)
 {
 	pthread_condattr_t attributes;
 
@@ -400,6 +400,7 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 				  .source = {.fd = ram_fd, .pages = pages},
 				  .control = &sender->link[0],
 				  .links = 1,
+				  .packing = packing,
 				  .next_id = 1,
 				  .todo.fd = -1,
 				  .again.fd = -1,
@@ -410,7 +411,7 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 	pthread_cond_init(&sender->change, &attributes);
 	pthread_condattr_destroy(&attributes);
 	sender->control->sender = sender;
-	sender->control->encoder = pages_encoder_open(err);
+	sender->control->encoder = pages_encoder_open(packing, err);
 	sender->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (sender->stop_fd < 0)
 		return err_sys(err, "cannot make an eventfd");

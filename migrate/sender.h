@@ -56,8 +56,9 @@ struct sender {
 	struct pages_source source;
 	struct sender_link *control; /* link[0] */
 	struct sender_link link[STREAM_LINKS];
-	unsigned links;       /* the control link included */
-	uint32_t next_id;     /* atomic */
+	unsigned links;   /* the control link included */
+	uint32_t next_id; /* atomic */
+	enum packer_mode packing;
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t paid_ns; /* atomic: until when the bytes sent so far were allowed to take, CLOCK_MONOTONIC */
 	uint64_t bytes;   /* atomic: stream bytes of all links so far, also of those that broke */
@@ -80,10 +81,10 @@ struct sender {
 	struct err note;   /* a worker's, which the user may want to know, and which ends nothing */
 };
 
-/* sender_open(sender, session, pages, ram_fd, err): for a RAM of so many pages.  No link yet.
+/* sender_open(sender, session, pages, ram_fd, packing, err): for a RAM of so many pages.  No link yet.
  * sender_close: ends the workers, closes their links; harmless on a zeroed struct. */
 int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
-		struct err *err);
+		enum packer_mode packing, struct err *err);
 void sender_close(struct sender *sender);
 
 /* sender_set_control(sender, link, id): the control link, which must live as long as it is used here.  NULL: it broke; what
