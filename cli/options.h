@@ -38,6 +38,8 @@ struct args {
 	const char *identity;
 	const char *known_hosts;
 	const char *remote_command;
+	struct args_list vms;     /* patterns */
+	struct args_list actions; /* permit_words */
 	uint64_t memory_bytes;
 	uint64_t cpus;
 	uint64_t dirty_tracking; /* enum dirty_mode */

@@ -30,7 +30,7 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 {
 	char text[512], real[24], forecast[24], budget[24];
 
-	text_format(text, sizeof(text), "%s", options->url);
+	text_format(text, sizeof(text), "%s", options->peer);
 	fprintf(out, "VM '%s' runs on %s now\n", options->vm, text);
 	fprintf(out, "  total time  %-10s forecast %s\n", units_format_duration(report->total_ns, real),
 		units_format_duration(report->forecast_ns, forecast));
@@ -71,7 +71,7 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	}
 	return json_pack(
 	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
-	    "name", options->vm, "destination", output_string(options->url), "term", (json_int_t)report->term,
+	    "name", options->vm, "destination", output_string(options->peer), "term", (json_int_t)report->term,
 	    "total_ms", output_ms(report->total_ns), "downtime_ms", output_ms(report->downtime_ns),
 	    "downtime_budget_ms", output_ms(options->downtime_ns), "forecast_ms",
 	    output_ms(report->forecast_ns), "forecast_downtime_ms", output_ms(report->forecast_downtime_ns),

@@ -8,6 +8,7 @@
  *   <state>/vms/NAME/handover   the hand-over ledger (vmm/ledger.h)
  *   <state>/vms/NAME/console.log
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
+ *   <state>/peers/NAME.json     another host, and how to reach it (migrate/peer.h)
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
  *   <run>/incoming/NAME.sock    where further links join the session that receives the VM */
@@ -31,6 +32,8 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 
 /* paths_incoming: the socket of the session that receives a VM of that name. */
 int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err);
+
+int paths_peer(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else
  * in

@@ -12,7 +12,7 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_PAGES] = "PAGES",       [MESSAGE_STATE] = "STATE",       [MESSAGE_SEAL] = "SEAL",
     [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
-    [MESSAGE_RECEIVED] = "RECEIVED",
+    [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",
 };
 
 const char *message_name(unsigned type)

@@ -12,15 +12,15 @@ enum { MOVE_MAX_ROUNDS = 64 };
 
 struct move_options {
 	const char *vm;
-	const char *url;            /* ssh://[user@]host[:port] */
-	const char *identity;       /* private key file, or NULL: agent and the user's defaults */
-	const char *known_hosts;    /* file, or NULL: the user's default */
-	const char *remote_command; /* NULL: "drover serve" */
-	uint64_t downtime_ns;       /* budget for the pause */
-	uint64_t reconnect_ns;      /* how long a broken link is tried again */
-	unsigned links;             /* connections in parallel; 0: as many as seem useful */
-	enum packer_mode packing;   /* of what is sent */
-	uint64_t bytes_per_s;       /* limit of all of them together; 0: none */
+	const char *peer;     /* a peer's name (peer.h), or ssh://[user@]host[:port] */
+	const char *identity; /* these three: NULL: as the peer says, else as usual */
+	const char *known_hosts;
+	const char *remote_command;
+	uint64_t downtime_ns;     /* budget for the pause */
+	uint64_t reconnect_ns;    /* how long a broken link is tried again */
+	unsigned links;           /* connections in parallel; 0: as many as seem useful */
+	enum packer_mode packing; /* of what is sent */
+	uint64_t bytes_per_s;     /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;
 };
@@ -80,7 +80,7 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 	    struct move_report *report, struct err *err);
 
 /* move_resolve(options, observer, started, err): ask the peer of a pending hand-over how it ended
- * (options->url may be NULL: the recorded peer) and tell the VM process, which ends (*started true) or
+ * (options->peer may be NULL: the recorded one) and tell the VM process, which ends (*started true) or
  * resumes. */
 int move_resolve(const struct move_options *options, const struct move_observer *observer, bool *started,
 		 struct err *err);

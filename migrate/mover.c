@@ -23,6 +23,21 @@ static void new_session(char session[LEDGER_SESSION_LEN + 1])
 		snprintf(session + 2 * i, 3, "%02x", random[i]);
 }
 
+int mover_set_peer(struct mover *mover, const char *word, struct err *err)
+{
+	const struct move_options *options = mover->options;
+
+	if (strlen(word) > LEDGER_PEER_MAX)
+		return err_set(err, ERR_USAGE, "the destination's URL is longer than %d characters",
+			       LEDGER_PEER_MAX);
+	strcpy(mover->peer, word);
+	peer_free(&mover->host);
+	if (peer_find(word, &mover->host, err))
+		return -1;
+	peer_override(&mover->host, options->identity, options->known_hosts, options->remote_command);
+	return peer_target(&mover->host, &mover->target, err);
+}
+
 int mover_open(struct mover *mover, const struct move_options *options, const struct move_observer *observer,
 	       struct move_report *report, struct err *err)
 {
@@ -36,18 +51,9 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 				.timer_fd = -1,
 				.dirty.fd = -1,
 				.started_ns = clock_mono_ns()};
-	/* Without a URL the peer is the one that a pending hand-over names. */
-	if (options->url) {
-		if (strlen(options->url) > LEDGER_PEER_MAX)
-			return err_set(err, ERR_USAGE, "the destination's URL is longer than %d characters",
-				       LEDGER_PEER_MAX);
-		strcpy(mover->peer, options->url);
-		if (ssh_url_parse(options->url, &mover->target, err))
-			return -1;
-	}
-	mover->target.identity = options->identity;
-	mover->target.known_hosts = options->known_hosts;
-	mover->target.command = options->remote_command ? options->remote_command : "drover serve";
+	/* Without one the peer is the one that a pending hand-over names. */
+	if (options->peer && mover_set_peer(mover, options->peer, err))
+		return -1;
 	new_session(mover->session);
 	mover->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (mover->timer_fd < 0 || timerfd_settime(mover->timer_fd, 0, &tick, NULL))
@@ -66,6 +72,7 @@ void mover_close(struct mover *mover)
 	pageset_close(&mover->dirty);
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
+	peer_free(&mover->host);
 	config_free(&mover->config);
 	json_decref(mover->cpu);
 }

@@ -9,6 +9,7 @@
 #include "migrate/message.h"
 #include "migrate/move.h"
 #include "migrate/pages.h"
+#include "migrate/peer.h"
 #include "migrate/sender.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
@@ -24,8 +25,9 @@ struct mover {
 	const struct move_options *options;
 	const struct move_observer *observer;
 	struct move_report *report;
-	struct ssh_target target;
-	char peer[LEDGER_PEER_MAX + 1]; /* the ssh URL, as recorded and shown */
+	struct peer host;
+	struct ssh_target target;       /* of host */
+	char peer[LEDGER_PEER_MAX + 1]; /* its name or ssh URL, as recorded and shown */
 	struct control vm;
 	struct link *link; /* the control link; while pages are sent the sender uses it, too */
 	struct sender sender;
@@ -61,6 +63,8 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 	       struct move_report *report, struct err *err);
 void mover_close(struct mover *mover);
 
+/* mover_set_peer(mover, word, err): the other host: a peer's name, or an ssh URL; what the options say of it counts. */
+int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
 /* mover_join: the sender's join (sender_session). */

@@ -4,6 +4,7 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "common/units.h"
+#include "migrate/facts.h"
 #include "migrate/serve_internal.h"
 #include "migrate/serve_outcome.h"
 #include "vmm/memory.h"
@@ -35,8 +36,11 @@ static int read_hello(struct serve *serve, const json_t *hello, const char **pur
 			       "the older side",
 			       STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, (unsigned long long)oldest,
 			       (unsigned long long)newest);
-	if (jobj_string(hello, "purpose", true, 16, purpose, err) ||
-	    jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+	if (jobj_string(hello, "purpose", true, 16, purpose, err))
+		return -1;
+	if (!strcmp(*purpose, "check"))
+		return 0; /* of no VM */
+	if (jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    jobj_object(hello, "vm", true, &vm, err) ||
 	    jobj_string(vm, "name", true, CONFIG_NAME_MAX, &name, err) ||
 	    jobj_string(vm, "uuid", true, CONFIG_UUID_LEN, &uuid, err))
@@ -71,26 +75,12 @@ static int welcome(struct serve *serve, struct err *err)
 				 err);
 }
 
-static uint64_t available_memory(void)
-{
-	unsigned long long kib = UINT64_MAX >> 10;
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib << 10;
-}
-
 static int read_begin(struct serve *serve, const json_t *begin, struct spawn_incoming *incoming,
 		      struct err *err)
 {
 	struct vm_config config = {0};
 	json_t *cpu;
-	uint64_t touched, available = available_memory();
+	uint64_t touched, available = facts_available_memory();
 
 	if (jobj_u64(begin, "term", true, 1, INT64_MAX, &serve->term, err) ||
 	    jobj_u64(begin, "touched_bytes", true, 0, CONFIG_MAX_MEMORY, &touched, err) ||
@@ -268,6 +258,42 @@ static int answer_outcome(struct serve *serve, const json_t *hello, struct err *
 	return link_flush(serve->control.link, err);
 }
 
+/* What this host is like, and how fast the link is. */
+static int answer_check(struct serve *serve, struct err *err)
+{
+	struct link *link = serve->control.link;
+	json_t *facts = facts_json(err), *welcome;
+	uint64_t bytes = 0;
+	struct frame frame;
+
+	if (!facts)
+		return -1;
+	welcome = json_pack("{s:i, s:s, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION, "facts",
+			    facts);
+	if (message_send_json(link, MESSAGE_WELCOME, welcome, err))
+		return -1;
+	do {
+		if (message_await(link, MESSAGE_PROBE, SERVE_QUIET_MS, &frame, err))
+			return -1;
+		bytes += frame.len;
+	} while (frame.len > 0);
+	return message_send_number(link, MESSAGE_RECEIVED, bytes, err) || link_flush(link, err) ? -1 : 0;
+}
+
+static int may(const struct serve *serve, const char *purpose, struct err *err)
+{
+	const char *vm = serve->config.name;
+
+	/* A link joins a session that was let in. */
+	if (!strcmp(purpose, "move") || !strcmp(purpose, "join"))
+		return permit_check(serve->permit, PERMIT_MOVE, vm, err);
+	if (!strcmp(purpose, "outcome"))
+		return permit_check(serve->permit, PERMIT_OUTCOME, vm, err);
+	if (!strcmp(purpose, "check"))
+		return permit_check(serve->permit, PERMIT_CHECK, NULL, err);
+	return err_set(err, ERR_REFUSED, "it knows no session purpose '%s'", purpose);
+}
+
 /* *refusal: the sender is to be told REFUSE, since nothing was made yet, rather than ABORT. */
 static int session(struct serve *serve, int in, int out, bool *refusal, struct err *err)
 {
@@ -283,7 +309,11 @@ static int session(struct serve *serve, int in, int out, bool *refusal, struct e
 	if (!hello)
 		return -1;
 	failed = link_fault(serve->control.link, FAULT_SERVE_HELLO, err) ||
-		 read_hello(serve, hello, &purpose, err);
+		 read_hello(serve, hello, &purpose, err) || may(serve, purpose, err);
+	if (!failed && !strcmp(purpose, "check")) {
+		json_decref(hello);
+		return answer_check(serve, err);
+	}
 	if (!failed && !strcmp(purpose, "join")) {
 		/* On success nothing more may go out from here: the other process speaks. */
 		failed = serve_hand_over(serve->config.name, hello, in, out, err);
@@ -295,8 +325,6 @@ static int session(struct serve *serve, int in, int out, bool *refusal, struct e
 		json_decref(hello);
 		return failed ? -1 : 0;
 	}
-	if (!failed && strcmp(purpose, "move"))
-		failed = err_set(err, ERR_REFUSED, "it knows no session purpose '%s'", purpose);
 	if (!failed)
 		failed = welcome(serve, err);
 	json_decref(hello);
@@ -356,13 +384,14 @@ static void close_session(struct serve *serve)
 	pthread_mutex_destroy(&serve->lock);
 }
 
-int serve_run(int in, int out, struct err *err)
+int serve_run(int in, int out, const struct permit *permit, struct err *err)
 {
 	static struct serve serve; /* large, and there is one in a process */
 	bool refusal;
 	int status = open_session(&serve, in, out, err);
 
 	if (!status) {
+		serve.permit = permit;
 		status = session(&serve, in, out, &refusal, err);
 		if (status && serve.state != SERVE_STARTED)
 			message_send_error(serve.control.link, refusal ? MESSAGE_REFUSE : MESSAGE_ABORT, err);

@@ -6,6 +6,7 @@
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/pages.h"
+#include "migrate/permit.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/ledger.h"
@@ -45,6 +46,7 @@ struct serve_link {
 };
 
 struct serve {
+	const struct permit *permit;
 	struct vm_config config;
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];

@@ -8,7 +8,7 @@
 
 static const struct move_options options = {
     .vm = "web",
-    .url = "ssh://root@b:2222",
+    .peer = "ssh://root@b:2222",
     .downtime_ns = 30000000,
 };
 
@@ -114,7 +114,7 @@ static void json_is_as_documented(void **state)
 
 static void a_hostile_url_reaches_neither_terminal_nor_json(void **state)
 {
-	struct move_options hostile = {.vm = "web", .url = "ssh://\x1b[2J\xff", .downtime_ns = 1000000};
+	struct move_options hostile = {.vm = "web", .peer = "ssh://\x1b[2J\xff", .downtime_ns = 1000000};
 	struct move_report report = {.term = 2};
 	char *text = NULL;
 	size_t len = 0;
