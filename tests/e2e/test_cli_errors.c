@@ -56,7 +56,7 @@ static void wrong_usage_is_status_2(void **state)
 	    {"migrate a ssh://", "ssh://"},
 	    {"migrate a ssh://b/path", "ssh://b/path"},
 	    {"migrate a ssh://b --downtime 0ms", "is not within 1 ms and 1 h 0 min"},
-	    {"resolve a b/c", "\"b\""},
+	    {"resolve a b/c", "\"b/c\" is not a host"},
 	    {"forget", "forget: NAME is missing"},
 	    {"serve a", "serve: surplus operand 'a'"},
 	    {"run", "run: option '--name' is missing"},
