@@ -12,10 +12,6 @@
 		.label = "NAME", .type = OPERAND_NAME                                                        \
 	}
 
-/* The words stand in the order of enum dirty_mode. */
-static const char *const dirty_words[] = {
-    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap", [DIRTY_BITMAP + 1] = NULL};
-
 static const struct option_spec json_only[] = {JSON, END};
 static const struct option_spec none[] = {END};
 
@@ -77,7 +73,7 @@ static const struct option_spec run_options[] = {
      .help = "finding written pages: auto, ring, bitmap (auto)",
      .type = OPTION_WORD,
      .offset = AT(dirty_tracking),
-     .words = dirty_words,
+     .words = config_dirty_modes,
      .initial = DIRTY_AUTO},
     {.name = "detach",
      .help = "leave it in the background, without a console",

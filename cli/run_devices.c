@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 static struct device_config *add(struct vm_config *config, enum device_kind kind, struct err *err)
@@ -39,14 +38,6 @@ static int add_disk(const char *text, struct vm_config *config, struct err *err)
 	return 0;
 }
 
-/* An address of those that anybody may use: locally administered, of one station. */
-static void random_mac(uint8_t mac[6])
-{
-	if (getrandom(mac, 6, 0) != 6)
-		abort(); /* so few bytes always come whole */
-	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
-}
-
 static int add_net(const char *text, struct vm_config *config, struct err *err)
 {
 	static const char key[] = ",mac=";
@@ -63,7 +54,7 @@ static int add_net(const char *text, struct vm_config *config, struct err *err)
 			       (int)len, text, CONFIG_TAP_MAX);
 	memcpy(device->net.tap, text, len);
 	if (!mac) {
-		random_mac(device->net.mac);
+		config_new_mac(device->net.mac);
 		return 0;
 	}
 	mac += sizeof(key) - 1;

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* ---- the schema ------------------------------------------------------------------------------------------------------ */
 
@@ -279,15 +278,10 @@ static void give_slots(const struct vm_config *kept, struct vm_config *config)
 static void give_mac(const struct vm_config *kept, struct device_config *device)
 {
 	const struct device_config *before = find_kept(kept, device);
-	static const uint8_t ours[3] = {0x52, 0x54,
-					0x00}; /* locally administered, as virtual machines have them */
-	if (before) {
+	if (before)
 		memcpy(device->net.mac, before->net.mac, 6);
-		return;
-	}
-	memcpy(device->net.mac, ours, 3);
-	if (getrandom(device->net.mac + 3, 3, 0) != 3)
-		abort(); /* without random numbers no identity may be made up */
+	else
+		config_new_mac(device->net.mac);
 }
 
 /* ---- devices -------------------------------------------------------------------------------------------------------------- */
@@ -379,20 +373,17 @@ static int read_devices(const struct input *input, const struct text *text, cons
 
 static int read_cpu_model(const char *text, struct vm_config *config, struct err *err)
 {
-	for (unsigned i = 0; config_cpu_models[i]; i++) {
-		if (!strcmp(text, config_cpu_models[i])) {
-			config->cpu_model = (enum cpu_model)i;
-			return 0;
-		}
-	}
-	return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
+	unsigned model;
+	if (!config_find_word(config_cpu_models, text, &model))
+		return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
+	config->cpu_model = (enum cpu_model)model;
+	return 0;
 }
 
 static int read_machine(const struct input *input, const struct text *text, struct vm_config *config,
 			struct err *err)
 {
-	static const char *const modes[] = {
-	    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
+	unsigned mode = DIRTY_AUTO;
 	uint64_t cpus = 1;
 	if (units_parse_size(text->memory, &config->memory_bytes, err))
 		return wrong(input, NULL, 0, "memory", err);
@@ -407,16 +398,12 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		abort();
 	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
 		return wrong(input, NULL, 0, "cpu-model", err);
-	if (!text->dirty_tracking)
-		return 0;
-	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-		if (!strcmp(text->dirty_tracking, modes[i])) {
-			config->dirty_mode = (enum dirty_mode)i;
-			return 0;
-		}
+	if (text->dirty_tracking && !config_find_word(config_dirty_modes, text->dirty_tracking, &mode)) {
+		err_set(err, ERR_INPUT, "\"%.40s\" is none of auto, ring, bitmap", text->dirty_tracking);
+		return wrong(input, NULL, 0, "dirty-tracking", err);
 	}
-	err_set(err, ERR_INPUT, "\"%.40s\" is none of auto, ring, bitmap", text->dirty_tracking);
-	return wrong(input, NULL, 0, "dirty-tracking", err);
+	config->dirty_mode = (enum dirty_mode)mode;
+	return 0;
 }
 
 static int read_all(const struct input *input, const struct text *text, const struct vm_config *kept,
