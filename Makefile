@@ -54,7 +54,7 @@ lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
 LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
 
-build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so
+build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so $(B)/man/drover-vm.yaml.5
 
 $(B)/%.a:
 	@mkdir -p $(@D)
@@ -76,6 +76,12 @@ $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libimagefmt.a $(B)/libcommon.
 # A plugin of nbdkit's: of its symbols only plugin_init is nbdkit's business; nbdkit_* come from nbdkit.
 $(B)/nbdkit-dvol-plugin.so: $(B)/nbdkit/dvol_plugin.o $(B)/libimagefmt.a $(B)/libcommon.a
 	$(CC) -shared -o $@ $^ -Wl,--exclude-libs,ALL $(LDFLAGS_SOME) $(LIBS_PLUGIN)
+
+# The first line tells man that there are tables in it.
+$(B)/man/drover-vm.yaml.5: docs/vm.yaml.md
+	@mkdir -p $(@D)
+	(printf '%s\n' "'\\\" t"; lowdown -s -t man -m title=drover-vm.yaml -m section=5 $< | \
+		sed '/^\.TH/a .SH NAME\ndrover-vm.yaml \\- the file that defines a VM of drover' ) >$@
 
 # ---- tests ------------------------------------------------------------------------------------------------
 -include tests/guest/guest.mk
@@ -183,11 +189,14 @@ install: build
 	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 $(B)/man/drover-vm.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

@@ -85,6 +85,25 @@ static int attach(const char *name, struct control *control, off_t log_from, str
 	return attach_conclude(name, &result);
 }
 
+/* A limit that was not to be had is said where it is seen at once; 'drover status' says it later. */
+static void say_limits(const struct vm_config *config, struct control *control)
+{
+	json_t *status, *what;
+	const char *name;
+
+	if (!limits_any(&config->limits) || control_call(control, json_pack("{s:s}", "cmd", "status"),
+							 VMS_STATUS_TIMEOUT_MS, &status, NULL, NULL, NULL))
+		return;
+	json_object_foreach(json_object_get(status, "limits"), name, what)
+	{
+		const char *text = json_string_value(what);
+
+		if (text && strncmp(text, "applied", 7))
+			output_note("VM '%s' runs without its %s limit: %s", config->name, name, text);
+	}
+	json_decref(status);
+}
+
 static void say_started(const struct vm_config *config, pid_t pid, bool json)
 {
 	if (json)
@@ -103,6 +122,7 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 
 	if (spawn_vm(config, NULL, &control, &pid, err))
 		return -1;
+	say_limits(config, &control);
 	if (detach)
 		say_started(config, pid, json);
 	else

@@ -19,7 +19,7 @@ const char *const config_cpu_models[] = {
 
 static const char *const known_keys[] = {"name",       "uuid",    "memory_bytes", "cpus",
 					 "dirty_mode", "kernel",  "initrd",       "cmdline",
-					 "firmware",   "devices", "cpu_model"};
+					 "firmware",   "devices", "cpu_model",    "limits"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 bool config_find_word(const char *const words[], const char *text, unsigned *index)
@@ -53,6 +53,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
 	if (config->ndevices)
 		json_object_set_new(json, "devices", config_devices_to_json(config));
+	if (limits_any(&config->limits))
+		json_object_set_new(json, "limits", limits_to_json(&config->limits));
 	return json;
 }
 
@@ -102,7 +104,7 @@ int config_check(const struct vm_config *config, struct err *err)
 	if (config->cmdline && strlen(config->cmdline) > CONFIG_CMDLINE_MAX)
 		return err_set(err, ERR_INPUT, "command line: %zu characters, but at most %d fit",
 			       strlen(config->cmdline), CONFIG_CMDLINE_MAX);
-	return config_devices_check(config, err);
+	return limits_check(&config->limits, err) || config_devices_check(config, err) ? -1 : 0;
 }
 
 static int check_keys(const json_t *json, struct err *err)
@@ -172,9 +174,11 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err) ||
 	    copy_string(json, "firmware", PATH_MAX - 1, &config->firmware, err))
 		return -1;
-	json_t *devices = NULL;
+	json_t *devices = NULL, *limits = NULL;
 	if (jobj_array(json, "devices", false, &devices, err) ||
-	    (devices && config_devices_from_json(devices, config, err)))
+	    (devices && config_devices_from_json(devices, config, err)) ||
+	    jobj_object(json, "limits", false, &limits, err) ||
+	    (limits && limits_from_json(limits, &config->limits, err)))
 		return -1;
 	return config_check(config, err);
 }

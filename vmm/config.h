@@ -4,6 +4,7 @@
 #define VMM_CONFIG_H
 
 #include "common/err.h"
+#include "vmm/limits.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -82,6 +83,7 @@ struct vm_config {
 	char *firmware; /* what starts a VM without a kernel; NULL: FIRMWARE_DEFAULT */
 	struct device_config *devices;
 	unsigned ndevices;
+	struct vm_limits limits; /* settled */
 };
 
 /* config_to_json: a new reference.  config_from_json(json, config, err): checks every field (name, uuid form,

@@ -287,6 +287,7 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	if (config_from_json(json_object_get(start, "config"), &vm->config, err) ||
 	    ledger_open(&vm->ledger, vm->config.name, err))
 		return -1;
+	vm->limits = json_incref(json_object_get(start, "limits"));
 	vm->known_before = vm->ledger.now.state != LEDGER_NONE;
 	strcpy(record.uuid, vm->config.uuid);
 	if (!strcmp(vm->ledger.now.uuid, vm->config.uuid))
@@ -391,6 +392,7 @@ static void end(struct vmproc *vm, bool never_was)
 	}
 	console_close(&vm->console);
 	ledger_close(&vm->ledger);
+	json_decref(vm->limits);
 	config_free(&vm->config);
 }
 

@@ -48,6 +48,7 @@ struct vmproc {
 	int listen_fd;
 	int signal_fd;
 	uint64_t started_ns;
+	json_t *limits; /* what the starter says of its limits; NULL: it has none */
 	uint64_t
 	    input_retry_ns; /* typed bytes found the guest's queue full: not before this time again; 0 none */
 	bool known_before;  /* the ledger had a record when this process came */
