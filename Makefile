@@ -20,10 +20,10 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libnbd nbdkit
+PACKAGES := libsystemd libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson libcyaml liblz4 libzstd libcrypto libnbd) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libnbd) -lpthread
 LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
@@ -182,6 +182,9 @@ lint:
 # Where `nbdkit dvol` finds it, if that is below PREFIX; elsewhere nbdkit wants the plugin's whole path.
 NBDKIT_PLUGINS ?= $(if $(filter /usr,$(PREFIX)),$(shell pkg-config --variable=plugindir nbdkit),$(PREFIX)/lib/nbdkit/plugins)
 
+# For root's systemd, and that of a user.
+UNITS := $(PREFIX)/lib/systemd/system $(PREFIX)/lib/systemd/user
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(NBDKIT_PLUGINS)
@@ -189,7 +192,8 @@ install: build
 	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
-	install -d $(DESTDIR)$(PREFIX)/share/man/man5
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(foreach d,$(UNITS),$(DESTDIR)$(d))
+	$(foreach d,$(UNITS),sed 's,/usr/local/,$(PREFIX)/,' tools/systemd/drover-vm@.service >$(DESTDIR)$(d)/drover-vm@.service;)
 	install -m 644 $(B)/man/drover-vm.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
 
 uninstall:
@@ -197,6 +201,7 @@ uninstall:
 	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
+	rm -f $(patsubst %,$(DESTDIR)%/drover-vm@.service,$(UNITS))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

@@ -70,7 +70,7 @@ static const struct option_spec run_options[] = {
      .offset = AT(nets)},
     {.name = "limit",
      .argument = "WHAT=VALUE",
-     .help = "what it may use of the host, as in memory-max=auto; again for more",
+     .help = "what it may use of the host; again for more",
      .type = OPTION_LIST,
      .offset = AT(limits)},
     {.name = "dirty-tracking",

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+enum { MANAGER_TIMEOUT_US = 5000000 };
 
 /* The VM process decides; this says it better. */
 int start_check_name(const char *name, struct err *err)
@@ -104,6 +107,13 @@ static void say_limits(const struct vm_config *config, struct control *control)
 	json_decref(status);
 }
 
+/* A service's main process is the VM's own; its manager has heard of that before this one ends. */
+static void tell_manager(pid_t pid)
+{
+	if (sd_notifyf(0, "READY=1\nMAINPID=%d", (int)pid) > 0)
+		(void)sd_notify_barrier(0, MANAGER_TIMEOUT_US);
+}
+
 static void say_started(const struct vm_config *config, pid_t pid, bool json)
 {
 	if (json)
@@ -122,6 +132,7 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 
 	if (spawn_vm(config, NULL, &control, &pid, err))
 		return -1;
+	tell_manager(pid);
 	say_limits(config, &control);
 	if (detach)
 		say_started(config, pid, json);
