@@ -64,8 +64,8 @@ static const struct option_spec run_options[] = {
      .type = OPTION_LIST,
      .offset = AT(disks)},
     {.name = "net",
-     .argument = "TAP[,mac=MAC]",
-     .help = "a network card on that tap interface; again for more",
+     .argument = "TAP|fd=N[,mac=MAC]",
+     .help = "a network card on that tap; again for more",
      .type = OPTION_LIST,
      .offset = AT(nets)},
     {.name = "limit",
@@ -198,7 +198,7 @@ const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
-		 "[--disk FILE[,read-only]]... [--net TAP[,mac=MAC]]...\n"
+		 "[--disk FILE[,read-only]]... [--net TAP|fd=N[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
 		 "[--firmware FILE]\n"
 		 "[--limit WHAT=VALUE]... [--dirty-tracking auto|ring|bitmap]\n"

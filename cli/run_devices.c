@@ -1,5 +1,7 @@
 #include "cli/run_devices.h"
+#include "common/units.h"
 #include "imagefmt/dvol.h"
+#include "vmm/tap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,34 @@ static int add_disk(const char *text, struct vm_config *config, struct err *err)
 	return 0;
 }
 
+/* "fd=N": an open tap of the caller's; the VM is to find it by its name where it moves to. */
+static int take_fd(const char *text, size_t len, struct vm_config *config, struct device_config *device,
+		   struct err *err)
+{
+	struct err why = {0};
+	char number[12];
+	unsigned others = 0;
+	uint64_t fd;
+
+	snprintf(number, sizeof(number), "%.*s", (int)(len - 3), text + 3);
+	if (len - 3 >= sizeof(number) || units_parse_uint(number, 3, 1u << 20, &fd, &why))
+		return err_set(
+		    err, ERR_USAGE,
+		    "run: --net: '%.40s' is not the number of a descriptor (from 3 on); see 'drover "
+		    "help run'",
+		    text);
+	for (unsigned i = 0; i < config->ndevices; i++)
+		others += config->devices[i].kind == DEVICE_NET && config->devices[i].net.inherited;
+	if (others == CONFIG_MAX_INHERITED)
+		return err_set(err, ERR_USAGE,
+			       "run: --net: at most %d taps come as descriptors; see 'drover help run'",
+			       CONFIG_MAX_INHERITED);
+	device->net.inherited = true;
+	device->net.fd = (int)fd;
+	return tap_name(device->net.fd, device->net.tap, err) ? err_context(err, "--net %.*s", (int)len, text)
+							      : 0;
+}
+
 static int add_net(const char *text, struct vm_config *config, struct err *err)
 {
 	static const char key[] = ",mac=";
@@ -43,12 +73,17 @@ static int add_net(const char *text, struct vm_config *config, struct err *err)
 
 	if (!device)
 		return -1;
-	if (!len || len > CONFIG_TAP_MAX)
+	if (!strncmp(text, "fd=", 3)) {
+		if (take_fd(text, len, config, device, err))
+			return -1;
+	} else if (!len || len > CONFIG_TAP_MAX) {
 		return err_set(err, ERR_USAGE,
 			       "run: --net: '%.*s' is no name of an interface (1 to %d characters); see "
 			       "'drover help run'",
 			       (int)len, text, CONFIG_TAP_MAX);
-	memcpy(device->net.tap, text, len);
+	} else {
+		memcpy(device->net.tap, text, len);
+	}
 	if (!mac) {
 		config_new_mac(device->net.mac);
 		return 0;

@@ -34,7 +34,8 @@ enum {
 	CONFIG_SERIAL_MAX = 20, /* characters of a disk's serial number: what virtio-blk has room for */
 	CONFIG_TAP_MAX = 15,    /* characters of an interface's name */
 	CONFIG_MAX_DISK_QUEUES = 16,
-	CONFIG_FIRST_SLOT = 1, /* of the PCI bus; 0 is the host bridge */
+	CONFIG_MAX_INHERITED = 7, /* taps that come as descriptors: one packet's, beside the RAM's */
+	CONFIG_FIRST_SLOT = 1,    /* of the PCI bus; 0 is the host bridge */
 	CONFIG_LAST_SLOT = 31,
 };
 
@@ -54,6 +55,9 @@ struct device_config {
 		struct {
 			char tap[CONFIG_TAP_MAX + 1]; /* an interface that is there */
 			uint8_t mac[6];
+			/* The tap comes as an open descriptor, not by its name.  Of this start only: not in JSON. */
+			bool inherited;
+			int fd; /* borrowed */
 		} net;
 		struct {
 			unsigned ports;

@@ -108,12 +108,30 @@ static pid_t start_process(const struct vm_config *config, const char *program, 
 	return pid;
 }
 
+/* add_taps(config, request, fds, nfds): the taps that come as descriptors, behind what is in fds already. */
+static void add_taps(const struct vm_config *config, json_t *request, int fds[IO_MAX_FDS], size_t *nfds)
+{
+	json_t *slots = json_array();
+
+	for (unsigned i = 0; i < config->ndevices && *nfds < IO_MAX_FDS; i++) {
+		const struct device_config *device = &config->devices[i];
+
+		if (device->kind != DEVICE_NET || !device->net.inherited)
+			continue;
+		fds[(*nfds)++] = device->net.fd;
+		json_array_append_new(slots, json_integer((json_int_t)device->slot));
+	}
+	json_object_set_new(request, "taps", slots);
+}
+
 static int spawn_in(struct cgroup *group, const struct vm_config *config,
 		    const struct spawn_incoming *incoming, struct control *control, pid_t *pid_out,
 		    struct err *err)
 {
 	char program[PATHS_MAX];
-	int socket = -1;
+	int socket = -1, fds[IO_MAX_FDS];
+	json_t *request;
+	size_t nfds = 0;
 	pid_t pid;
 
 	if (paths_helper("drover-vm", program, err))
@@ -124,8 +142,11 @@ static int spawn_in(struct cgroup *group, const struct vm_config *config,
 	if (pid < 0)
 		return -1;
 	control_adopt(control, socket);
-	if (control_call_fd(control, start_request(config, incoming, group->report),
-			    incoming ? incoming->ram_fd : -1, START_TIMEOUT_MS, NULL, err)) {
+	request = start_request(config, incoming, group->report);
+	if (incoming)
+		fds[nfds++] = incoming->ram_fd;
+	add_taps(config, request, fds, &nfds);
+	if (control_call_fds(control, request, fds, nfds, START_TIMEOUT_MS, NULL, err)) {
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
