@@ -4,6 +4,7 @@
 #include "common/paths.h"
 #include "tests/lib/cli.h"
 #include "tests/lib/need.h"
+#include "tests/lib/sshd.h"
 #include "tests/lib/temp.h"
 #include "tests/lib/test.h"
 #include "vmm/cgroup.h"
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -87,6 +89,12 @@ static void run(const char *limits, const char *parameters)
 		must("image create %s 1M", disk);
 	must("run --name g --memory 64M --detach --kernel %s --disk %s %s --append %s", kernel, disk, limits,
 	     parameters);
+}
+
+/* One that writes to no disk can move. */
+static void run_without_disk(const char *limits)
+{
+	must("run --name g --memory 64M --detach --kernel %s %s --append verify=0", kernel, limits);
 }
 
 /* limit_is: what status says of one. */
@@ -273,6 +281,64 @@ static void test_nowhere(void **state)
 	no_groups();
 }
 
+/* For the command that is run: systemd runs this host, and has given nothing away. */
+static bool under_systemd(void)
+{
+	return !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("none", "/run", "tmpfs", 0, NULL) && !mkdir("/run/systemd", 0755) &&
+	       !mkdir("/run/systemd/system", 0755);
+}
+
+static void test_not_delegated(void **state)
+{
+	char words[5000];
+	(void)state;
+	if (!usable())
+		need_skip("this process may make no control groups");
+	snprintf(words, sizeof(words),
+		 "run --name g --memory 64M --detach --kernel %s --limit cpu=1 --limit required=true",
+		 kernel);
+	cli_run_in(&cli, under_systemd, words);
+	cli_expect(&cli, 1,
+		   "the control group of this process is systemd's; start the VM by 'systemctl start");
+	no_groups();
+}
+
+/* A VM takes its limits to where it moves; both hosts of the test make their groups in one place. */
+static void test_moves(void **state)
+{
+	char there[TEMP_MAX + 8], serve[2 * TEMP_MAX], url[128], path[CGROUP_PATH + 32],
+	    environment[3 * TEMP_MAX];
+	struct sshd sshd;
+	int version;
+	(void)state;
+	if (!usable())
+		need_skip("this process may make no control groups");
+	run_without_disk("--limit cpu=0.75");
+	snprintf(there, sizeof(there), "%s/b", folder);
+	assert_int_equal(mkdir(there, 0700), 0);
+	snprintf(environment, sizeof(environment), "SetEnv DROVER_STATE=%s/state DROVER_RUN=%s/run\n", there,
+		 there);
+	assert_int_equal(sshd_start(there, environment, &sshd), 0);
+	snprintf(url, sizeof(url), "ssh://%s@127.0.0.1:%u", sshd.user, sshd.port);
+	snprintf(serve, sizeof(serve), "%s serve", cli_program());
+	cli_run(&cli, "migrate", "g", url, "--identity", sshd.identity, "--known-hosts", sshd.known_hosts,
+		"--remote-command", serve, "--downtime", "2s", NULL);
+	sshd_stop(&sshd);
+	if (cli.status)
+		fail_msg("%s", cli.err);
+	cli_open(there);
+	limit_is("cpu", "applied");
+	group_of("cpu", &version, path);
+	strcat(path, "~1"); /* the name was taken */
+	file_is(path, version == 2 ? "cpu.max" : "cpu.cfs_quota_us", version == 2 ? "75000 100000" : "75000");
+	must("kill g");
+	assert_int_equal(access(path, F_OK), -1);
+	cli_open(folder);
+	must("status g");
+	no_groups();
+}
+
 static void test_named_group(void **state)
 {
 	char words[5000];
@@ -316,6 +382,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_cpu_holds, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_nowhere, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_not_delegated, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_named_group, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
 	};
