@@ -31,13 +31,15 @@ static int open_list(const char *path, int flags, int lock)
 		int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_APPEND | flags, 0600);
 		if (fd < 0)
 			return -1;
-		if (flock(fd, lock) && errno != EINTR) {
-			io_close(&fd);
-			return -1;
-		}
-		if (still_there(fd, path))
+		int failed;
+		do
+			failed = flock(fd, lock);
+		while (failed && errno == EINTR);
+		if (!failed && still_there(fd, path))
 			return fd;
 		io_close(&fd);
+		if (failed)
+			return -1;
 	}
 }
 
