@@ -188,6 +188,15 @@ int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err)
 	return check_socket("session's", path, err);
 }
 
+int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err)
+{
+	char run[PATHS_MAX];
+
+	if (check_name(name, err) < 0 || paths_run(run, err) < 0)
+		return -1;
+	return make_path(path, err, "%s/vms/%s.groups", run, name);
+}
+
 int paths_helper(const char *program, char path[PATHS_MAX], struct err *err)
 {
 	static const char *const places[] = {"", "/../libexec/drover"};

@@ -11,7 +11,8 @@
  *   <state>/peers/NAME.json     another host, and how to reach it (migrate/peer.h)
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
- *   <run>/incoming/NAME.sock    where further links join the session that receives the VM */
+ *   <run>/incoming/NAME.sock    where further links join the session that receives the VM
+ *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h) */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 
@@ -34,6 +35,7 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err);
 
 int paths_peer(const char *name, char path[PATHS_MAX], struct err *err);
+int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else
  * in
