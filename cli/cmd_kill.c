@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
+#include "vmm/leftovers.h"
 
 int cmd_kill(const struct args *args, struct err *err)
 {
@@ -19,6 +20,7 @@ int cmd_kill(const struct args *args, struct err *err)
 	control_close(&control);
 	if (status)
 		return -1;
+	leftovers_remove(name);
 	if (args->json)
 		output_json(json_pack("{s:s, s:s}", "name", name, "state", "stopped"));
 	else

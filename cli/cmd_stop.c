@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
+#include "vmm/leftovers.h"
 
 static int order(struct control *control, const char *cmd, struct err *err)
 {
@@ -36,6 +37,7 @@ int cmd_stop(const struct args *args, struct err *err)
 	control_close(&control);
 	if (status)
 		return -1;
+	leftovers_remove(name);
 	if (args->json)
 		output_json(json_pack("{s:s, s:s, s:b}", "name", name, "state", "stopped", "forced", forced));
 	else if (forced)

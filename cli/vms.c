@@ -28,7 +28,6 @@ static void read_status(const json_t *status, struct vm_view *view)
 	copy_field(status, "uuid", view->uuid, sizeof(view->uuid));
 	copy_field(status, "dirty_mode", view->dirty_mode, sizeof(view->dirty_mode));
 	jobj_u64(status, "term", false, 0, INT64_MAX, &view->term, NULL);
-	jobj_u64(status, "pid", false, 0, INT32_MAX, &view->pid, NULL);
 	jobj_u64(status, "memory_bytes", false, 0, INT64_MAX, &view->memory_bytes, NULL);
 	jobj_u64(status, "cpus", false, 0, CONFIG_MAX_CPUS, &view->cpus, NULL);
 	jobj_u64(status, "uptime_ms", false, 0, INT64_MAX, &view->uptime_ms, NULL);
@@ -50,6 +49,7 @@ static bool ask_process(const char *name, struct vm_view *view, json_t **reply)
 	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
 			  NULL, NULL)) {
 		read_status(status, view);
+		view->pid = (uint64_t)control_pid(&control);
 		if (reply)
 			*reply = json_incref(status);
 		json_decref(status);

@@ -2,11 +2,15 @@
 
 #include "common/io.h"
 #include "common/paths.h"
+#include "vmm/leftovers.h"
+#include "vmm/userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +35,22 @@ static _Noreturn void become_vm(const char *program, int socket, int log_fd)
 	close_range(SPAWN_FD + 1, ~0u, 0);
 	execv(program, argv);
 	_exit(127);
+}
+
+/* fork, into a pid namespace if the host allows that; an ordinary user needs a user namespace for it, in which he stays
+ * who he is.  What it gets, jail_enter finds out. */
+static pid_t fork_apart(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	struct clone_args args = {.flags = CLONE_NEWPID | (uid ? CLONE_NEWUSER : 0), .exit_signal = SIGCHLD};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return fork();
+	if (pid == 0 && uid && userns_map_self(uid, gid))
+		_exit(125);
+	return pid;
 }
 
 static int open_log(const char *name, struct err *err)
@@ -76,7 +96,7 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 		close(log_fd);
 		return err_sys(err, "cannot make a socket pair");
 	}
-	pid = fork();
+	pid = fork_apart();
 	if (pid == 0)
 		become_vm(program, pair[1], log_fd);
 	close(log_fd);
@@ -96,6 +116,7 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 			kill(pid, SIGKILL);
 		control_close(control);
 		waitpid(pid, NULL, 0);
+		leftovers_remove(config->name);
 		return -1;
 	}
 	if (pid_out)
