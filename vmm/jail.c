@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -119,10 +120,24 @@ static void drop_bounding_set(void)
 		;
 }
 
+/* Namespaces are a thread's: another one would stay outside. */
+static int check_alone(struct err *err)
+{
+	struct stat tasks;
+	if (stat("/proc/self/task", &tasks))
+		return err_sys(err, "cannot look at /proc/self/task");
+	if (tasks.st_nlink > 3)
+		return err_set(err, ERR_STATE, "%lu threads were made before the VM process was isolated",
+			       (unsigned long)tasks.st_nlink - 3);
+	return 0;
+}
+
 int jail_enter(struct jail *jail, struct err *err)
 {
 	bool root = geteuid() == 0;
 	uid_t id = 0;
+	if (check_alone(err))
+		return -1;
 	int id_lock = root ? take_id(&id) : -1;
 	*jail = (struct jail){.entered = true};
 	enter_namespaces(jail);

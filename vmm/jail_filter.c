@@ -235,7 +235,7 @@ static const struct limit {
     {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
     {SCMP_SYS(clone), {0, SCMP_CMP_EQ, THREAD, 0}},
     {SCMP_SYS(prctl), {0, SCMP_CMP_EQ, PR_SET_NAME, 0}},
-    /* fstat of some C libraries; of a name there is nothing to be found */
+    /* fstat of some C libraries */
     {SCMP_SYS(newfstatat), {3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}},
     /* send: to whom the socket is connected */
     {SCMP_SYS(sendto), {4, SCMP_CMP_EQ, 0, 0}},
@@ -286,10 +286,13 @@ static int add_limited(scmp_filter_ctx filter)
 
 static int fill(scmp_filter_ctx filter)
 {
+	const struct scmp_arg_cmp by_name = {3, SCMP_CMP_NE, AT_EMPTY_PATH, 0};
 	return done(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)) ||
 	       done(seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1)) ||
 	       add_each(filter, SCMP_ACT_ALLOW, allowed, COUNT(allowed)) || add_limited(filter) ||
 	       add_each(filter, SCMP_ACT_ERRNO(ENOENT), nothing_there, COUNT(nothing_there)) ||
+	       done(seccomp_rule_add_exact_array(filter, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(newfstatat), 1,
+						 &by_name)) ||
 	       /* Its flags cannot be looked at; the C library then calls clone. */
 	       done(seccomp_rule_add_exact(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0)) ||
 	       add_each(filter, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
