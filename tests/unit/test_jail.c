@@ -3,13 +3,16 @@
  * root, or by an ordinary user in a user namespace. */
 #include "common/io.h"
 #include "tests/lib/need.h"
+#include "tests/lib/netns.h"
 #include "tests/lib/test.h"
 #include "vmm/jail.h"
+#include "vmm/tap.h"
 #include "vmm/userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <sched.h>
@@ -369,6 +372,41 @@ static void started_by_an_ordinary_user(void **state)
 	ask_all(geteuid() ? geteuid() : ORDINARY);
 }
 
+/* ---- a tap that was opened before ---------------------------------------------------------------------- */
+
+static struct tap tap;
+static const uint8_t frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, 42};
+
+static int send_frame(void)
+{
+	uint8_t with_header[TAP_HEADER + sizeof(frame)] = {0};
+	memcpy(with_header + TAP_HEADER, frame, sizeof(frame));
+	if (tap_set_offloads(&tap, TUN_F_CSUM))
+		return errno;
+	return result(write(tap.fd, with_header, sizeof(with_header)));
+}
+
+static void a_tap_goes_on(void **state)
+{
+	static const struct question question = {"send a frame", send_frame, 0};
+	uint8_t header[NETNS_HEADER], got[256];
+	struct err err = {0};
+	int fd;
+	(void)state;
+	need_root("make a network");
+	netns_enter();
+	netns_tap("jail0");
+	if (tap_open(&tap, "jail0", &err))
+		fail_msg("%s", err.text);
+	fd = netns_socket("jail0");
+	netns_running("jail0");
+	assert_int_equal(answer_to(0, &question), 0);
+	assert_int_equal(netns_receive(fd, header, got, sizeof(got)), sizeof(frame));
+	assert_memory_equal(got, frame, sizeof(frame));
+	close(fd);
+	tap_close(&tap);
+}
+
 static int open_files(void **state)
 {
 	(void)state;
@@ -391,6 +429,7 @@ int main(void)
 	    cmocka_unit_test(refused_beside_another_thread),
 	    cmocka_unit_test(started_by_root),
 	    cmocka_unit_test(started_by_an_ordinary_user),
+	    cmocka_unit_test(a_tap_goes_on),
 	};
 	return cmocka_run_group_tests(tests, open_files, close_files);
 }
