@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -120,6 +121,14 @@ static void drop_bounding_set(void)
 		;
 }
 
+/* The starter's: it may hold keys and passwords. */
+static void forget_environment(void)
+{
+	for (char **variable = environ; variable && *variable; variable++)
+		explicit_bzero(*variable, strlen(*variable));
+	clearenv();
+}
+
 /* Namespaces are a thread's: another one would stay outside. */
 static int check_alone(struct err *err)
 {
@@ -141,6 +150,7 @@ int jail_enter(struct jail *jail, struct err *err)
 	int id_lock = root ? take_id(&id) : -1;
 	*jail = (struct jail){.entered = true};
 	enter_namespaces(jail);
+	forget_environment();
 	drop_bounding_set();
 	if (id_lock >= 0)
 		become(jail, id);

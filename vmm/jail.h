@@ -24,7 +24,7 @@ struct jail {
 };
 
 /* jail_enter(jail, err): from its return on this process is a user of its own in namespaces of its own, without a file
- * system, without capabilities, and can make the system calls of jail_filter.c only.  What is open stays open.
+ * system, without environment and capabilities, and can make the system calls of jail_filter.c only.  What is open stays open.
  * Before the process's first thread: threads made later inherit all of it; ERR_STATE, and nothing done, where there is one
  * already.  There is no way back.
  * A part that the host denies is missing from jail->has, and named in the log; -1 with *err when capabilities cannot be

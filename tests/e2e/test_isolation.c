@@ -103,6 +103,7 @@ static int setup(void **state)
 	assert_int_equal(chdir(folder), 0);
 	assert_int_equal(mkdir("dev", 0755), 0);
 	cli_open(folder);
+	setenv("ACCESS_KEY", "secret", 1);
 	return 0;
 }
 
@@ -270,6 +271,20 @@ static void has_open_what_it_needs(pid_t pid, const char *name)
 	closedir(list);
 }
 
+/* setup has put something there. */
+static void has_no_environment(pid_t pid)
+{
+	char path[64];
+	void *text;
+	size_t len;
+	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+	assert_int_equal(io_read_file(path, LOG_MAX, &text, &len), 0);
+	for (size_t i = 0; i < len; i++)
+		if (((char *)text)[i])
+			fail_msg("the VM process keeps of its environment: %s", (char *)text + i);
+	free(text);
+}
+
 /* A client of a port and of the control socket, at the paths that the VM process cannot see any more. */
 static void can_be_reached(void)
 {
@@ -320,6 +335,7 @@ static void started_by_root(void **state)
 	has_namespaces(pid_of("g"));
 	has_no_files(pid_of("g"));
 	has_open_what_it_needs(pid_of("g"), "g");
+	has_no_environment(pid_of("g"));
 	lacks("[]");
 	first = field(pid_of("g"), "Uid", 10);
 	second = field(pid_of("h"), "Uid", 10);
