@@ -55,6 +55,7 @@ static const int allowed[] = {
     SCMP_SYS(eventfd2),
     SCMP_SYS(timerfd_create),
     SCMP_SYS(timerfd_settime),
+    SCMP_SYS(userfaultfd),
     /* clients */
     SCMP_SYS(accept4),
     SCMP_SYS(recvmsg),
@@ -209,7 +210,6 @@ static const int deadly[] = {
     SCMP_SYS(io_uring_enter),
     SCMP_SYS(io_uring_register),
     SCMP_SYS(io_submit),
-    SCMP_SYS(userfaultfd),
     SCMP_SYS(bpf),
     SCMP_SYS(perf_event_open),
     SCMP_SYS(keyctl),
