@@ -394,7 +394,7 @@ static struct dvol *made_upon(const char *path, const char *base, struct dvol_id
 static void test_without_a_file_system(void **unused)
 {
 	(void)unused;
-	char folder[TEMP_MAX], path[3][TEMP_MAX + 8];
+	char folder[TEMP_MAX], path[3][TEMP_MAX + 32];
 	uint8_t root[DVOL_ROOT], same[DVOL_ROOT];
 	temp_make(folder);
 	for (int i = 0; i < 3; i++)
