@@ -2,7 +2,6 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
-#include "vmm/leftovers.h"
 
 int cmd_kill(const struct args *args, struct err *err)
 {
@@ -16,11 +15,10 @@ int cmd_kill(const struct args *args, struct err *err)
 			      VMS_ORDER_TIMEOUT_MS, NULL, NULL, NULL, err);
 	if (!status)
 		/* One that hangs in that is not waited for: it has given its word. */
-		(void)vms_await_end(&control, VMS_ORDER_TIMEOUT_MS);
+		(void)vms_await_end(&control, name, VMS_ORDER_TIMEOUT_MS);
 	control_close(&control);
 	if (status)
 		return -1;
-	leftovers_remove(name);
 	if (args->json)
 		output_json(json_pack("{s:s, s:s}", "name", name, "state", "stopped"));
 	else
