@@ -87,8 +87,6 @@ enum {
 	CR0_PE = 1u << 0,
 	CR0_WP = 1u << 16,
 	CR0_PG = 1u << 31,
-	CR4_PSE = 1u << 4,
-	CR4_PAE = 1u << 5,
 	CR4_LA57 = 1u << 12,
 	CR4_SMEP = 1u << 20,
 	CR4_SMAP = 1u << 21,

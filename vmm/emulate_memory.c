@@ -1,5 +1,6 @@
 /* emulate_memory.c: memory as the processor sees it, through the guest's page tables.
  *
+ * These are long mode's: a KVM that comes here refuses paging in any other mode (it raises #GP where a guest sets CR0.PG).
  * Tables and data are the guest's: every address is looked up in RAM anew.  Reserved bits and protection keys are not
  * checked: an entry with a reserved bit leads out of RAM, or works where a real processor would fault. */
 #include "vmm/emulate_impl.h"
@@ -7,6 +8,7 @@
 #include <string.h>
 
 enum {
+	INDEX_BITS = 9, /* of a table */
 	ENTRY_PRESENT = 1u << 0,
 	ENTRY_WRITE = 1u << 1,
 	ENTRY_USER = 1u << 2,
@@ -18,22 +20,6 @@ enum {
 #define ENTRY_NO_EXECUTE (1ull << 63)
 #define ENTRY_ADDRESS    0x000ffffffffff000ull
 
-/* The kind of tables in use. */
-struct tables {
-	unsigned levels;
-	unsigned index_bits;
-	unsigned entry_bytes;
-};
-
-static struct tables tables_of(const struct emulation *e)
-{
-	if (e->sregs.efer & EFER_LMA)
-		return (struct tables){e->sregs.cr4 & CR4_LA57 ? 5 : 4, 9, 8};
-	if (e->sregs.cr4 & CR4_PAE)
-		return (struct tables){3, 9, 8};
-	return (struct tables){2, 10, 4};
-}
-
 static enum emulate page_fault(struct emulation *e, uint64_t linear, unsigned access, bool present)
 {
 	unsigned code = access | (present ? FAULT_PRESENT : 0);
@@ -41,6 +27,13 @@ static enum emulate page_fault(struct emulation *e, uint64_t linear, unsigned ac
 		code &= ~(unsigned)ACCESS_FETCH;
 	e->sregs.cr2 = linear;
 	return emulate_fault_code(e, VECTOR_PAGE, code);
+}
+
+/* Bits that no table translates are copies of the highest one that one does. */
+static bool canonical(unsigned levels, uint64_t linear)
+{
+	unsigned above = 64 - (12 + levels * INDEX_BITS);
+	return (uint64_t)((int64_t)(linear << above) >> above) == linear;
 }
 
 /* rights: the USER and WRITE that all levels give, and NO_EXECUTE of any. */
@@ -70,14 +63,6 @@ static void mark_entry(struct emulation *e, uint64_t gpa, uint8_t *entry, uint8_
 	dirty_mark(e->vcpu->machine, memory_offset(&e->vcpu->machine->ram, gpa), 1);
 }
 
-static uint64_t leaf_address(const struct tables *tables, uint64_t entry, unsigned shift, uint64_t linear)
-{
-	uint64_t inside = (1ull << shift) - 1, at = entry & ENTRY_ADDRESS & ~inside;
-	if (tables->entry_bytes == 4 && shift > 12) /* 4 MiB: address bits 32 to 39 stand in 13 to 20 */
-		at |= (entry >> 13 & 0xff) << 32;
-	return at | (linear & inside);
-}
-
 /* translate: where the byte at `linear` is; the rest of its 4 KiB follows there. */
 static enum emulate translate(struct emulation *e, uint64_t linear, unsigned access, uint64_t *gpa)
 {
@@ -86,38 +71,31 @@ static enum emulate translate(struct emulation *e, uint64_t linear, unsigned acc
 		*gpa = linear & UINT32_MAX;
 		return EMULATE_DONE;
 	}
-	const struct tables tables = tables_of(e);
-	bool pae = tables.levels == 3;
-	uint64_t table = e->sregs.cr3 & (pae ? 0xffffffe0ull : ENTRY_ADDRESS);
-	uint64_t rights = ENTRY_USER | ENTRY_WRITE;
 	if (!(e->sregs.efer & EFER_LMA))
-		linear &= UINT32_MAX;
-	for (unsigned level = tables.levels;; level--) {
-		unsigned shift = 12 + (level - 1) * tables.index_bits;
-		uint64_t index = linear >> shift & ((1u << tables.index_bits) - 1);
-		uint64_t at = table + (pae && level == 3 ? index & 3 : index) * tables.entry_bytes;
-		uint8_t *place = memory_at(ram, at, tables.entry_bytes);
+		return EMULATE_CANNOT;
+	unsigned levels = e->sregs.cr4 & CR4_LA57 ? 5 : 4;
+	if (!canonical(levels, linear))
+		return emulate_fault_code(e, VECTOR_PROTECTION, 0);
+	uint64_t table = e->sregs.cr3 & ENTRY_ADDRESS, rights = ENTRY_USER | ENTRY_WRITE;
+	for (unsigned level = levels;; level--) {
+		unsigned shift = 12 + (level - 1) * INDEX_BITS;
+		uint64_t at = table + (linear >> shift & ((1u << INDEX_BITS) - 1)) * sizeof(uint64_t), entry;
+		uint8_t *place = memory_at(ram, at, sizeof(entry));
 		if (!place)
 			return EMULATE_CANNOT;
-		uint64_t entry = 0;
-		memcpy(&entry, place, tables.entry_bytes);
+		memcpy(&entry, place, sizeof(entry)); /* once: another vCPU may write there */
 		if (!(entry & ENTRY_PRESENT))
 			return page_fault(e, linear, access, false);
-		if (pae && level == 3) { /* has neither rights nor marks */
-			table = entry & ENTRY_ADDRESS;
-			continue;
-		}
-		rights = (rights & entry & (ENTRY_USER | ENTRY_WRITE)) |
-			 ((rights | (tables.entry_bytes == 8 ? entry : 0)) & ENTRY_NO_EXECUTE);
-		bool large = entry & ENTRY_LARGE && (level == 2 || level == 3) &&
-			     (tables.entry_bytes == 8 || e->sregs.cr4 & CR4_PSE);
-		bool leaf = level == 1 || large;
+		rights =
+		    (rights & entry & (ENTRY_USER | ENTRY_WRITE)) | ((rights | entry) & ENTRY_NO_EXECUTE);
+		bool leaf = level == 1 || (level <= 3 && entry & ENTRY_LARGE);
 		if (leaf && !allowed(e, rights, access))
 			return page_fault(e, linear, access, true);
 		mark_entry(e, at, place,
 			   leaf && access & ACCESS_WRITE ? ENTRY_ACCESSED | ENTRY_DIRTY : ENTRY_ACCESSED);
 		if (leaf) {
-			*gpa = leaf_address(&tables, entry, shift, linear);
+			uint64_t inside = (1ull << shift) - 1;
+			*gpa = (entry & ENTRY_ADDRESS & ~inside) | (linear & inside);
 			return EMULATE_DONE;
 		}
 		table = entry & ENTRY_ADDRESS;
