@@ -79,7 +79,7 @@ static void make_program(void)
 
 	for (unsigned i = 0; i < PROGRAM; i++)
 		program[i] = (uint8_t)(i * 7 + i / 251);
-	memcpy(program, guest_program, (size_t)(guest_program_end - guest_program));
+	memcpy(program, guest_program, (uintptr_t)guest_program_end - (uintptr_t)guest_program);
 	kernel_write_file(folder, "program", program, PROGRAM, path);
 }
 
