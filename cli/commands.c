@@ -60,6 +60,13 @@ static const struct option_spec run_options[] = {
      .help = "the BIOS that boots the first disk (SeaBIOS)",
      .type = OPTION_TEXT,
      .offset = AT(firmware)},
+    {.name = "boot",
+     .argument = "FROM",
+     .help = "what its firmware boots: disk, network (disk)",
+     .type = OPTION_WORD,
+     .offset = AT(boot),
+     .words = config_boot_sources,
+     .initial = BOOT_DISK},
     {.name = "disk",
      .argument = "FILE[,read-only]",
      .help = "a volume, or a raw image read-only; again for more",
@@ -82,6 +89,10 @@ static const struct option_spec run_options[] = {
      .offset = AT(dirty_tracking),
      .words = config_dirty_modes,
      .initial = DIRTY_AUTO},
+    {.name = "emulate",
+     .help = "do what a KVM without hardware virtualization lacks",
+     .type = OPTION_FLAG,
+     .offset = AT(emulate)},
     {.name = "detach",
      .help = "leave it in the background, without a console",
      .type = OPTION_FLAG,
@@ -215,10 +226,11 @@ const struct command commands[] = {
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
 		 "[--disk FILE[,read-only]]... [--net TAP|fd=N[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
-		 "[--firmware FILE]\n"
+		 "[--boot disk|network] [--firmware FILE] [--emulate]\n"
 		 "[--limit WHAT=VALUE]... [--dirty-tracking auto|ring|bitmap]\n"
 		 "[--detach [--json]]",
-     .details = "Without --kernel the VM boots from its first disk, by its firmware.\n"
+     .details = "Without --kernel the VM boots from its first disk, by its firmware; with\n"
+		"--boot network from its network cards first, by iPXE.\n"
 		"\n"
 		"The VM runs in a process of its own. Without --detach the guest's serial console\n"
 		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"

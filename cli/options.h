@@ -27,6 +27,7 @@ struct args {
 	bool help;
 	bool json;
 	bool detach;
+	bool emulate;
 	bool force;
 	const char *name;
 	const char *kernel;
@@ -43,6 +44,7 @@ struct args {
 	struct args_list actions; /* permit_words */
 	uint64_t memory_bytes;
 	uint64_t cpus;
+	uint64_t boot;           /* enum boot_source */
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
 	uint64_t reconnect_ns;

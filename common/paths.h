@@ -12,7 +12,9 @@
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
  *   <run>/incoming/NAME.sock    where further links join the session that receives the VM
- *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h) */
+ *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h)
+ *
+ * User ids of VMs are the host's, wherever its folders are: /run/drover/ids (vmm/jail_id.c). */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 

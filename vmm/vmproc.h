@@ -10,6 +10,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/handover.h"
+#include "vmm/jail.h"
 #include "vmm/ledger.h"
 #include "vmm/machine.h"
 #include "vmm/spawn.h"
@@ -42,6 +43,8 @@ struct vmproc {
 	struct ledger ledger;
 	struct console console;
 	struct handover handover;
+	struct jail jail;
+	uid_t starter; /* who may ask for anything, besides root */
 	struct rate_sample rate;
 	struct client client[VMPROC_CLIENTS];
 	uint64_t next_serial;
