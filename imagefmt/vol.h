@@ -425,6 +425,9 @@ int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned coun
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
+/* data_is_direct: they go with O_DIRECT.  data_wrote: data was written to the file; a sync that begins later is due. */
+bool data_is_direct(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at);
+void data_wrote(struct dvol *vol);
 /* vol_has_content: -1 with err for a handle of the list alone.
  * check_range: -1 with err unless [offset, offset + len) is within the volume. */
 int vol_has_content(const struct dvol *vol, struct err *err);

@@ -94,19 +94,32 @@ static int command(const struct io_bench *bench, const char *const *argv, struct
 	return proc_run(&spawn, clock_mono_ns() + PATIENCE_NS, err);
 }
 
+/* A volume without epochs, all of whose blocks are its own. */
+static int fill_dvol(const char *path, uint64_t size_bytes, struct err *err)
+{
+	struct load load = {.write = true, .bytes = 65536, .step = 65536, .operations = size_bytes / 65536};
+	struct disk disk;
+
+	if (disk_dvol(&disk, path, size_bytes, err) != 0)
+		return -1;
+	if (load_run(&disk, &load, 4, err) > 0)
+		return dvol_close(disk.vol, err);
+	dvol_close(disk.vol, NULL);
+	return -1;
+}
+
 int io_disks_make(const struct io_bench *bench, struct err *err)
 {
 	char raw[BENCHENV_PATH + 32], dvol[BENCHENV_PATH + 32], qcow2[BENCHENV_PATH + 32];
-	const char *to_dvol[] = {bench->env->drover, "image", "convert", raw, dvol, NULL};
-	const char *to_qcow2[] = {"qemu-img", "convert", "-t",    "none", "-T",  "none", "-f",
-				  "raw",      "-O",      "qcow2", raw,    qcow2, NULL};
+	const char *convert[] = {"qemu-img", "convert", "-t",    "none", "-T",  "none", "-f",
+				 "raw",      "-O",      "qcow2", raw,    qcow2, NULL};
 
 	snprintf(raw, sizeof(raw), "%s/full.raw", bench->dir);
 	snprintf(dvol, sizeof(dvol), "%s/full.dvol", bench->dir);
 	snprintf(qcow2, sizeof(qcow2), "%s/full.qcow2", bench->dir);
-	if (fill_raw(raw, bench->size_bytes, err) != 0 || command(bench, to_dvol, err) != 0)
+	if (fill_raw(raw, bench->size_bytes, err) != 0 || fill_dvol(dvol, bench->size_bytes, err) != 0)
 		return -1;
-	return bench->env->qemu[0] ? command(bench, to_qcow2, err) : 0;
+	return bench->env->qemu[0] ? command(bench, convert, err) : 0;
 }
 
 int io_disk(const struct io_bench *bench, const struct io_row *row, const struct io_subject *subject,
