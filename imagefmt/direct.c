@@ -1,5 +1,5 @@
-/* direct.c: transfers that the caller does itself: reads and overwrites of blocks that lie one behind the other in the file
- * and need nothing else, by which a VM's disk is mostly read and written.
+/* direct.c: transfers that the caller does itself, by which a VM's disk is mostly read and written: of blocks that lie one
+ * behind the other in the file, or come to, and need nothing else.
  *
  * The gate is held shared from the look at the map until the end of the transfer, as by any read or write in place (see
  * write.c); that is why such a block cannot be freed or come to belong to a closed epoch meanwhile. */
@@ -41,7 +41,12 @@ static enum dvol_direct_kind look(struct dvol *vol, bool write, const struct iov
 		direct->at = word_pbn(words[0]) * BLOCK;
 		return DVOL_DIRECT_IO;
 	}
-	if (write || !all_zeroes(vol, words, blocks))
+	if (write) {
+		direct->placed = place_take(vol, &direct->range, offset / BLOCK, blocks, &direct->at);
+		direct->at *= BLOCK;
+		return direct->placed ? DVOL_DIRECT_IO : DVOL_DIRECT_NO;
+	}
+	if (!all_zeroes(vol, words, blocks))
 		return DVOL_DIRECT_NO;
 	for (int i = 0; i < count; i++)
 		memset(iov[i].iov_base, 0, iov[i].iov_len);
@@ -57,6 +62,8 @@ enum dvol_direct_kind dvol_direct(struct dvol *vol, bool write, const struct iov
 		return DVOL_DIRECT_NO;
 	direct->fd = vol->ops->descriptor(vol->direct.file);
 	direct->write = write;
+	direct->placed = false;
+	direct->at = 0;
 	if (direct->fd < 0 || !gate_try(&vol->gate, &direct->slot))
 		return DVOL_DIRECT_NO;
 	enum dvol_direct_kind kind = look(vol, write, iov, count, offset, len, direct);
@@ -65,9 +72,12 @@ enum dvol_direct_kind dvol_direct(struct dvol *vol, bool write, const struct iov
 	return kind;
 }
 
-void dvol_direct_end(struct dvol *vol, const struct dvol_direct *direct)
+bool dvol_direct_end(struct dvol *vol, struct dvol_direct *direct, bool whole)
 {
 	if (direct->write)
 		data_wrote(vol);
+	if (direct->placed)
+		whole = place_give(vol, &direct->range, direct->at / BLOCK, whole);
 	gate_leave(&vol->gate, direct->slot);
+	return whole;
 }

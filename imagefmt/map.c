@@ -209,25 +209,25 @@ int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t a
 	return 0;
 }
 
-void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last)
+bool range_try(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last)
 {
-	range->first = first;
-	range->last = last;
-	for (struct range *other = vol->ranges; other != NULL;) {
-		if (other->first <= last && first <= other->last) {
-			pthread_cond_wait(&vol->range_free, &vol->meta);
-			other = vol->ranges;
-		} else {
-			other = other->next;
-		}
-	}
-	range->next = vol->ranges;
+	for (const struct dvol_range *other = vol->ranges; other != NULL; other = other->next)
+		if (other->first <= last && first <= other->last)
+			return false;
+	*range = (struct dvol_range){.first = first, .last = last, .next = vol->ranges};
 	vol->ranges = range;
+	return true;
 }
 
-void range_unlock(struct dvol *vol, struct range *range)
+void range_lock(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last)
 {
-	struct range **link = &vol->ranges;
+	while (!range_try(vol, range, first, last))
+		pthread_cond_wait(&vol->range_free, &vol->meta);
+}
+
+void range_unlock(struct dvol *vol, struct dvol_range *range)
+{
+	struct dvol_range **link = &vol->ranges;
 	while (*link != range)
 		link = &(*link)->next;
 	*link = range->next;

@@ -80,10 +80,9 @@ enum dvol_direct_kind disk_direct(struct disk *disk, bool write, const struct io
 	return DVOL_DIRECT_IO;
 }
 
-void disk_direct_end(struct disk *disk, const struct dvol_direct *direct)
+bool disk_direct_end(struct disk *disk, struct dvol_direct *direct, bool whole)
 {
-	if (disk->volume)
-		dvol_direct_end(disk->volume, direct);
+	return disk->volume ? dvol_direct_end(disk->volume, direct, whole) : whole;
 }
 
 static const struct file *raw_file(const struct disk *disk, const struct iovec *iov, int count,

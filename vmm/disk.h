@@ -31,7 +31,7 @@ int disk_write_zeroes(struct disk *disk, uint64_t sector, uint64_t sectors, stru
 /* disk_direct, disk_direct_end: as dvol_direct, for raw images too. */
 enum dvol_direct_kind disk_direct(struct disk *disk, bool write, const struct iovec *iov, int count,
 				  uint64_t sector, struct dvol_direct *direct);
-void disk_direct_end(struct disk *disk, const struct dvol_direct *direct);
+bool disk_direct_end(struct disk *disk, struct dvol_direct *direct, bool whole);
 int disk_flush(struct disk *disk, struct err *err);
 
 #endif

@@ -266,7 +266,8 @@ static struct request *request_of(struct virtio_job *job)
 	return (struct request *)job;
 }
 
-/* Reads, and writes that are durable only after a flush, are transfers where the disk has them at one place. */
+/* Reads, and writes that are durable only after a flush, are transfers where the disk has them, or room for them, in one
+ * piece. */
 static enum virtio_step begin(struct virtio *dev, struct virtio_job *job)
 {
 	struct request *r = request_of(job);
@@ -298,8 +299,7 @@ static enum virtio_step transferred(struct virtio *dev, struct virtio_job *job, 
 {
 	struct request *r = request_of(job);
 	(void)dev;
-	disk_direct_end(&r->blk->disk, &r->direct);
-	if (result < 0 || (uint64_t)result != r->bytes)
+	if (!disk_direct_end(&r->blk->disk, &r->direct, result >= 0 && (uint64_t)result == r->bytes))
 		return VIRTIO_JOB_BLOCKS;
 	r->filled = r->type == T_IN ? r->bytes : 0;
 	finish(r, S_OK);
