@@ -248,7 +248,7 @@ static void files_that_cannot_be_booted_are_named(void **state)
 	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", garbage, NULL);
 	cli_expect(&cli, 1, "is no volume, and a raw image can only be read: make a volume of it with");
 	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", "/nonexistent/d", NULL);
-	cli_expect(&cli, 1, "cannot read the disk: /nonexistent/d: No such file or directory");
+	cli_expect(&cli, 1, "cannot read the disk '/nonexistent/d': No such file or directory");
 	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--disk", "/dev/null,read-only", NULL);
 	cli_expect(&cli, 1, "the disk '/dev/null' is not a regular file");
 	cli_run(&cli, "run", "--name", "a", "--memory", "4194305", "--kernel", garbage, NULL);

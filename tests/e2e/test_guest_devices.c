@@ -72,7 +72,7 @@ static uint64_t wait_line(const char *vm, const char *what, const char *key)
 	const struct timespec moment = {.tv_nsec = 2000000};
 	for (;;) {
 		char *text = console(vm), *found = NULL;
-		if (strstr(text, "ERROR") || strstr(text, "guest: ") != strstr(text, "guest: start"))
+		if (strstr(text, "ERROR") || strstr(text, "EXCEPTION") || strstr(text, "\nguest: "))
 			fail_msg("%s", text);
 		for (char *at = text; (at = strstr(at, what)) && strchr(at, '\n'); at++)
 			found = at;
