@@ -1,6 +1,6 @@
 /* aio.h: reads and writes that go on while their thread does something else, and eventfds, all in one wait (io_uring).
  *
- * Threads: all functions but aio_close by one thread, the same one.  Where the system has no io_uring, or
+ * Threads: aio_begin and all after it by one thread, the same one.  Where the system has no io_uring, or
  * does not let this process use it, aio_open fails, and its caller does without. */
 #ifndef VMM_AIO_H
 #define VMM_AIO_H
@@ -16,9 +16,11 @@ struct aio_event {
 	int result;  /* of a transfer: bytes, or -errno */
 };
 
-/* aio_open(entries): room for so many transfers and watches under way at once.  NULL with errno.  aio_close: none of either
- * is under way, or nobody cares; NULL is harmless. */
+/* aio_open(entries): room for so many transfers and watches under way at once; before the process is isolated.  NULL with
+ * errno.  aio_begin(aio): the calling thread's from now on; 0, or -1 with errno: it is of no use.  aio_close: none of either is
+ * under way, or nobody cares; NULL is harmless. */
 struct aio *aio_open(unsigned entries);
+int aio_begin(struct aio *aio);
 void aio_close(struct aio *aio);
 
 /* aio_watch(aio, fd, token): an event at each write to the eventfd from now on, and no need to read it.

@@ -2,26 +2,34 @@
 
 #include "common/io.h"
 #include "common/paths.h"
+#include "vmm/cgroup.h"
+#include "vmm/leftovers.h"
+#include "vmm/userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Making the machine is a matter of milliseconds; a host that swaps may need longer. */
 enum { START_TIMEOUT_MS = 60000 };
 
-static _Noreturn void become_vm(const char *program, int socket, int log_fd)
+/* gate: its end says that the process is in its control groups. */
+static _Noreturn void become_vm(const char *program, int socket, int log_fd, int gate)
 {
 	char *const argv[] = {(char *)"drover-vm", NULL};
+	char none_comes;
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR);
 
 	/* Nothing of the starter's is kept: not its terminal, its signal mask nor its descriptors (an SSH channel
 	 * stays open as long as anybody holds its pipes). */
 	setsid();
+	(void)!read(gate, &none_comes, 1);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -31,6 +39,22 @@ static _Noreturn void become_vm(const char *program, int socket, int log_fd)
 	close_range(SPAWN_FD + 1, ~0u, 0);
 	execv(program, argv);
 	_exit(127);
+}
+
+/* fork, into a pid namespace if the host allows that; an ordinary user needs a user namespace for it, in which he stays
+ * who he is.  What it gets, jail_enter finds out. */
+static pid_t fork_apart(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	struct clone_args args = {.flags = CLONE_NEWPID | (uid ? CLONE_NEWUSER : 0), .exit_signal = SIGCHLD};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return fork();
+	if (pid == 0 && uid && userns_map_self(uid, gid))
+		_exit(125);
+	return pid;
 }
 
 static int open_log(const char *name, struct err *err)
@@ -48,10 +72,13 @@ static int open_log(const char *name, struct err *err)
 	return fd >= 0 ? fd : err_sys(err, "cannot open %s", path);
 }
 
-static json_t *start_request(const struct vm_config *config, const struct spawn_incoming *incoming)
+static json_t *start_request(const struct vm_config *config, const struct spawn_incoming *incoming,
+			     json_t *limits)
 {
 	json_t *request = json_pack("{s:s, s:o}", "cmd", "start", "config", config_to_json(config));
 
+	if (limits)
+		json_object_set(request, "limits", limits);
 	if (incoming)
 		json_object_set_new(request, "incoming",
 				    json_pack("{s:I, s:s, s:s, s:b, s:O}", "term", (json_int_t)incoming->term,
@@ -60,34 +87,86 @@ static json_t *start_request(const struct vm_config *config, const struct spawn_
 	return request;
 }
 
-int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
-	     pid_t *pid_out, struct err *err)
+/* start_process(config, program, group, socket, err): a process in its groups, and the end of the socket pair that speaks
+ * with it; -1 with *err. */
+static pid_t start_process(const struct vm_config *config, const char *program, struct cgroup *group,
+			   int *socket, struct err *err)
 {
-	char program[PATHS_MAX];
-	int pair[2], log_fd;
-	pid_t pid;
+	int pair[2], gate[2], log_fd = open_log(config->name, err);
+	pid_t pid = -1;
 
-	if (paths_helper("drover-vm", program, err))
-		return -1;
-	log_fd = open_log(config->name, err);
 	if (log_fd < 0)
 		return -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
 		close(log_fd);
 		return err_sys(err, "cannot make a socket pair");
 	}
-	pid = fork();
-	if (pid == 0)
-		become_vm(program, pair[1], log_fd);
+	if (pipe2(gate, O_CLOEXEC)) {
+		err_sys(err, "cannot make a pipe");
+		close(pair[0]);
+	} else {
+		pid = fork_apart();
+		if (pid == 0) {
+			close(gate[1]);
+			become_vm(program, pair[1], log_fd, gate[0]);
+		}
+		if (pid < 0)
+			err_sys(err, "cannot start the VM process");
+		if (pid > 0 && cgroup_enter(group, pid, err)) {
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+			pid = -1;
+		}
+		close(gate[0]);
+		close(gate[1]);
+		if (pid < 0)
+			close(pair[0]);
+	}
 	close(log_fd);
 	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return err_sys(err, "cannot start the VM process");
+	*socket = pair[0];
+	return pid;
+}
+
+/* add_taps(config, request, fds, nfds): the taps that come as descriptors, behind what is in fds already. */
+static void add_taps(const struct vm_config *config, json_t *request, int fds[IO_MAX_FDS], size_t *nfds)
+{
+	json_t *slots = json_array();
+
+	for (unsigned i = 0; i < config->ndevices && *nfds < IO_MAX_FDS; i++) {
+		const struct device_config *device = &config->devices[i];
+
+		if (device->kind != DEVICE_NET || !device->net.inherited)
+			continue;
+		fds[(*nfds)++] = device->net.fd;
+		json_array_append_new(slots, json_integer((json_int_t)device->slot));
 	}
-	control_adopt(control, pair[0]);
-	if (control_call_fd(control, start_request(config, incoming), incoming ? incoming->ram_fd : -1,
-			    START_TIMEOUT_MS, NULL, err)) {
+	json_object_set_new(request, "taps", slots);
+}
+
+static int spawn_in(struct cgroup *group, const struct vm_config *config,
+		    const struct spawn_incoming *incoming, struct control *control, pid_t *pid_out,
+		    struct err *err)
+{
+	char program[PATHS_MAX];
+	int socket = -1, fds[IO_MAX_FDS];
+	json_t *request;
+	size_t nfds = 0;
+	pid_t pid;
+
+	if (paths_helper("drover-vm", program, err))
+		return -1;
+	if (cgroup_make(config, group, err))
+		return err_context(err, "VM '%s' is not started", config->name);
+	pid = start_process(config, program, group, &socket, err);
+	if (pid < 0)
+		return -1;
+	control_adopt(control, socket);
+	request = start_request(config, incoming, group->report);
+	if (incoming)
+		fds[nfds++] = incoming->ram_fd;
+	add_taps(config, request, fds, &nfds);
+	if (control_call_fds(control, request, fds, nfds, START_TIMEOUT_MS, NULL, err)) {
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
@@ -101,4 +180,20 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 	if (pid_out)
 		*pid_out = pid;
 	return 0;
+}
+
+int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
+	     pid_t *pid, struct err *err)
+{
+	struct cgroup group;
+	int status;
+
+	group.list = -1;
+	group.count = 0;
+	group.report = NULL;
+	status = spawn_in(&group, config, incoming, control, pid, err);
+	cgroup_close(&group);
+	if (status)
+		leftovers_remove(config->name);
+	return status;
 }

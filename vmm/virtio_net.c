@@ -219,7 +219,8 @@ static const struct virtio_ops ops = {.name = "net",
 
 static int make(struct net *net, struct machine *machine, const struct device_config *config, struct err *err)
 {
-	if (tap_open(&net->tap, config->net.tap, err) ||
+	if ((config->net.inherited ? tap_adopt(&net->tap, config->net.fd, err)
+				   : tap_open(&net->tap, config->net.tap, err)) ||
 	    virtio_init(&net->dev, &ops, machine, config->slot, offered(&net->tap), NET_QUEUES,
 			NET_QUEUE_SIZE, err) ||
 	    virtio_loop_init(&net->loop, &net->dev, kicked, ready, err))

@@ -332,25 +332,15 @@ static bool watch_all(struct virtio_pool *pool)
 	return good;
 }
 
-static void open_aio(struct virtio_pool *pool)
-{
-	pool->aio = aio_open(JOBS_MAX);
-	if (pool->aio && !watch_all(pool)) {
-		aio_close(pool->aio);
-		pool->aio = NULL;
-	}
-	pthread_mutex_lock(&pool->lock);
-	pool->ready = true;
-	pthread_cond_signal(&pool->drained);
-	pthread_mutex_unlock(&pool->lock);
-}
-
 static void *front(void *arg)
 {
 	struct virtio_pool *pool = arg;
 	struct aio_event events[EVENTS];
 	name_thread(pool);
-	open_aio(pool);
+	if (pool->aio && (aio_begin(pool->aio) || !watch_all(pool))) {
+		aio_close(pool->aio);
+		pool->aio = NULL;
+	}
 	while (!is_set(&pool->quit)) {
 		unsigned count = pool->aio ? aio_take(pool->aio, events, EVENTS) : 0, taken = 0;
 		finish(pool, events, count);
@@ -371,8 +361,23 @@ static void *front(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
+/* start_threads: the front, and a worker, so that requests that block can be served whatever this host runs short of later.
+ * false: not both are there. */
+static bool start_threads(struct virtio_pool *pool)
+{
+	if (pool->count == 0 && add_worker(pool))
+		return false;
+	if (!pool->has_front)
+		pool->has_front = !start_thread(&pool->front, front, pool);
+	return pool->has_front;
+}
+
 void virtio_pool_start(struct virtio_pool *pool)
 {
+	if (!pool->has_front && !start_threads(pool)) {
+		virtio_broken(pool->dev);
+		return;
+	}
 	for (unsigned i = 0; i < pool->dev->nqueues; i++)
 		pool->queue[i].armed = false;
 	__atomic_store_n(&pool->open, true, __ATOMIC_SEQ_CST);
@@ -411,15 +416,8 @@ struct virtio_pool *virtio_pool_create(struct virtio *dev, const struct virtio_p
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		pthread_mutex_init(&pool->queue[i].lock, NULL);
 	pool->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	errno = pool->wake_fd < 0 ? errno : start_thread(&pool->front, front, pool);
-	pool->has_front = pool->wake_fd >= 0 && errno == 0;
-	/* A worker too, so that requests that block can be served whatever this host runs short of later. */
-	if (pool->has_front && (errno = add_worker(pool)) == 0) {
-		/* What it opens is open when the caller gives up the right to do so. */
-		pthread_mutex_lock(&pool->lock);
-		while (!pool->ready)
-			pthread_cond_wait(&pool->drained, &pool->lock);
-		pthread_mutex_unlock(&pool->lock);
+	if (pool->wake_fd >= 0) {
+		pool->aio = aio_open(JOBS_MAX);
 		return pool;
 	}
 	err_sys(err, "virtio-%s: cannot make its threads", dev->ops->name);

@@ -41,7 +41,8 @@ struct virtio_pool_ops {
 	void (*serve)(struct virtio *dev, struct virtio_job *job);
 };
 
-/* virtio_pool_create: at most `most` workers, for a device that virtio_init has made.  Stopped.  NULL with *err.
+/* virtio_pool_create: at most `most` workers, for a device that virtio_init has made.  Stopped, and without a thread: the first
+ * ones come with the first start, and the device breaks where they cannot be made.  NULL with *err.
  * virtio_pool_destroy: stopped; NULL does nothing. */
 struct virtio_pool *virtio_pool_create(struct virtio *dev, const struct virtio_pool_ops *ops, unsigned most,
 				       struct err *err);

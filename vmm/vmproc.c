@@ -118,6 +118,15 @@ static void serve_client(struct vmproc *vm, struct client *client)
 	handover_settle(&vm->handover);
 }
 
+/* How users look who have no id in this process's user namespace. */
+enum { NO_ID_HERE = 65534 };
+
+static bool may_ask(const struct vmproc *vm, uid_t uid)
+{
+	/* In a starter's own user namespace root has no id; nobody else without one gets past the socket's permissions. */
+	return uid == 0 || uid == vm->starter || (vm->starter != 0 && uid == NO_ID_HERE);
+}
+
 static void accept_client(struct vmproc *vm)
 {
 	int fd = accept4(vm->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -126,8 +135,7 @@ static void accept_client(struct vmproc *vm)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
-	    (peer.uid != 0 && peer.uid != geteuid())) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || !may_ask(vm, peer.uid)) {
 		close(fd);
 		return;
 	}
@@ -276,6 +284,32 @@ static int check_new(const struct vmproc *vm, struct err *err)
 	return 0;
 }
 
+/* The last descriptors of the packet are taps, for the network devices in the slots that "taps" names. */
+static int adopt_taps(struct vmproc *vm, const json_t *start, struct err *err)
+{
+	json_t *slots = NULL, *slot;
+	size_t i;
+
+	if (jobj_array(start, "taps", false, &slots, err))
+		return -1;
+	if (json_array_size(slots) > vm->ntaps)
+		return err_set(err, ERR_INPUT, "a VM's taps did not come with its start");
+	json_array_foreach(slots, i, slot)
+	{
+		struct device_config *net = NULL;
+
+		for (unsigned k = 0; k < vm->config.ndevices; k++)
+			if (vm->config.devices[k].kind == DEVICE_NET &&
+			    vm->config.devices[k].slot == (unsigned)json_integer_value(slot))
+				net = &vm->config.devices[k];
+		if (!net)
+			return err_set(err, ERR_INPUT, "a tap came for a network device that is not there");
+		net->net.inherited = true;
+		net->net.fd = vm->taps[vm->ntaps - json_array_size(slots) + i];
+	}
+	return 0;
+}
+
 int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err)
 {
 	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console, .port = on_port};
@@ -285,8 +319,9 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	int fd;
 
 	if (config_from_json(json_object_get(start, "config"), &vm->config, err) ||
-	    ledger_open(&vm->ledger, vm->config.name, err))
+	    adopt_taps(vm, start, err) || ledger_open(&vm->ledger, vm->config.name, err))
 		return -1;
+	vm->limits = json_incref(json_object_get(start, "limits"));
 	vm->known_before = vm->ledger.now.state != LEDGER_NONE;
 	strcpy(record.uuid, vm->config.uuid);
 	if (!strcmp(vm->ledger.now.uuid, vm->config.uuid))
@@ -327,12 +362,16 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 		return -1;
 	if (open_socket(vm, err))
 		return -1;
+	/* A folder leads to all others, also from an empty root; it was for making what is open by now. */
+	io_close(&vm->ledger.dir_fd);
+	if (jail_enter(&vm->jail, err) || machine_start(vm->machine, err))
+		return -1;
 	if (!incoming)
 		machine_resume(vm->machine);
 	return 0;
 }
 
-/* The first packet on the inherited socket: what to be.  Answered with the process id, or why not. */
+/* The first packet on the inherited socket: what to be.  Answered when the machine is made, or with why not. */
 static int take_start(struct vmproc *vm, int fd)
 {
 	struct client *parent = add_client(vm, fd);
@@ -348,49 +387,39 @@ static int take_start(struct vmproc *vm, int fd)
 	if (len <= 0)
 		return -1;
 	start = jobj_parse(text, (size_t)len, &err);
+	vm->taps = fds;
+	vm->ntaps = nfds;
 	status = start ? vmproc_make(vm, start, nfds > 0 ? fds[0] : -1, &err) : -1;
 	/* A new guest may end before its starter can ask for events; how it ended waits in the socket then. */
 	parent->subscribed = start && !json_object_get(start, "incoming");
+	vm->taps = NULL;
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
-	answer_request(parent, json_integer_value(json_object_get(start, "id")),
-		       json_pack("{s:i}", "pid", (int)getpid()), status ? &err : NULL, NULL, 0);
+	answer_request(parent, json_integer_value(json_object_get(start, "id")), NULL, status ? &err : NULL,
+		       NULL, 0);
 	json_decref(start);
 	return status;
 }
 
-/* The folder of a VM that this host did not know before and that could not be started: nothing of it stays. */
-static void remove_folder(struct vmproc *vm)
-{
-	static const char *const files[] = {"handover", "console.log", "vm.log", "lock"};
-	char path[PATHS_MAX];
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-		unlinkat(vm->ledger.dir_fd, files[i], 0);
-	if (!paths_vm_dir(vm->config.name, path, NULL))
-		rmdir(path);
-}
-
+/* The ledger's last word about this process; its files stay for leftovers.h. */
 static void end(struct vmproc *vm, bool never_was)
 {
 	struct ledger_record record = vm->ledger.now;
-	char path[PATHS_MAX];
 	struct err err;
 
 	machine_destroy(vm->machine);
-	if (vm->ledger_mine)
-		ports_remove(&vm->config);
-	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
-		unlink(path);
-	if (never_was && vm->ledger.dir_fd >= 0) {
-		remove_folder(vm);
-	} else if (vm->ledger_mine && (record.state == LEDGER_RUNNING || record.state == LEDGER_INCOMING)) {
-		record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
-		if (ledger_write(&vm->ledger, &record, &err))
-			log_error("%s", err.text);
-	}
+	if (never_was)
+		record = (struct ledger_record){.state = LEDGER_NONE};
+	else if (record.state == LEDGER_RUNNING)
+		record.state = LEDGER_STOPPED;
+	else if (record.state == LEDGER_INCOMING)
+		record.state = LEDGER_REFUSED;
+	if (vm->ledger_mine && record.state != vm->ledger.now.state &&
+	    ledger_write(&vm->ledger, &record, &err))
+		log_error("%s", err.text);
 	console_close(&vm->console);
 	ledger_close(&vm->ledger);
+	json_decref(vm->limits);
 	config_free(&vm->config);
 }
 
@@ -491,6 +520,7 @@ int vmproc_run(int fd)
 	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
 		vm.console.stream[i] = -1;
 	vm.started_ns = clock_mono_ns();
+	vm.starter = geteuid();
 	vm.end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	/* Blocked before any vCPU thread is made: they inherit the mask, and signals come here only. */
 	sigemptyset(&signals);

@@ -10,6 +10,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/handover.h"
+#include "vmm/jail.h"
 #include "vmm/ledger.h"
 #include "vmm/machine.h"
 #include "vmm/spawn.h"
@@ -42,12 +43,18 @@ struct vmproc {
 	struct ledger ledger;
 	struct console console;
 	struct handover handover;
+	struct jail jail;
+	uid_t starter; /* who may ask for anything, besides root */
 	struct rate_sample rate;
 	struct client client[VMPROC_CLIENTS];
 	uint64_t next_serial;
 	int listen_fd;
 	int signal_fd;
+	const int
+	    *taps; /* while it is made: descriptors of taps, borrowed, in the order of the request's "taps" */
+	size_t ntaps;
 	uint64_t started_ns;
+	json_t *limits; /* what the starter says of its limits; NULL: it has none */
 	uint64_t
 	    input_retry_ns; /* typed bytes found the guest's queue full: not before this time again; 0 none */
 	bool known_before;  /* the ledger had a record when this process came */
