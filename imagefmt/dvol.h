@@ -108,6 +108,11 @@ int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, 
 /* dvol_write_cold(vol, …): as dvol_write, for data that is not likely to be written again soon: whole blocks are compressed
  * where the volume was made so, several at a time (64 KiB are best), while others are held up for a moment. */
 int dvol_write_cold(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_write_differing(vol, data, len, offset, &written, err): as dvol_write, but blocks that hold these bytes already are left as
+ * they are, and blocks of zeroes are as by dvol_write_zeroes; offset is a multiple of DVOL_BLOCK.  written (may be NULL): grows by
+ * the bytes that were changed.  Beside others who write the range the result is either's. */
+int dvol_write_differing(struct dvol *vol, const void *data, size_t len, uint64_t offset, uint64_t *written,
+			 struct err *err);
 /* dvol_flush(vol, err): every write, discard and write-zeroes that returned before is durable on return. */
 int dvol_flush(struct dvol *vol, struct err *err);
 /* dvol_write_zeroes(vol, offset, len, err): the range reads as zeroes afterwards; whole blocks give their space

@@ -3,7 +3,6 @@
  * A rollback undoes what the newest epoch's undo entries know; those of older ones belong to later epochs too.  So here the
  * blocks that differ are copied, as ordinary writes.  These become durable in pieces; a pin on the epoch says that
  * the head is on its way, from before the first write until after the last is durable. */
-#include "imagefmt/sha.h"
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -33,48 +32,17 @@ int revert_refuse(const struct dvol *vol, struct err *err)
 struct revert {
 	struct dvol *vol, *from;
 	uint64_t from_size;
-	uint8_t *then, *now;
+	uint8_t *then; /* a chunk of from */
 };
-
-/* put_run: the blocks [at, at + len) of the chunk at `offset`, which are all zeroes or all not, to the head. */
-static int put_run(struct revert *revert, uint64_t offset, size_t at, size_t len, bool zero, struct err *err)
-{
-	if (len == 0)
-		return 0;
-	return zero ? dvol_write_zeroes(revert->vol, offset + at, len, err)
-		    : dvol_write(revert->vol, revert->then + at, len, offset + at, err);
-}
-
-/* put_differing: what differs is written, in runs; what does not would only take space. */
-static int put_differing(struct revert *revert, uint64_t offset, size_t len, struct err *err)
-{
-	size_t from = 0, to = 0;
-	bool zeroes = false;
-	for (size_t at = 0, some; at < len; at += some) {
-		some = len - at < BLOCK ? len - at : BLOCK;
-		if (memcmp(revert->then + at, revert->now + at, some) == 0)
-			continue;
-		bool zero = all_zero(revert->then + at, some);
-		if (at != to || zero != zeroes) {
-			if (put_run(revert, offset, from, to - from, zeroes, err) < 0)
-				return -1;
-			from = at;
-			zeroes = zero;
-		}
-		to = at + some;
-	}
-	return put_run(revert, offset, from, to - from, zeroes, err);
-}
 
 static int put_chunk(struct revert *revert, uint64_t offset, size_t len, struct err *err)
 {
 	uint64_t there = offset < revert->from_size ? revert->from_size - offset : 0;
 	size_t some = len < there ? len : (size_t)there;
 	memset(revert->then + some, 0, len - some);
-	if ((some > 0 && dvol_read(revert->from, revert->then, some, offset, err) < 0) ||
-	    dvol_read(revert->vol, revert->now, len, offset, err) < 0)
+	if (some > 0 && dvol_read(revert->from, revert->then, some, offset, err) < 0)
 		return -1;
-	return put_differing(revert, offset, len, err);
+	return dvol_write_differing(revert->vol, revert->then, len, offset, NULL, err);
 }
 
 static int put_all(struct revert *revert, const struct dvol_extent *list, size_t count, struct err *err)
@@ -106,10 +74,8 @@ static int copy(struct dvol *vol, struct dvol_id id, struct err *err)
 	if (revert.from != NULL) {
 		revert.from_size = dvol_size(revert.from);
 		revert.then = must_align(CHUNK);
-		revert.now = must_align(CHUNK);
 		result = put_all(&revert, list, count, err);
 		free(revert.then);
-		free(revert.now);
 		dvol_close(revert.from, NULL);
 	}
 	free(list);
