@@ -129,7 +129,11 @@ static int run(struct restore *restore, struct err *err)
 		     : snapshot_restore_disks(&restore->store, &restore->record, !args->discard_current,
 					      &restore->before, err))
 		return -1;
-	return start(restore, err);
+	if (!start(restore, err))
+		return 0;
+	if (args->as)
+		snapshot_restore_undo(&restore->config);
+	return -1;
 }
 
 static void say(const struct restore *restore)

@@ -40,7 +40,7 @@ static int take_stopped(const struct snapshot_store *store, const struct vm_view
 		return err_context(err, "VM '%s' does not run", store->vm);
 	}
 	snapshot_volumes_of(&definition.config, &volumes);
-	status = snapshot_restore_finish(store->vm, err) || snapshot_volumes_open(&volumes, err) ? -1 : 0;
+	status = snapshot_volumes_open(&volumes, err);
 	if (!status) {
 		status = snapshot_take_stopped(store, &definition.config, &volumes, "", take, err);
 		status = snapshot_volumes_close(&volumes, status, err);
@@ -60,7 +60,7 @@ static int take(const char *name, struct snapshot_take *take, struct err *err)
 	vms_view(name, &view);
 	if (!view.known)
 		return vms_no_process(&view, err);
-	if (snapshot_store_open(&store, name, err))
+	if ((!view.locked && snapshot_restore_finish(name, err)) || snapshot_store_open(&store, name, err))
 		return -1;
 	/* What an earlier one left goes, where it can; what cannot waits for the next time. */
 	(void)snapshot_clean(&store, NULL);

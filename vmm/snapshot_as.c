@@ -39,10 +39,10 @@ static int make_clone(const char *base, struct dvol_id id, const char *path, str
 	return dvol_create(path, &create, err);
 }
 
-/* undo: the clones that were made; their folder goes with them. */
-static void undo(const struct vm_config *config)
+void snapshot_restore_undo(const struct vm_config *config)
 {
 	char path[PATHS_MAX];
+	(void)definition_remove(config->name, NULL);
 	for (unsigned i = 0; i < config->ndevices; i++)
 		if (!clone_path(config, &config->devices[i], path, NULL))
 			(void)unlink(path);
@@ -107,6 +107,6 @@ int snapshot_restore_as(const struct snapshot_store *store, struct snapshot_reco
 		return -1;
 	if ((record->ndisks == 0 || !make_clones(record, config, err)) && !save_definition(config, err))
 		return 0;
-	undo(config);
+	snapshot_restore_undo(config);
 	return -1;
 }

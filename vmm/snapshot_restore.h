@@ -26,5 +26,7 @@ bool snapshot_restore_pending(const struct snapshot_store *store, struct dvol_id
  * saved.  On failure no new VM is left. */
 int snapshot_restore_as(const struct snapshot_store *store, struct snapshot_record *record,
 			struct vm_config *config, struct err *err);
+/* snapshot_restore_undo(config): such a VM, which never ran, goes, with its clones. */
+void snapshot_restore_undo(const struct vm_config *config);
 
 #endif

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define FLAT_OUT "fill=24M dirty=max report=20"
-#define GENTLE	 "fill=8M dirty=5 report=20"
+#define GENTLE   "fill=8M dirty=5 report=20"
 
 static char folder[HOST_PATH];
 static struct host host;
@@ -115,7 +115,8 @@ static void test_costs_what_changed(void **state)
 	snap_reports(&host, "g", 4);
 	host_must(&host, "snapshots", "g", "--delete", id[1], NULL);
 	snap_settled(&host, "g", 0);
-	snap_refused(&host, "there is no snapshot 1.77 of VM 'g'", "snapshots", "g", "--delete", "1.77", NULL);
+	snap_refused(&host, "there is no snapshot 1.77 of VM 'g'", "snapshots", "g", "--delete", "1.77",
+		     NULL);
 	snap_forget(&host, "g");
 }
 
@@ -154,7 +155,8 @@ static void test_every_step_fails(void **state)
 	(void)state;
 	snap_start(&host, "g", FLAT_OUT);
 	for (size_t i = 0; i < POINTS; i++) {
-		bool deleting = strstr(points[i], "delet") != NULL, recorded = strstr(points[i], "recorded") != NULL;
+		bool deleting = strstr(points[i], "delet") != NULL,
+		     recorded = strstr(points[i], "recorded") != NULL;
 		if (strncmp(points[i], "snapshot.", 9) != 0 || deleting)
 			continue;
 		for (size_t a = 0; a < 2; a++) {
@@ -188,9 +190,8 @@ static void test_delete_is_killed(void **state)
 	for (int i = 0; i < 2; i++) {
 		snap_take(&host, "g", id[i]);
 		const char *const argv[] = {"drover", "snapshots", "g", "--delete", id[i], NULL};
-		assert_int_equal(
-		    with_fault(i ? "snapshot.half-deleted" : "snapshot.deleting", "kill", argv),
-		    128 + SIGKILL);
+		assert_int_equal(with_fault(i ? "snapshot.half-deleted" : "snapshot.deleting", "kill", argv),
+				 128 + SIGKILL);
 		/* There is no such snapshot any more, and the next one takes its rest away. */
 		snap_refused(&host, "there is no snapshot", "restore", "g", "--epoch", id[i], "--as", "x",
 			     NULL);

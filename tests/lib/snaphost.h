@@ -19,7 +19,7 @@ void snap_forget(const struct host *host, const char *vm);
 
 /* snap_json(host, …): `drover … --json` (NULL at the end), which must end with 0: what it printed. */
 json_t *snap_json(const struct host *host, ...) __attribute__((sentinel));
-/* snap_take: a snapshot; its id in text, as in "1.2".  snap_refused: the command must end with 1, and say the sentence. */
+/* snap_take: a snapshot; its id in text, as in "1.2".  snap_refused: the command must end with 1 or 2, and say the sentence. */
 void snap_take(const struct host *host, const char *vm, char id[32]);
 void snap_refused(const struct host *host, const char *sentence, ...) __attribute__((sentinel));
 
