@@ -210,6 +210,10 @@ int dvol_changed(struct dvol *vol, struct dvol_id from, struct dvol_id to, struc
  * was.  What stopped the thread of digest_in_background is reported here once, when the epoch has no root. */
 int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], struct err *err);
 
+/* dvol_read_proven(vol, data, len, offset, err): as dvol_read, of whole blocks, vol on a closed epoch that has been digested: each block is
+ * compared with its digest.  ERR_INPUT for one that is damaged, or has no digest. */
+int dvol_read_proven(struct dvol *vol, void *data, size_t len, uint64_t offset, struct err *err);
+
 struct dvol_bad_block {
 	uint64_t offset; /* bytes in the volume */
 	struct dvol_id epoch;

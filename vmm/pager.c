@@ -65,7 +65,7 @@ static void *memory(void)
 static int bring(struct pager *pager, uint64_t offset, uint64_t len, uint64_t wanted, uint8_t *data,
 		 struct err *err)
 {
-	if (dvol_read(pager->volume, data, len, offset, err))
+	if (dvol_read_proven(pager->volume, data, len, offset, err))
 		return -1;
 	if (place(pager, offset, data, len, wanted))
 		return err_sys(err, "cannot fill the guest's RAM");

@@ -24,7 +24,7 @@ struct pager {
 };
 
 /* pager_start(pager, path, id, base, bytes, ram_fd, device, lazy, err): RAM, of which nothing was touched yet and which has the
- * epoch's size or less, is the epoch's from the return on.  device: uffd_device's.
+ * epoch's size or less, is the epoch's from the return on; the epoch has been digested, and each page is checked.  device: uffd_device's.
  * *lazy false: there is no userfaultfd (pager->err says why), all was read before the return.  Else done_fd becomes
  * readable when all of it has come, or when a page cannot be read: pager->failed, and who waits for that page waits for ever, so
  * that nobody takes zeroes for it: the process must end without a word to the guest, which the pager sees to itself after

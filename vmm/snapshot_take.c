@@ -233,6 +233,16 @@ static struct dvol *open_ram(const struct snapshot_store *store, uint64_t bytes,
 	return NULL;
 }
 
+/* By its digests each page is checked when it is read again. */
+static int digest(struct dvol *vol, const struct snapshot_take *take, struct err *err)
+{
+	uint8_t root[DVOL_ROOT];
+	dvol_on_progress(vol, take->tick, take->tick_context);
+	int status = dvol_digest(vol, take->id, root, err);
+	dvol_on_progress(vol, NULL, NULL);
+	return status;
+}
+
 /* copy_ram: into the volume, and its epoch closed; the guest waits for nobody when this returns, whatever it returns. */
 static int copy_ram(const struct snapshot_store *store, struct boundary *boundary, struct snapshot_take *take,
 		    struct err *err)
@@ -247,6 +257,8 @@ static int copy_ram(const struct snapshot_store *store, struct boundary *boundar
 		status = err_set(err, ERR_SYSTEM, "injected failure");
 	if (!status)
 		status = snapshot_disk_close(vol, take->id, store->vm, NULL, err);
+	if (!status)
+		status = digest(vol, take, err);
 	if (dvol_close(vol, status ? NULL : err))
 		status = -1;
 	take->copied_bytes = ram->copied_bytes;

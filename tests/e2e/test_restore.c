@@ -277,6 +277,60 @@ static void test_damage(void **state)
 	snap_forget(&host, "g");
 }
 
+/* data_at: where in the file a page of RAM's is. */
+static off_t data_at(const char *path, const char *id)
+{
+	struct dvol_open_options options = {0};
+	struct dvol_map_extent *list;
+	struct err err = {0};
+	size_t count;
+	off_t at = 0;
+
+	assert_int_equal(dvol_id_parse(id, &options.epoch, &err), 0);
+	struct dvol *vol = dvol_open(path, &options, &err);
+	if (!vol)
+		fail_msg("%s", err.text);
+	assert_int_equal(dvol_map(vol, 0, dvol_size(vol), 1000, &list, &count, &err), 0);
+	for (size_t i = 0; i < count; i++)
+		if (list[i].kind == DVOL_MAP_DATA)
+			at = (off_t)(list[i].file_offset + list[i].len - DVOL_BLOCK);
+	assert_true(at > 0);
+	free(list);
+	dvol_close(vol, NULL);
+	return at;
+}
+
+/* A page that is not what it was ends the guest; it is not given to it. */
+static void test_damaged_page(void **state)
+{
+	char id[32], path[HOST_PATH + 96], log_path[HOST_PATH + 96];
+	void *log;
+	size_t len;
+
+	(void)state;
+	snap_start(&host, "g", GENTLE);
+	snap_take(&host, "g", id);
+	snap_end(&host, "g");
+	snap_store(&host, "g", "ram.dvol", path);
+	off_t at = data_at(path, id);
+	flip(path, at + 1000);
+	host_drover(&host, NULL, "restore", "g", NULL); /* fails, or the guest ends a moment later */
+	host_wait_state(&host, "g", "none");
+	snprintf(log_path, sizeof(log_path), "%s/state/vms/g/vm.log", host.root);
+	assert_int_equal(io_read_file(log_path, 1 << 20, &log, &len), 0);
+	if (!strstr(log, "the guest's memory cannot be restored") || !strstr(log, "is damaged"))
+		fail_msg("vm.log: %s", (const char *)log);
+	free(log);
+	json_t *view = snap_json(&host, "status", "g", NULL);
+	assert_string_equal(json_string_value(json_object_get(view, "state")), "stopped");
+	json_decref(view);
+	flip(path, at + 1000);
+	snap_settled(&host, "g", 1);
+	host_must(&host, "restore", "g", NULL);
+	host_wait_report(&host, "g", 0);
+	snap_forget(&host, "g");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +339,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_beside_the_first, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_its_nets, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_damaged_page, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
