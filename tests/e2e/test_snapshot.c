@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define FLAT_OUT "fill=24M dirty=max report=20"
+/* Writes everywhere, but not so fast that it has written over whatever is wrong before it has checked it. */
+#define CHECKING "fill=40M dirty=100 pattern=random report=20"
 #define GENTLE   "fill=8M dirty=5 report=20"
 
 static char folder[HOST_PATH];
@@ -37,14 +39,13 @@ static int teardown(void **state)
 }
 
 /* The guest checks all of its memory all the time: a page of another moment than the rest is an error of its. */
-static void test_writing_flat_out(void **state)
+static void there_and_back(const char *parameters)
 {
 	char id[3][32];
 	uint64_t low[3], high[3];
 	static const int order[] = {0, 2, 1};
 
-	(void)state;
-	snap_start(&host, "g", FLAT_OUT);
+	snap_start(&host, "g", parameters);
 	for (int i = 0; i < 3; i++) {
 		low[i] = snap_last(&host, "g");
 		snap_take(&host, "g", id[i]);
@@ -64,6 +65,18 @@ static void test_writing_flat_out(void **state)
 	snap_take(&host, "g", id[0]);
 	snap_settled(&host, "g", 4);
 	snap_forget(&host, "g");
+}
+
+static void test_writing_flat_out(void **state)
+{
+	(void)state;
+	there_and_back(FLAT_OUT);
+}
+
+static void test_checking_all(void **state)
+{
+	(void)state;
+	there_and_back(CHECKING);
 }
 
 static uint64_t used(const char *vm)
@@ -282,6 +295,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_writing_flat_out, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_checking_all, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_costs_what_changed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_step_fails, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_delete_is_killed, setup, teardown),
