@@ -61,7 +61,8 @@
 	X(SNAPSHOT_HALF_DELETED, "snapshot.half-deleted") /* delete: RAM's epoch is gone, those of disks not */   \
 	X(RESTORE_MARKED, "restore.marked")               /* it is on record what disks become; none is yet */    \
 	X(RESTORE_HALF, "restore.half")                   /* the first disk is reverted */                        \
-	X(RESTORE_DONE, "restore.done")                   /* all are, and it is still on record */
+	X(RESTORE_DONE, "restore.done")                   /* all are, and it is still on record */                \
+	X(VM_USERFAULTFD, "vm.userfaultfd")               /* a VM process is about to watch the guest's RAM */
 /* clang-format on */
 
 enum fault_point_id {

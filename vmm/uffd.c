@@ -1,5 +1,6 @@
 /* uffd.c: see uffd.h. */
 #include "vmm/uffd.h"
+#include "common/fault.h"
 #include "common/io.h"
 #include "vmm/memory.h"
 #include <errno.h>
@@ -31,6 +32,10 @@ int uffd_open(int device, void *base, uint64_t bytes, enum uffd_mode mode, struc
 		range.mode = UFFDIO_REGISTER_MODE_WP;
 	}
 	int fd = open_any(device);
+	if (fault_point(FAULT_VM_USERFAULTFD)) {
+		io_close(&fd);
+		errno = EPERM;
+	}
 	if (fd < 0)
 		return errno == EPERM
 			   ? err_set(err, ERR_SYSTEM,

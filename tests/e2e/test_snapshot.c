@@ -269,6 +269,41 @@ static void test_the_vm_process_is_killed(void **state)
 	free(command);
 }
 
+/* with_note: a command under a fault must say that it did it the other way. */
+static void with_note(const char *note, const char *const argv[])
+{
+	struct command *command = calloc(1, sizeof(*command));
+
+	command_start(command, &host, "vm.userfaultfd=error", argv);
+	if (command_wait(command) || !strstr(command->output, note))
+		fail_msg("%s: %s; not: %s", argv[1], command->output, note);
+	free(command);
+}
+
+/* A host that does not permit it: the guest stands still, or comes later, and all else is the same. */
+static void test_without_userfaultfd(void **state)
+{
+	static const char *const start[] = {"drover", "start", "g", NULL};
+	static const char *const restore[] = {"drover", "restore", "g", NULL};
+	char output[HOST_OUTPUT];
+
+	(void)state;
+	snap_define(&host, "g", CHECKING);
+	with_note("runs", start);
+	host_wait_report(&host, "g", 0);
+	assert_int_equal(host_drover(&host, output, "snapshot", "g", NULL), 0);
+	if (!strstr(output,
+		    "the guest stands still while its memory is copied: userfaultfd is not permitted"))
+		fail_msg("%s", output);
+	runs_on();
+	snap_settled(&host, "g", 1);
+	snap_end(&host, "g");
+	with_note("all of the guest's memory was read before it could run: userfaultfd is not permitted",
+		  restore);
+	snap_reports(&host, "g", 5);
+	snap_forget(&host, "g");
+}
+
 static void test_disks_only(void **state)
 {
 	char disk[HOST_PATH + 32];
@@ -301,6 +336,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_delete_is_killed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_one_thing_at_a_time, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_the_vm_process_is_killed, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_without_userfaultfd, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_disks_only, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
