@@ -93,10 +93,12 @@ static int check_all(const struct snapshot_record *record, const struct snapshot
 	return 0;
 }
 
-/* changed: whether a head holds anything that its newest epoch does not. */
-static int changed(const struct snapshot_volumes *volumes, bool *any, struct err *err)
+/* changed: whether a head holds anything that its newest epoch does not; *newest: id is that on all of them. */
+static int changed(const struct snapshot_volumes *volumes, struct dvol_id id, bool *any, bool *newest,
+		   struct err *err)
 {
 	*any = false;
+	*newest = true;
 	for (size_t i = 0; i < volumes->count; i++) {
 		struct dvol_epoch *epochs;
 		struct dvol_extent *list;
@@ -106,6 +108,7 @@ static int changed(const struct snapshot_volumes *volumes, bool *any, struct err
 		/* check_all has seen that there is one. */
 		int failed = dvol_changed(volumes->vol[i], epochs[nepochs - 1].id, (struct dvol_id){0}, &list,
 					  &count, err);
+		*newest = *newest && !snapshot_id_compare(epochs[nepochs - 1].id, id);
 		free(epochs);
 		if (failed)
 			return -1;
@@ -133,10 +136,13 @@ static int revert(const char *vm, struct dvol_id id, const struct snapshot_volum
 static int with_volumes(const struct snapshot_store *store, const struct snapshot_record *record, bool keep,
 			const struct snapshot_volumes *volumes, struct snapshot_take *take, struct err *err)
 {
-	bool any = false;
-	if (check_all(record, volumes, err) || (keep && changed(volumes, &any, err)))
+	bool any, newest;
+	if (check_all(record, volumes, err) || changed(volumes, record->id, &any, &newest, err))
 		return -1;
-	if (any && snapshot_take_stopped(store, &record->config, volumes, "before restore", take, err))
+	if (!any && newest)
+		return clear_mark(store->vm, err); /* they are what they are to be */
+	if (keep && any &&
+	    snapshot_take_stopped(store, &record->config, volumes, "before restore", take, err))
 		return -1;
 	return revert(store->vm, record->id, volumes, err);
 }
