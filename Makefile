@@ -20,10 +20,10 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libnbd nbdkit
+PACKAGES := libsystemd libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libssh jansson libcyaml liblz4 libzstd libcrypto libnbd) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libnbd) -lpthread
 LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
@@ -54,7 +54,7 @@ lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
 LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
 
-build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so
+build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so $(B)/man/drover-vm.yaml.5
 
 $(B)/%.a:
 	@mkdir -p $(@D)
@@ -76,6 +76,12 @@ $(B)/drover-vm: $(B)/vmm/main.o $(B)/libvmm.a $(B)/libimagefmt.a $(B)/libcommon.
 # A plugin of nbdkit's: of its symbols only plugin_init is nbdkit's business; nbdkit_* come from nbdkit.
 $(B)/nbdkit-dvol-plugin.so: $(B)/nbdkit/dvol_plugin.o $(B)/libimagefmt.a $(B)/libcommon.a
 	$(CC) -shared -o $@ $^ -Wl,--exclude-libs,ALL $(LDFLAGS_SOME) $(LIBS_PLUGIN)
+
+# The first line tells man that there are tables in it.
+$(B)/man/drover-vm.yaml.5: docs/vm.yaml.md
+	@mkdir -p $(@D)
+	(printf '%s\n' "'\\\" t"; lowdown -s -t man -m title=drover-vm.yaml -m section=5 $< | \
+		sed '/^\.TH/a .SH NAME\ndrover-vm.yaml \\- the file that defines a VM of drover' ) >$@
 
 # ---- tests ------------------------------------------------------------------------------------------------
 -include tests/guest/guest.mk
@@ -176,6 +182,9 @@ lint:
 # Where `nbdkit dvol` finds it, if that is below PREFIX; elsewhere nbdkit wants the plugin's whole path.
 NBDKIT_PLUGINS ?= $(if $(filter /usr,$(PREFIX)),$(shell pkg-config --variable=plugindir nbdkit),$(PREFIX)/lib/nbdkit/plugins)
 
+# For root's systemd, and that of a user.
+UNITS := $(PREFIX)/lib/systemd/system $(PREFIX)/lib/systemd/user
+
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(NBDKIT_PLUGINS)
@@ -183,11 +192,16 @@ install: build
 	install -m 755 $(B)/drover $(DESTDIR)$(PREFIX)/bin/drover
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(foreach d,$(UNITS),$(DESTDIR)$(d))
+	$(foreach d,$(UNITS),sed 's,/usr/local/,$(PREFIX)/,' tools/systemd/drover-vm@.service >$(DESTDIR)$(d)/drover-vm@.service;)
+	install -m 644 $(B)/man/drover-vm.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/drover $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
+	rm -f $(patsubst %,$(DESTDIR)%/drover-vm@.service,$(UNITS))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

@@ -15,7 +15,7 @@ int cmd_kill(const struct args *args, struct err *err)
 			      VMS_ORDER_TIMEOUT_MS, NULL, NULL, NULL, err);
 	if (!status)
 		/* One that hangs in that is not waited for: it has given its word. */
-		(void)vms_await_end(&control, VMS_ORDER_TIMEOUT_MS);
+		(void)vms_await_end(&control, name, VMS_ORDER_TIMEOUT_MS);
 	control_close(&control);
 	if (status)
 		return -1;

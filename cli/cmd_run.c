@@ -44,7 +44,7 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 		return err_set(err, ERR_USAGE,
 			       "run: --initrd and --append go with --kernel, and --firmware without it; see "
 			       "'drover help run'");
-	return run_devices(args, config, err);
+	return run_devices(args, config, err) || run_limits(args, config, err) ? -1 : 0;
 }
 
 /* find_file(what, path, err): replace *path by the absolute path of the regular, readable file that it names. */

@@ -54,9 +54,23 @@ static void print_devices(const json_t *reply)
 	}
 }
 
+static void print_limits(const json_t *reply)
+{
+	const char *name;
+	json_t *what;
+	bool first = true;
+
+	json_object_foreach(json_object_get(reply, "limits"), name, what)
+	{
+		output_say("%-10s %s: %s", first ? "limits" : "", name,
+			   json_string_value(what) ? json_string_value(what) : "?");
+		first = false;
+	}
+}
+
 static void print_json(const struct vm_view *view, const json_t *reply)
 {
-	static const char *const keys[] = {"devices", "balloon"};
+	static const char *const keys[] = {"devices", "balloon", "limits"};
 	json_t *json = vms_json(view);
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -79,6 +93,7 @@ int cmd_status(const struct args *args, struct err *err)
 	} else {
 		print_text(&view);
 		print_devices(reply);
+		print_limits(reply);
 	}
 	json_decref(reply);
 	return 0;

@@ -9,17 +9,17 @@ static int order(struct control *control, const char *cmd, struct err *err)
 			    err);
 }
 
-static int stop(struct control *control, int timeout_ms, bool *forced, struct err *err)
+static int stop(struct control *control, const char *name, int timeout_ms, bool *forced, struct err *err)
 {
 	/* Events say when it is over; they must be asked for before the button is pressed. */
 	if (order(control, "subscribe", err) || order(control, "power-button", err))
 		return -1;
-	*forced = !vms_await_end(control, timeout_ms);
+	*forced = !vms_await_end(control, name, timeout_ms);
 	if (!*forced)
 		return 0;
 	if (order(control, "stop", err))
 		return -1;
-	(void)vms_await_end(control, VMS_ORDER_TIMEOUT_MS);
+	(void)vms_await_end(control, name, VMS_ORDER_TIMEOUT_MS);
 	return 0;
 }
 
@@ -32,7 +32,7 @@ int cmd_stop(const struct args *args, struct err *err)
 
 	if (vms_connect(&control, name, err))
 		return -1;
-	status = stop(&control, (int)(args->timeout_ns / 1000000), &forced, err);
+	status = stop(&control, name, (int)(args->timeout_ns / 1000000), &forced, err);
 	control_close(&control);
 	if (status)
 		return -1;

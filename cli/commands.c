@@ -12,10 +12,6 @@
 		.label = "NAME", .type = OPERAND_NAME                                                        \
 	}
 
-/* The words stand in the order of enum dirty_mode. */
-static const char *const dirty_words[] = {
-    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap", [DIRTY_BITMAP + 1] = NULL};
-
 static const struct option_spec json_only[] = {JSON, END};
 static const struct option_spec none[] = {END};
 
@@ -68,16 +64,21 @@ static const struct option_spec run_options[] = {
      .type = OPTION_LIST,
      .offset = AT(disks)},
     {.name = "net",
-     .argument = "TAP[,mac=MAC]",
-     .help = "a network card on that tap interface; again for more",
+     .argument = "TAP|fd=N[,mac=MAC]",
+     .help = "a network card on that tap; again for more",
      .type = OPTION_LIST,
      .offset = AT(nets)},
+    {.name = "limit",
+     .argument = "WHAT=VALUE",
+     .help = "what it may use of the host; again for more",
+     .type = OPTION_LIST,
+     .offset = AT(limits)},
     {.name = "dirty-tracking",
      .argument = "HOW",
      .help = "finding written pages: auto, ring, bitmap (auto)",
      .type = OPTION_WORD,
      .offset = AT(dirty_tracking),
-     .words = dirty_words,
+     .words = config_dirty_modes,
      .initial = DIRTY_AUTO},
     {.name = "detach",
      .help = "leave it in the background, without a console",
@@ -240,16 +241,21 @@ const struct command commands[] = {
     {.name = "run",
      .summary = "boot a VM",
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
-		 "[--disk FILE[,read-only]]... [--net TAP[,mac=MAC]]...\n"
+		 "[--disk FILE[,read-only]]... [--net TAP|fd=N[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
 		 "[--firmware FILE]\n"
-		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
+		 "[--limit WHAT=VALUE]... [--dirty-tracking auto|ring|bitmap]\n"
+		 "[--detach [--json]]",
      .details = "Without --kernel the VM boots from its first disk, by its firmware.\n"
 		"\n"
 		"The VM runs in a process of its own. Without --detach the guest's serial console\n"
 		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"
 		"does: with 0 after a reset, a power-off, a stop or a move, with 1 after a crash.\n"
-		"What the guest writes is kept in console.log in the VM's folder in either case.",
+		"What the guest writes is kept in console.log in the VM's folder in either case.\n"
+		"\n"
+		"Limits are memory-max=SIZE|auto, cpu=CPUS (1.5), read-bytes=SIZE,\n"
+		"write-bytes=SIZE, read-iops=N, write-iops=N (a second), and required=true:\n"
+		"with all of them or not at all. 'man drover-vm.yaml' tells what they mean.",
      .run = cmd_run,
      .options = run_options},
     {.name = "list",

@@ -33,6 +33,7 @@ struct args {
 	const char *firmware;
 	struct args_list disks;
 	struct args_list nets;
+	struct args_list limits;
 	const char *initrd;
 	const char *append;
 	const char *identity;

@@ -1,14 +1,11 @@
 #include "cli/run_devices.h"
-#include "common/io.h"
-#include "imagefmt/format.h"
+#include "common/units.h"
+#include "imagefmt/dvol.h"
+#include "vmm/tap.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 static struct device_config *add(struct vm_config *config, enum device_kind kind, struct err *err)
 {
@@ -39,12 +36,32 @@ static int add_disk(const char *text, struct vm_config *config, struct err *err)
 	return 0;
 }
 
-/* An address of those that anybody may use: locally administered, of one station. */
-static void random_mac(uint8_t mac[6])
+/* "fd=N": an open tap of the caller's; the VM is to find it by its name where it moves to. */
+static int take_fd(const char *text, size_t len, struct vm_config *config, struct device_config *device,
+		   struct err *err)
 {
-	if (getrandom(mac, 6, 0) != 6)
-		abort(); /* so few bytes always come whole */
-	mac[0] = (uint8_t)((mac[0] & 0xfc) | 0x02);
+	struct err why = {0};
+	char number[12];
+	unsigned others = 0;
+	uint64_t fd;
+
+	snprintf(number, sizeof(number), "%.*s", (int)(len - 3), text + 3);
+	if (len - 3 >= sizeof(number) || units_parse_uint(number, 3, 1u << 20, &fd, &why))
+		return err_set(
+		    err, ERR_USAGE,
+		    "run: --net: '%.40s' is not the number of a descriptor (from 3 on); see 'drover "
+		    "help run'",
+		    text);
+	for (unsigned i = 0; i < config->ndevices; i++)
+		others += config->devices[i].kind == DEVICE_NET && config->devices[i].net.inherited;
+	if (others == CONFIG_MAX_INHERITED)
+		return err_set(err, ERR_USAGE,
+			       "run: --net: at most %d taps come as descriptors; see 'drover help run'",
+			       CONFIG_MAX_INHERITED);
+	device->net.inherited = true;
+	device->net.fd = (int)fd;
+	return tap_name(device->net.fd, device->net.tap, err) ? err_context(err, "--net %.*s", (int)len, text)
+							      : 0;
 }
 
 static int add_net(const char *text, struct vm_config *config, struct err *err)
@@ -56,14 +73,19 @@ static int add_net(const char *text, struct vm_config *config, struct err *err)
 
 	if (!device)
 		return -1;
-	if (!len || len > CONFIG_TAP_MAX)
+	if (!strncmp(text, "fd=", 3)) {
+		if (take_fd(text, len, config, device, err))
+			return -1;
+	} else if (!len || len > CONFIG_TAP_MAX) {
 		return err_set(err, ERR_USAGE,
 			       "run: --net: '%.*s' is no name of an interface (1 to %d characters); see "
 			       "'drover help run'",
 			       (int)len, text, CONFIG_TAP_MAX);
-	memcpy(device->net.tap, text, len);
+	} else {
+		memcpy(device->net.tap, text, len);
+	}
 	if (!mac) {
-		random_mac(device->net.mac);
+		config_new_mac(device->net.mac);
 		return 0;
 	}
 	mac += sizeof(key) - 1;
@@ -86,19 +108,36 @@ int run_devices(const struct args *args, struct vm_config *config, struct err *e
 	return 0;
 }
 
+int run_limits(const struct args *args, struct vm_config *config, struct err *err)
+{
+	for (size_t i = 0; i < args->limits.count; i++) {
+		const char *text = args->limits.item[i], *value = strchr(text, '=');
+		struct err why = {0};
+		char word[24];
+
+		if (!value || value == text || (size_t)(value - text) >= sizeof(word))
+			return err_set(
+			    err, ERR_USAGE,
+			    "run: --limit: '%.40s' is not WHAT=VALUE, as in cpu=1.5; see 'drover help "
+			    "run'",
+			    text);
+		snprintf(word, sizeof(word), "%.*s", (int)(value - text), text);
+		if (limits_set(&config->limits, word, value + 1, &why))
+			return err_set(err, ERR_USAGE, "run: --limit %s: %s; see 'drover help run'", word,
+				       why.text);
+	}
+	limits_settle(&config->limits, config->memory_bytes, (unsigned)args->disks.count);
+	return 0;
+}
+
 int run_disk_format(struct device_config *disk, struct err *err)
 {
 	const char *path = disk->disk.path;
-	char magic[sizeof(SUPER_MAGIC)] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : pread(fd, magic, sizeof(SUPER_MAGIC) - 1, 0);
+	enum dvol_file_kind kind;
 
-	if (len < 0)
-		err_sys(err, "cannot read the disk '%.200s'", path);
-	io_close(&fd);
-	if (len < 0)
-		return -1;
-	disk->disk.format = memcmp(magic, SUPER_MAGIC, sizeof(SUPER_MAGIC) - 1) ? DISK_RAW : DISK_DVOL;
+	if (dvol_probe(path, &kind, err))
+		return err_context(err, "cannot read the disk");
+	disk->disk.format = kind == DVOL_FILE_VOLUME ? DISK_DVOL : DISK_RAW;
 	if (disk->disk.format == DISK_RAW && !disk->disk.read_only)
 		return err_set(err, ERR_INPUT,
 			       "the disk '%.200s' is no volume, and a raw image can only be read: make a "

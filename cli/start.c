@@ -14,7 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+enum { MANAGER_TIMEOUT_US = 5000000 };
 
 /* The VM process decides; this says it better. */
 int start_check_name(const char *name, struct err *err)
@@ -113,6 +116,32 @@ static int attach(const char *name, struct control *control, off_t log_from, str
 	return attach_conclude(name, &result);
 }
 
+/* A limit that was not to be had is said where it is seen at once; 'drover status' says it later. */
+static void say_limits(const struct vm_config *config, struct control *control)
+{
+	json_t *status, *what;
+	const char *name;
+
+	if (!limits_any(&config->limits) || control_call(control, json_pack("{s:s}", "cmd", "status"),
+							 VMS_STATUS_TIMEOUT_MS, &status, NULL, NULL, NULL))
+		return;
+	json_object_foreach(json_object_get(status, "limits"), name, what)
+	{
+		const char *text = json_string_value(what);
+
+		if (text && strncmp(text, "applied", 7))
+			output_note("VM '%s' runs without its %s limit: %s", config->name, name, text);
+	}
+	json_decref(status);
+}
+
+/* A service's main process is the VM's own; its manager has heard of that before this one ends. */
+static void tell_manager(pid_t pid)
+{
+	if (sd_notifyf(0, "READY=1\nMAINPID=%d", (int)pid) > 0)
+		(void)sd_notify_barrier(0, MANAGER_TIMEOUT_US);
+}
+
 static void say_started(const struct vm_config *config, pid_t pid, bool json)
 {
 	if (json)
@@ -131,6 +160,8 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 
 	if (snapshot_restore_finish(config->name, err) || spawn_vm(config, NULL, &control, &pid, err))
 		return -1;
+	tell_manager(pid);
+	say_limits(config, &control);
 	if (detach)
 		say_started(config, pid, json);
 	else

@@ -5,12 +5,17 @@
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/units.h"
+#include "vmm/cgroup.h"
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void copy_field(const json_t *object, const char *key, char *to, size_t size)
 {
@@ -112,7 +117,10 @@ void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
 		return;
 	}
 	view->known = has_folder(name);
-	if (ledger_peek(name, &record, &view->locked, NULL)) {
+	int damaged = ledger_peek(name, &record, &view->locked, NULL);
+	if (!view->locked)
+		cgroup_remove(name); /* which its process could not, being in them */
+	if (damaged) {
 		snprintf(view->state, sizeof(view->state), "damaged");
 		return;
 	}
@@ -298,18 +306,37 @@ int vms_connect(struct control *control, const char *name, struct err *err)
 	return -1;
 }
 
-bool vms_await_end(struct control *control, int timeout_ms)
+/* The process behind a control socket, as a descriptor that can be read when it has ended; -1: it has already. */
+static int process_of(const struct control *control)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(control->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+bool vms_await_end(struct control *control, const char *name, int timeout_ms)
 {
 	uint64_t end = clock_mono_ns() + (uint64_t)timeout_ms * 1000000, now;
+	struct pollfd process = {.fd = process_of(control), .events = POLLIN};
+	bool ended = false;
 
-	while ((now = clock_mono_ns()) < end) {
+	while (!ended && (now = clock_mono_ns()) < end) {
 		struct err err = {0};
 		json_t *event = control_event(control, (int)((end - now) / 1000000) + 1, &err);
-		if (!event && err.kind == ERR_LINK)
-			return true;
+		ended = !event && err.kind == ERR_LINK;
 		json_decref(event);
 	}
-	return false;
+	/* Its socket closes first; until it is gone it is in its control groups. */
+	while (ended && process.fd >= 0 && (now = clock_mono_ns()) < end &&
+	       poll(&process, 1, (int)((end - now) / 1000000) + 1) < 0 && errno == EINTR)
+		;
+	io_close(&process.fd);
+	if (ended)
+		cgroup_remove(name);
+	return ended;
 }
 
 int vms_order(const char *name, json_t *request, int timeout_ms, json_t **reply, struct err *err)

@@ -164,6 +164,15 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 	return port ? check_socket("port's", path, err) : 0;
 }
 
+int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err)
+{
+	char run[PATHS_MAX];
+
+	if (check_name(name, err) < 0 || paths_run(run, err) < 0)
+		return -1;
+	return make_path(path, err, "%s/vms/%s.groups", run, name);
+}
+
 int paths_helper(const char *program, char path[PATHS_MAX], struct err *err)
 {
 	static const char *const places[] = {"", "/../libexec/drover"};

@@ -11,7 +11,8 @@
  *   <state>/vms/NAME/disks/     clones that are its disks, of a VM that was made of a snapshot
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <run>/vms/NAME.sock         control socket of the VM process
- *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices */
+ *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
+ *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h) */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 
@@ -29,6 +30,8 @@ int paths_vm_file(const char *name, const char *file, char path[PATHS_MAX], stru
 int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err);
 /* paths_vm_ports: the folder; with port NULL.  Else that port's socket. */
 int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], struct err *err);
+
+int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else
  * in

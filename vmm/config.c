@@ -10,24 +10,35 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const char *const mode_names[] = {
-    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
-enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
+const char *const config_dirty_modes[] = {
+    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap", NULL};
+enum { MODE_COUNT = sizeof(config_dirty_modes) / sizeof(config_dirty_modes[0]) - 1 };
 
 const char *const config_cpu_models[] = {
     [CPU_HOST] = "host", [CPU_X86_64_V2] = "x86-64-v2", [CPU_X86_64_V3] = "x86-64-v3", NULL};
 
 static const char *const known_keys[] = {"name",       "uuid",    "memory_bytes", "cpus",
 					 "dirty_mode", "kernel",  "initrd",       "cmdline",
-					 "firmware",   "devices", "cpu_model"};
+					 "firmware",   "devices", "cpu_model",    "limits"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
+
+bool config_find_word(const char *const words[], const char *text, unsigned *index)
+{
+	for (unsigned i = 0; words[i]; i++) {
+		if (!strcmp(text, words[i])) {
+			*index = i;
+			return true;
+		}
+	}
+	return false;
+}
 
 json_t *config_to_json(const struct vm_config *config)
 {
 	json_t *json = json_pack(
 	    "{s:s, s:s, s:I, s:i, s:s}", "name", config->name, "uuid", config->uuid, "memory_bytes",
 	    (json_int_t)config->memory_bytes, "cpus", (int)config->cpus, "dirty_mode",
-	    mode_names[(unsigned)config->dirty_mode < MODE_COUNT ? config->dirty_mode : DIRTY_AUTO]);
+	    config_dirty_modes[(unsigned)config->dirty_mode < MODE_COUNT ? config->dirty_mode : DIRTY_AUTO]);
 	if (!json)
 		abort(); /* out of memory: small objects, as in common/buf.h */
 	if (config->kernel)
@@ -42,6 +53,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
 	if (config->ndevices)
 		json_object_set_new(json, "devices", config_devices_to_json(config));
+	if (limits_any(&config->limits))
+		json_object_set_new(json, "limits", limits_to_json(&config->limits));
 	return json;
 }
 
@@ -91,7 +104,7 @@ int config_check(const struct vm_config *config, struct err *err)
 	if (config->cmdline && strlen(config->cmdline) > CONFIG_CMDLINE_MAX)
 		return err_set(err, ERR_INPUT, "command line: %zu characters, but at most %d fit",
 			       strlen(config->cmdline), CONFIG_CMDLINE_MAX);
-	return config_devices_check(config, err);
+	return limits_check(&config->limits, err) || config_devices_check(config, err) ? -1 : 0;
 }
 
 static int check_keys(const json_t *json, struct err *err)
@@ -142,22 +155,17 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	    jobj_u64(json, "cpus", true, 1, CONFIG_MAX_CPUS, &cpus, err))
 		return -1;
 	config->cpus = (unsigned)cpus;
-	text = mode_names[DIRTY_AUTO];
+	unsigned mode = DIRTY_AUTO, model = CPU_HOST;
+	text = config_dirty_modes[mode];
 	if (jobj_string(json, "dirty_mode", false, 16, &text, err))
 		return -1;
-	unsigned mode = 0;
-	while (mode < MODE_COUNT && strcmp(text, mode_names[mode]))
-		mode++;
-	if (mode == MODE_COUNT)
+	if (!config_find_word(config_dirty_modes, text, &mode))
 		return err_set(err, ERR_INPUT, "dirty_mode: \"%s\" is none of auto, ring, bitmap", text);
 	config->dirty_mode = (enum dirty_mode)mode;
-	text = config_cpu_models[CPU_HOST];
+	text = config_cpu_models[model];
 	if (jobj_string(json, "cpu_model", false, 16, &text, err))
 		return -1;
-	unsigned model = 0;
-	while (config_cpu_models[model] && strcmp(text, config_cpu_models[model]))
-		model++;
-	if (!config_cpu_models[model])
+	if (!config_find_word(config_cpu_models, text, &model))
 		return err_set(err, ERR_INPUT, "cpu_model: this version of drover does not know \"%s\"",
 			       text);
 	config->cpu_model = (enum cpu_model)model;
@@ -166,9 +174,11 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err) ||
 	    copy_string(json, "firmware", PATH_MAX - 1, &config->firmware, err))
 		return -1;
-	json_t *devices = NULL;
+	json_t *devices = NULL, *limits = NULL;
 	if (jobj_array(json, "devices", false, &devices, err) ||
-	    (devices && config_devices_from_json(devices, config, err)))
+	    (devices && config_devices_from_json(devices, config, err)) ||
+	    jobj_object(json, "limits", false, &limits, err) ||
+	    (limits && limits_from_json(limits, &config->limits, err)))
 		return -1;
 	return config_check(config, err);
 }

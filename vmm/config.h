@@ -4,6 +4,7 @@
 #define VMM_CONFIG_H
 
 #include "common/err.h"
+#include "vmm/limits.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,7 +34,8 @@ enum {
 	CONFIG_SERIAL_MAX = 20, /* characters of a disk's serial number: what virtio-blk has room for */
 	CONFIG_TAP_MAX = 15,    /* characters of an interface's name */
 	CONFIG_MAX_DISK_QUEUES = 16,
-	CONFIG_FIRST_SLOT = 1, /* of the PCI bus; 0 is the host bridge */
+	CONFIG_MAX_INHERITED = 7, /* taps that come as descriptors: one packet's, beside the RAM's */
+	CONFIG_FIRST_SLOT = 1,    /* of the PCI bus; 0 is the host bridge */
 	CONFIG_LAST_SLOT = 31,
 };
 
@@ -54,6 +56,9 @@ struct device_config {
 			char tap[CONFIG_TAP_MAX +
 				 1]; /* an interface that is there; "": connected to nothing */
 			uint8_t mac[6];
+			/* The tap comes as an open descriptor, not by its name.  Of this start only: not in JSON. */
+			bool inherited;
+			int fd; /* borrowed */
 		} net;
 		struct {
 			unsigned ports;
@@ -83,6 +88,7 @@ struct vm_config {
 	char *firmware; /* what starts a VM without a kernel; NULL: FIRMWARE_DEFAULT */
 	struct device_config *devices;
 	unsigned ndevices;
+	struct vm_limits limits; /* settled */
 };
 
 /* config_to_json: a new reference.  config_from_json(json, config, err): checks every field (name, uuid form,
@@ -92,12 +98,17 @@ int config_from_json(const json_t *json, struct vm_config *config, struct err *e
 void config_free(struct vm_config *config);
 /* config_check(config, err): the checks of config_from_json on a struct filled from options. */
 int config_check(const struct vm_config *config, struct err *err);
-extern const char *const config_cpu_models[]; /* in the order of enum cpu_model; NULL at the end */
+/* The words of the enumerations, in their order; NULL at the end.  config_find_word(words, text, index): which one text is. */
+extern const char *const config_cpu_models[];
+extern const char *const config_dirty_modes[];
+bool config_find_word(const char *const words[], const char *text, unsigned *index);
 /* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
  * CONFIG_MAX_DEVICES. */
 struct device_config *config_add_device(struct vm_config *config, enum device_kind kind);
 /* config_parse_mac(text, mac): "52:54:00:12:34:56": six pairs of hexadecimal digits; false for anything else. */
 bool config_parse_mac(const char *text, uint8_t mac[6]);
+/* config_new_mac: a random address under 52:54:00, locally administered as those of virtual machines are. */
+void config_new_mac(uint8_t mac[6]);
 /* For config.c: config_devices.c. */
 json_t *config_devices_to_json(const struct vm_config *config);
 int config_devices_from_json(const json_t *list, struct vm_config *config, struct err *err);

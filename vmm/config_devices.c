@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 static const char *const formats[] = {[DISK_DVOL] = "dvol", [DISK_RAW] = "raw"};
 
@@ -74,6 +75,14 @@ bool config_parse_mac(const char *text, uint8_t mac[6])
 	for (unsigned i = 0; i < 6; i++)
 		mac[i] = (uint8_t)m[i];
 	return true;
+}
+
+void config_new_mac(uint8_t mac[6])
+{
+	static const uint8_t ours[3] = {0x52, 0x54, 0x00};
+	memcpy(mac, ours, 3);
+	if (getrandom(mac + 3, 3, 0) != 3)
+		abort(); /* without random numbers no identity may be made up */
 }
 
 static void net_to_json(const struct device_config *device, json_t *json)

@@ -104,15 +104,21 @@ static int receive_json(struct control *control, int timeout_ms, json_t **messag
 	return 0;
 }
 
-int control_start(struct control *control, json_t *request, int fd, uint64_t *id, struct err *err)
+static int start_fds(struct control *control, json_t *request, const int *fds, size_t nfds, uint64_t *id,
+		     struct err *err)
 {
 	int status;
 
 	*id = control->next_id++;
 	json_object_set_new(request, "id", json_integer((json_int_t)*id));
-	status = send_json(control, request, &fd, fd >= 0 ? 1 : 0, err);
+	status = send_json(control, request, fds, nfds, err);
 	json_decref(request);
 	return status;
+}
+
+int control_start(struct control *control, json_t *request, int fd, uint64_t *id, struct err *err)
+{
+	return start_fds(control, request, &fd, fd >= 0 ? 1 : 0, id, err);
 }
 
 /* The content of the answer to request id, or the error that it carries. */
@@ -189,14 +195,20 @@ int control_call(struct control *control, json_t *request, int timeout_ms, json_
 	return control_finish(control, id, timeout_ms, reply, fds, nfds, err);
 }
 
-int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
-		    struct err *err)
+int control_call_fds(struct control *control, json_t *request, const int *fds, size_t nfds, int timeout_ms,
+		     json_t **reply, struct err *err)
 {
 	uint64_t id;
 
-	if (control_start(control, request, fd, &id, err))
+	if (start_fds(control, request, fds, nfds, &id, err))
 		return -1;
 	return control_finish(control, id, timeout_ms, reply, NULL, NULL, err);
+}
+
+int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
+		    struct err *err)
+{
+	return control_call_fds(control, request, &fd, fd >= 0 ? 1 : 0, timeout_ms, reply, err);
 }
 
 json_t *control_event(struct control *control, int timeout_ms, struct err *err)

@@ -31,7 +31,9 @@ void control_close(struct control *control);
  * and words; a closed socket gives ERR_LINK "the VM process ended".  timeout_ms -1 waits for ever. */
 int control_call(struct control *control, json_t *request, int timeout_ms, json_t **reply, int *fds,
 		 size_t *nfds, struct err *err);
-/* control_call_fd: the same with one descriptor sent along (borrowed). */
+/* control_call_fds: the same with descriptors sent along (borrowed), and none taken.  control_call_fd: with one, or -1. */
+int control_call_fds(struct control *control, json_t *request, const int *fds, size_t nfds, int timeout_ms,
+		     json_t **reply, struct err *err);
 int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
 		    struct err *err);
 /* The two halves of control_call, for work that overlaps the answer: control_start sends (fd -1: none) and gives

@@ -193,10 +193,11 @@ static int compare_numbers(const struct numbers *guest, const struct numbers *ho
 		return err_set(err, ERR_REFUSED, "the guest runs on a CPU by %s, the other host's is by %s",
 			       guest->vendor, host->vendor);
 	if (!clock_same_khz(guest->tsc_khz, host->tsc_khz) && !host->tsc_scaling)
-		return err_set(
-		    err, ERR_REFUSED,
-		    "the guest's TSC runs at %llu kHz, the other host's at %llu, and its CPU cannot scale it",
-		    (unsigned long long)guest->tsc_khz, (unsigned long long)host->tsc_khz);
+		return err_set(err, ERR_REFUSED,
+			       "the guest's TSC runs at %llu kHz, the other host's at %llu, and its CPU "
+			       "cannot scale it; "
+			       "move it to a host of the same frequency, or whose CPU scales TSCs",
+			       (unsigned long long)guest->tsc_khz, (unsigned long long)host->tsc_khz);
 	if (guest->xsave_bytes > host->xsave_bytes)
 		return err_set(err, ERR_REFUSED,
 			       "the guest's CPU has %llu bytes of vector registers, the other host's %llu",

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* ---- the schema ------------------------------------------------------------------------------------------------------ */
 
@@ -22,6 +21,10 @@ struct net_text {
 	char *tap, *mac;
 };
 
+struct limits_text {
+	char *value[LIMITS_WORDS];
+};
+
 struct text {
 	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model;
 	struct disk_text *disks;
@@ -30,6 +33,7 @@ struct text {
 	unsigned nets_count;
 	char **console_ports;
 	unsigned console_ports_count;
+	struct limits_text *limits;
 };
 
 enum { STRING_MAX = 4096 };
@@ -56,6 +60,14 @@ static const cyaml_schema_value_t net_schema = {
 static const cyaml_schema_value_t port_schema = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CONFIG_PORT_MAX)};
 
+/* In the order of limits_words. */
+static const cyaml_schema_field_t limits_fields[] = {
+    MAYBE("memory-max", struct limits_text, value[0]), MAYBE("cpu", struct limits_text, value[1]),
+    MAYBE("read-bytes", struct limits_text, value[2]), MAYBE("write-bytes", struct limits_text, value[3]),
+    MAYBE("read-iops", struct limits_text, value[4]),  MAYBE("write-iops", struct limits_text, value[5]),
+    MAYBE("required", struct limits_text, value[6]),   CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t fields[] = {
     NEEDED("memory", struct text, memory),
     MAYBE("cpus", struct text, cpus),
@@ -72,6 +84,8 @@ static const cyaml_schema_field_t fields[] = {
 			 CONFIG_MAX_DEVICES),
     CYAML_FIELD_SEQUENCE("console-ports", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text,
 			 console_ports, &port_schema, 0, CONFIG_MAX_PORTS),
+    CYAML_FIELD_MAPPING_PTR("limits", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, limits,
+			    limits_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct text, fields)};
@@ -99,12 +113,15 @@ static const char *key_of(const char *line, size_t len, size_t *key_len, bool *e
 	return line + from;
 }
 
+enum { NO_ENTRY = -1 }; /* of a mapping, which has none */
+
 /* line_of(input, list, number, key): the line of a key: of the file when list is NULL, else within the list's entry of that
- * number.  The list's own line, or 1, where it is not found (flow style, quoted keys). */
-static unsigned line_of(const struct input *input, const char *list, unsigned number, const char *key)
+ * number (counted from 0), or within a mapping.  The list's own line, or 1, where it is not found (flow style, quoted keys). */
+static unsigned line_of(const struct input *input, const char *list, int number, const char *key)
 {
 	const char *at = input->text, *end = at + input->len;
-	unsigned line = 1, best = 1, entries = 0;
+	unsigned line = 1, best = 1;
+	int entries = 0;
 	bool inside = list == NULL;
 	for (; at < end; line++) {
 		const char *stop = memchr(at, '\n', (size_t)(end - at));
@@ -194,8 +211,7 @@ static int load(const struct input *input, struct text **text, struct err *err)
 /* ---- values ------------------------------------------------------------------------------------------------------------- */
 
 /* wrong: puts the place before what err says. */
-static int wrong(const struct input *input, const char *list, unsigned number, const char *key,
-		 struct err *err)
+static int wrong(const struct input *input, const char *list, int number, const char *key, struct err *err)
 {
 	if (err)
 		err->kind = ERR_INPUT; /* a file's fault, not a command line's */
@@ -283,20 +299,15 @@ static void give_slots(const struct vm_config *kept, struct vm_config *config)
 static void give_mac(const struct vm_config *kept, struct device_config *device)
 {
 	const struct device_config *before = find_kept(kept, device);
-	static const uint8_t ours[3] = {0x52, 0x54,
-					0x00}; /* locally administered, as virtual machines have them */
-	if (before) {
+	if (before)
 		memcpy(device->net.mac, before->net.mac, 6);
-		return;
-	}
-	memcpy(device->net.mac, ours, 3);
-	if (getrandom(device->net.mac + 3, 3, 0) != 3)
-		abort(); /* without random numbers no identity may be made up */
+	else
+		config_new_mac(device->net.mac);
 }
 
 /* ---- devices -------------------------------------------------------------------------------------------------------------- */
 
-static int read_disk(const struct input *input, const struct disk_text *text, unsigned number,
+static int read_disk(const struct input *input, const struct disk_text *text, int number,
 		     struct device_config *device, struct err *err)
 {
 	uint64_t queues = 1;
@@ -321,7 +332,7 @@ static int read_disk(const struct input *input, const struct disk_text *text, un
 	return 0;
 }
 
-static int read_net(const struct input *input, const struct net_text *text, unsigned number,
+static int read_net(const struct input *input, const struct net_text *text, int number,
 		    const struct vm_config *kept, struct device_config *device, struct err *err)
 {
 	if (text->tap && (strlen(text->tap) > CONFIG_TAP_MAX || !text->tap[0])) {
@@ -361,11 +372,11 @@ static int read_devices(const struct input *input, const struct text *text, cons
 	struct device_config *device;
 	for (unsigned i = 0; i < text->disks_count; i++)
 		if (!(device = add(config, DEVICE_DISK, input, err)) ||
-		    read_disk(input, &text->disks[i], i, device, err))
+		    read_disk(input, &text->disks[i], (int)i, device, err))
 			return -1;
 	for (unsigned i = 0; i < text->nets_count; i++)
 		if (!(device = add(config, DEVICE_NET, input, err)) ||
-		    read_net(input, &text->nets[i], i, kept, device, err))
+		    read_net(input, &text->nets[i], (int)i, kept, device, err))
 			return -1;
 	if (read_plain(input, "rng", text->rng, DEVICE_RNG, true, config, err) ||
 	    read_plain(input, "balloon", text->balloon, DEVICE_BALLOON, true, config, err))
@@ -383,20 +394,17 @@ static int read_devices(const struct input *input, const struct text *text, cons
 
 static int read_cpu_model(const char *text, struct vm_config *config, struct err *err)
 {
-	for (unsigned i = 0; config_cpu_models[i]; i++) {
-		if (!strcmp(text, config_cpu_models[i])) {
-			config->cpu_model = (enum cpu_model)i;
-			return 0;
-		}
-	}
-	return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
+	unsigned model;
+	if (!config_find_word(config_cpu_models, text, &model))
+		return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
+	config->cpu_model = (enum cpu_model)model;
+	return 0;
 }
 
 static int read_machine(const struct input *input, const struct text *text, struct vm_config *config,
 			struct err *err)
 {
-	static const char *const modes[] = {
-	    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
+	unsigned mode = DIRTY_AUTO;
 	uint64_t cpus = 1;
 	if (units_parse_size(text->memory, &config->memory_bytes, err))
 		return wrong(input, NULL, 0, "memory", err);
@@ -411,16 +419,24 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		abort();
 	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
 		return wrong(input, NULL, 0, "cpu-model", err);
-	if (!text->dirty_tracking)
-		return 0;
-	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-		if (!strcmp(text->dirty_tracking, modes[i])) {
-			config->dirty_mode = (enum dirty_mode)i;
-			return 0;
-		}
+	if (text->dirty_tracking && !config_find_word(config_dirty_modes, text->dirty_tracking, &mode)) {
+		err_set(err, ERR_INPUT, "\"%.40s\" is none of auto, ring, bitmap", text->dirty_tracking);
+		return wrong(input, NULL, 0, "dirty-tracking", err);
 	}
-	err_set(err, ERR_INPUT, "\"%.40s\" is none of auto, ring, bitmap", text->dirty_tracking);
-	return wrong(input, NULL, 0, "dirty-tracking", err);
+	config->dirty_mode = (enum dirty_mode)mode;
+	return 0;
+}
+
+static int read_limits(const struct input *input, const struct text *text, struct vm_config *config,
+		       struct err *err)
+{
+	for (unsigned i = 0; text->limits && i < LIMITS_WORDS; i++) {
+		const char *value = text->limits->value[i];
+		if (value && limits_set(&config->limits, limits_words[i], value, err))
+			return wrong(input, "limits", NO_ENTRY, limits_words[i], err);
+	}
+	limits_settle(&config->limits, config->memory_bytes, text->disks_count);
+	return 0;
 }
 
 static int read_all(const struct input *input, const struct text *text, const struct vm_config *kept,
@@ -430,7 +446,8 @@ static int read_all(const struct input *input, const struct text *text, const st
 		snprintf(config->uuid, sizeof(config->uuid), "%s", kept->uuid);
 	else
 		config_new_uuid(config->uuid);
-	if (read_machine(input, text, config, err) || read_devices(input, text, kept, config, err))
+	if (read_machine(input, text, config, err) || read_devices(input, text, kept, config, err) ||
+	    read_limits(input, text, config, err))
 		return -1;
 	give_slots(kept, config);
 	return config_check(config, err) ? err_context(err, "%s", input->source) : 0;

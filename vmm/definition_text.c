@@ -81,10 +81,28 @@ static void add_list(struct buf *text, const struct vm_config *config, enum devi
 			one(text, &config->devices[i]);
 }
 
+static void add_limits(struct buf *text, const struct vm_limits *limits)
+{
+	if (!limits_any(limits))
+		return;
+	add(text, "limits:\n");
+	if (limits->memory_bytes)
+		add(text, "  memory-max: %llu\n", (unsigned long long)limits->memory_bytes);
+	if (limits->cpu_percent)
+		add(text, "  cpu: %llu.%02llu\n", (unsigned long long)limits->cpu_percent / 100,
+		    (unsigned long long)limits->cpu_percent % 100);
+	const uint64_t rates[] = {limits->read_bytes, limits->write_bytes, limits->read_iops,
+				  limits->write_iops};
+	static const char *const words[] = {"read-bytes", "write-bytes", "read-iops", "write-iops"};
+	for (size_t i = 0; i < 4; i++)
+		if (rates[i])
+			add(text, "  %s: %llu\n", words[i], (unsigned long long)rates[i]);
+	if (limits->required)
+		add(text, "  required: true\n");
+}
+
 void definition_text(const struct vm_config *config, struct buf *text)
 {
-	static const char *const modes[] = {
-	    [DIRTY_AUTO] = "auto", [DIRTY_RING] = "ring", [DIRTY_BITMAP] = "bitmap"};
 	add(text, "memory: %lluK\ncpus: %u\ncpu-model: %s\n", (unsigned long long)config->memory_bytes >> 10,
 	    config->cpus, config_cpu_models[config->cpu_model]);
 	add_text(text, "kernel", config->kernel);
@@ -94,6 +112,7 @@ void definition_text(const struct vm_config *config, struct buf *text)
 	add_list(text, config, DEVICE_NET, "nets", add_net);
 	add_list(text, config, DEVICE_CONSOLE, "console-ports", add_ports);
 	add(text, "rng: %s\nballoon: %s\ndirty-tracking: %s\n", first(config, DEVICE_RNG) ? "true" : "false",
-	    first(config, DEVICE_BALLOON) ? "true" : "false", modes[config->dirty_mode]);
+	    first(config, DEVICE_BALLOON) ? "true" : "false", config_dirty_modes[config->dirty_mode]);
+	add_limits(text, &config->limits);
 	buf_put_u8(text, 0);
 }

@@ -2,8 +2,11 @@
 #include "vmm/kvm.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Pages that Intel's real-mode emulation needs, in the hole below 4 GiB where nothing else lies. */
@@ -39,6 +42,32 @@ static const struct {
     {KVM_CAP_SREGS2, "KVM_CAP_SREGS2", "5.14"},
 };
 
+/* Whose it is says what helps. */
+static int denied(struct err *err)
+{
+	const struct passwd *user = getpwuid(geteuid());
+	const struct group *group;
+	struct stat st;
+	if (stat("/dev/kvm", &st))
+		return err_set(err, ERR_NO_KVM, "/dev/kvm: %s", strerror(errno));
+	group = getgrgid(st.st_gid);
+	if (st.st_gid == 0 || (st.st_mode & 0060) != 0060)
+		return err_set(
+		    err, ERR_NO_KVM,
+		    "/dev/kvm: permission denied; it is for root alone; as root: chgrp kvm /dev/kvm && "
+		    "chmod 660 /dev/kvm, and add the user to group kvm");
+	if (group && user)
+		return err_set(
+		    err, ERR_NO_KVM,
+		    "/dev/kvm: permission denied; it is for group %s; as root: usermod -aG %s %s, then "
+		    "log in anew",
+		    group->gr_name, group->gr_name, user->pw_name);
+	return err_set(
+	    err, ERR_NO_KVM,
+	    "/dev/kvm: permission denied; it is for the group with number %u, in which this user must be",
+	    (unsigned)st.st_gid);
+}
+
 static int open_device(struct err *err)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -53,7 +82,7 @@ static int open_device(struct err *err)
 		    "no /dev/kvm: enable virtualization in the firmware and load kvm_amd or kvm_intel");
 	case EACCES:
 	case EPERM:
-		return err_set(err, ERR_NO_KVM, "/dev/kvm: permission denied; add the user to group kvm");
+		return denied(err);
 	default:
 		return err_set(err, ERR_NO_KVM, "/dev/kvm: cannot open it: %s", strerror(errno));
 	}

@@ -45,6 +45,8 @@ static int do_status(struct vmproc *vm, struct client *client, const json_t *req
 	if (handover)
 		json_object_set_new(answer->ok, "handover", handover);
 	json_object_set_new(answer->ok, "devices", config_devices_to_json(&vm->config));
+	if (vm->limits)
+		json_object_set(answer->ok, "limits", vm->limits);
 	if (machine_balloon_get(vm->machine, &balloon))
 		json_object_set_new(answer->ok, "balloon", balloon_json(&balloon));
 	return 0;

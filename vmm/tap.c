@@ -61,9 +61,52 @@ static unsigned probe(int fd)
 	return ioctl(fd, TUNSETOFFLOAD, 0ul) ? 0 : able;
 }
 
-int tap_open(struct tap *tap, const char *name, struct err *err)
+static int take(struct tap *tap, struct err *err)
 {
 	int header = TAP_HEADER;
+	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header))
+		return err_sys(err, "tap %s: cannot have headers of %d bytes", tap->name, header);
+	tap->able = probe(tap->fd);
+	return 0;
+}
+
+int tap_name(int fd, char name[CONFIG_TAP_MAX + 1], struct err *err)
+{
+	const short wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	struct ifreq request = {.ifr_flags = 0};
+	if (fcntl(fd, F_GETFD) < 0)
+		return err_set(err, ERR_INPUT, "descriptor %d is not open", fd);
+	if (ioctl(fd, TUNGETIFF, &request) || !(request.ifr_flags & IFF_TAP))
+		return err_set(err, ERR_INPUT,
+			       "descriptor %d is no tap: it wants one that TUNSETIFF has attached", fd);
+	if ((request.ifr_flags & wanted) != wanted)
+		return err_set(
+		    err, ERR_INPUT,
+		    "descriptor %d: tap %.15s was opened without %s; attach it with IFF_TAP | IFF_NO_PI | "
+		    "IFF_VNET_HDR",
+		    fd, request.ifr_name, request.ifr_flags & IFF_NO_PI ? "IFF_VNET_HDR" : "IFF_NO_PI");
+	memcpy(name, request.ifr_name, CONFIG_TAP_MAX);
+	name[CONFIG_TAP_MAX] = '\0';
+	return 0;
+}
+
+int tap_adopt(struct tap *tap, int fd, struct err *err)
+{
+	*tap = (struct tap){.fd = -1};
+	if (tap_name(fd, tap->name, err))
+		return -1;
+	tap->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int flags = tap->fd < 0 ? -1 : fcntl(tap->fd, F_GETFL);
+	if (flags < 0 || fcntl(tap->fd, F_SETFL, flags | O_NONBLOCK))
+		err_sys(err, "tap %s: cannot use its descriptor", tap->name);
+	else if (!take(tap, err))
+		return 0;
+	io_close(&tap->fd);
+	return -1;
+}
+
+int tap_open(struct tap *tap, const char *name, struct err *err)
+{
 	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	*tap = (struct tap){.fd = -1};
 	snprintf(tap->name, sizeof(tap->name), "%s", name);
@@ -79,12 +122,8 @@ int tap_open(struct tap *tap, const char *name, struct err *err)
 		return no_device(name, err);
 	if (ioctl(tap->fd, TUNSETIFF, &request))
 		refused(name, err);
-	else if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header))
-		err_sys(err, "tap %s: cannot have headers of %d bytes", name, header);
-	else {
-		tap->able = probe(tap->fd);
+	else if (!take(tap, err))
 		return 0;
-	}
 	io_close(&tap->fd);
 	return -1;
 }

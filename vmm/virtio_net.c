@@ -229,9 +229,11 @@ static void no_tap(struct net *net)
 
 static int make(struct net *net, struct machine *machine, const struct device_config *config, struct err *err)
 {
-	if (!config->net.tap[0])
+	bool connected = config->net.inherited || config->net.tap[0];
+	if (!connected)
 		no_tap(net);
-	if ((config->net.tap[0] && tap_open(&net->tap, config->net.tap, err)) ||
+	if ((connected && (config->net.inherited ? tap_adopt(&net->tap, config->net.fd, err)
+						 : tap_open(&net->tap, config->net.tap, err))) ||
 	    virtio_init(&net->dev, &ops, machine, config->slot, offered(&net->tap), NET_QUEUES,
 			NET_QUEUE_SIZE, err) ||
 	    virtio_loop_init(&net->loop, &net->dev, kicked, ready, err))

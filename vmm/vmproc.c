@@ -326,6 +326,32 @@ static int restore(struct vmproc *vm, const json_t *restore, int state_fd, struc
 	return status;
 }
 
+/* The last descriptors of the packet are taps, for the network devices in the slots that "taps" names. */
+static int adopt_taps(struct vmproc *vm, const json_t *start, struct err *err)
+{
+	json_t *slots = NULL, *slot;
+	size_t i;
+
+	if (jobj_array(start, "taps", false, &slots, err))
+		return -1;
+	if (json_array_size(slots) > vm->ntaps)
+		return err_set(err, ERR_INPUT, "a VM's taps did not come with its start");
+	json_array_foreach(slots, i, slot)
+	{
+		struct device_config *net = NULL;
+
+		for (unsigned k = 0; k < vm->config.ndevices; k++)
+			if (vm->config.devices[k].kind == DEVICE_NET &&
+			    vm->config.devices[k].slot == (unsigned)json_integer_value(slot))
+				net = &vm->config.devices[k];
+		if (!net)
+			return err_set(err, ERR_INPUT, "a tap came for a network device that is not there");
+		net->net.inherited = true;
+		net->net.fd = vm->taps[vm->ntaps - json_array_size(slots) + i];
+	}
+	return 0;
+}
+
 int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err)
 {
 	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console, .port = on_port};
@@ -336,8 +362,9 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err
 	int fd;
 
 	if (config_from_json(json_object_get(start, "config"), &vm->config, err) ||
-	    ledger_open(&vm->ledger, vm->config.name, err))
+	    adopt_taps(vm, start, err) || ledger_open(&vm->ledger, vm->config.name, err))
 		return -1;
+	vm->limits = json_incref(json_object_get(start, "limits"));
 	vm->known_before = vm->ledger.now.state != LEDGER_NONE;
 	strcpy(record.uuid, vm->config.uuid);
 	if (!strcmp(vm->ledger.now.uuid, vm->config.uuid))
@@ -402,9 +429,12 @@ static int take_start(struct vmproc *vm, int fd)
 	if (len <= 0)
 		return -1;
 	start = jobj_parse(text, (size_t)len, &err);
+	vm->taps = fds;
+	vm->ntaps = nfds;
 	status = start ? vmproc_make(vm, start, nfds > 0 ? fds[0] : -1, &err) : -1;
 	/* A new guest may end before its starter can ask for events; how it ended waits in the socket then. */
 	parent->subscribed = start && !json_object_get(start, "incoming");
+	vm->taps = NULL;
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
 	answer_request(parent, json_integer_value(json_object_get(start, "id")),
@@ -461,6 +491,7 @@ static void end(struct vmproc *vm, bool never_was)
 		write_end(vm);
 	console_close(&vm->console);
 	ledger_close(&vm->ledger);
+	json_decref(vm->limits);
 	config_free(&vm->config);
 	io_close(&vm->uffd_device);
 }

@@ -54,7 +54,11 @@ struct vmproc {
 	uint64_t next_serial;
 	int listen_fd;
 	int signal_fd;
+	const int
+	    *taps; /* while it is made: descriptors of taps, borrowed, in the order of the request's "taps" */
+	size_t ntaps;
 	uint64_t started_ns;
+	json_t *limits; /* what the starter says of its limits; NULL: it has none */
 	uint64_t
 	    input_retry_ns; /* typed bytes found the guest's queue full: not before this time again; 0 none */
 	bool known_before;  /* the ledger had a record when this process came */

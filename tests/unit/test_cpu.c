@@ -133,14 +133,21 @@ static void test_fits(void **state)
 	assert_int_equal(fits("msrs", NULL, json_pack("[s, s, s]", "0xc0000080", "0x10a", "0x174"), &err), 0);
 	assert_int_equal(fits("xsave_bytes", NULL, json_integer(8192), &err), 0);
 	assert_int_equal(fits("phys_bits", NULL, json_integer(52), &err), 0);
-	assert_int_equal(fits("tsc_khz", NULL, json_integer(2000400), &err), 0);
+	/* 250 ppm, either way */
+	assert_int_equal(fits("tsc_khz", NULL, json_integer(2000500), &err), 0);
+	assert_int_equal(fits("tsc_khz", NULL, json_integer(1999500), &err), 0);
 }
 
 static void test_does_not_fit(void **state)
 {
 	(void)state;
 	lacks("vendor", NULL, json_string("AuthenticAMD"), "AuthenticAMD");
-	lacks("tsc_khz", NULL, json_integer(2100000), "2100000");
+	lacks(
+	    "tsc_khz", NULL, json_integer(2000501),
+	    "the guest's TSC runs at 2000000 kHz, the other host's at 2000501, and its CPU cannot scale it");
+	lacks("tsc_khz", NULL, json_integer(1999499), "move it to a host of the same frequency");
+	/* What counts is the host that it is to go to. */
+	lacks("tsc_khz", json_integer(1500000), NULL, "1500000");
 	lacks("xsave_bytes", json_integer(8192), NULL, "vector");
 	lacks("phys_bits", json_integer(52), NULL, "physical");
 	lacks("features", NULL, json_pack("{s:s, s:s}", "1.0.ecx", "0x1", "7.0.ebx", "0x20"), "ssse3");

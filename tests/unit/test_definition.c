@@ -41,6 +41,11 @@ static void test_whole(void **state)
 	       "  - tap: tap0\n"
 	       "    mac: 52:54:00:aa:bb:cc\n"
 	       "console-ports: [org.qemu.guest_agent.0, com.example.log]\n"
+	       "limits:\n"
+	       "  memory-max: auto\n"
+	       "  cpu: 1.5\n"
+	       "  write-bytes: 50M\n"
+	       "  required: true\n"
 	       "balloon: false\n",
 	       NULL, &config);
 	assert_string_equal(config.name, "web");
@@ -64,6 +69,11 @@ static void test_whole(void **state)
 	assert_int_equal(config.devices[0].disk.queues, 2);
 	assert_int_equal(config.devices[1].disk.format, DISK_RAW);
 	assert_true(config.devices[1].disk.read_only);
+	/* RAM, 1/128 of it, 128 MiB, and 64 MiB for each disk. */
+	assert_int_equal(config.limits.memory_bytes, (2ull << 30) + (16 << 20) + (128 << 20) + (128 << 20));
+	assert_int_equal(config.limits.cpu_percent, 150);
+	assert_int_equal(config.limits.write_bytes, 50 << 20);
+	assert_true(config.limits.required);
 	static const uint8_t mac[6] = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc};
 	assert_memory_equal(config.devices[2].net.mac, mac, 6);
 	assert_string_equal(config.devices[4].console.name[1], "com.example.log");
@@ -123,6 +133,11 @@ static void test_refused(void **state)
 	    {"memory: 2G\ndirty-tracking: guess\n", "line 2: dirty-tracking"},
 	    {"memory: 2G\nconsole-ports: [a, a]\n", "two ports"},
 	    {"memory: 2G\ncpu-model: 486\n", "line 2: cpu-model"},
+	    {"memory: 2G\nlimits:\n  cpu: 1\n  memory-max: 3X\n", "line 4: memory-max"},
+	    {"limits:\n  cpu: 0\nmemory: 2G\n", "line 2: cpu"},
+	    {"memory: 2G\nlimits: {swap: 1G}\n", "Unexpected key: swap"},
+	    {"memory: 2G\nlimits: {required: true}\n", "none that could be required"},
+	    {"memory: 2G\nlimits: 3\n", "line 2"},
 	    {"memory: &a 2G\ncmdline: *a\n", "web.yaml"},
 	    {"- memory: 2G\n", "web.yaml"},
 	    {"memory: [\n", "line"},

@@ -296,6 +296,50 @@ static void test_tscs_keep_their_difference(void **state)
 	}
 }
 
+/* load_at: the machine's state as a host whose TSC runs at khz would have saved it, into a new machine; whether that takes it.
+ * If so, *later is the frequency that the guest has then, as the next host hears of it. */
+static bool load_at(uint64_t khz, uint64_t *later, struct err *err)
+{
+	buf_clear(&saved);
+	vm_save(&vm, &saved);
+	assert_int_equal(state_parse(saved.data, saved.len, &parsed, err), 0);
+	le32_put((uint8_t *)state_get(&parsed, STATE_CLOCK, 0)->data + 24, (uint32_t)khz);
+	vm_replace(&vm);
+	*err = (struct err){0};
+	if (machine_load(vm.machine, saved.data, saved.len, err))
+		return false;
+	json_t *cpu = machine_cpu_json(vm.machine, err);
+	*later = (uint64_t)json_integer_value(json_object_get(cpu, "tsc_khz"));
+	json_decref(cpu);
+	return true;
+}
+
+static void test_other_frequencies(void **state)
+{
+	struct err err = {0};
+	uint64_t own, later = 0;
+
+	(void)state;
+	need_kvm();
+	vm_make(&vm, 16, 2, DIRTY_AUTO);
+	BOOT32(count);
+	own = clock_tsc_khz(vm.machine->vcpus[0].fd);
+	/* As near as two hosts of one kind are: taken, whatever the CPU can. */
+	if (!load_at(own + own / 10000, &later, &err))
+		fail_msg("%s", err.text);
+	assert_true(clock_same_khz(own, later));
+	bool scaling = vm.machine->kvm.tsc_scaling;
+	if (load_at(own / 2, &later, &err)) {
+		/* It keeps the frequency that it came with. */
+		assert_true(scaling);
+		assert_int_equal(later, own / 2);
+	} else {
+		assert_false(scaling);
+		assert_int_equal(err.kind, ERR_REFUSED);
+		assert_non_null(strstr(err.text, "and its CPU cannot scale it"));
+	}
+}
+
 /* ---- refusals ------------------------------------------------------------------------------------------- */
 
 static void refuse(enum err_kind kind, const char *words)
@@ -438,9 +482,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_goes_on),        TEST(test_source_goes_on),  TEST(test_all_of_it),
-	    TEST(test_chips),          TEST(test_time_passes),     TEST(test_tscs_keep_their_difference),
-	    TEST(test_refused_states), TEST(test_other_frequency), TEST(test_wrong_times),
+	    TEST(test_goes_on),
+	    TEST(test_source_goes_on),
+	    TEST(test_all_of_it),
+	    TEST(test_chips),
+	    TEST(test_time_passes),
+	    TEST(test_other_frequencies),
+	    TEST(test_tscs_keep_their_difference),
+	    TEST(test_refused_states),
+	    TEST(test_other_frequency),
+	    TEST(test_wrong_times),
 	    TEST(test_mutated),
 	};
 

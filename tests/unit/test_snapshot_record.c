@@ -26,6 +26,11 @@ static void fill(struct snapshot_record *record)
 	config_new_uuid(config->uuid);
 	config->memory_bytes = 64 << 20;
 	config->cpus = 2;
+	config->limits = (struct vm_limits){.memory_bytes = 512 << 20,
+					    .cpu_percent = 150,
+					    .read_bytes = 1000000,
+					    .write_iops = 333,
+					    .required = true};
 	config->cmdline = strdup("console=ttyS0 a=\"b\\c\"");
 	config->kernel = strdup("/boot/vm linuz");
 	struct device_config *disk = config_add_device(config, DEVICE_DISK);

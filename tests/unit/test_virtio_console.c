@@ -1,14 +1,16 @@
-/* test_virtio_console.c: named ports between a guest's driver and sockets at the host: who is there, bytes both ways with one
+/* test_virtio_console.c: named ports between a guest's driver and the sockets that a VM process has for them: who is there, bytes both ways with one
  * side slow, clients that come and go, a move, messages that make no sense. */
 #include "tests/lib/need.h"
 #include "tests/lib/temp.h"
 #include "tests/lib/test.h"
 #include "tests/lib/virtio_driver.h"
+#include "vmm/ports.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -41,20 +43,15 @@ static struct driver driver;
 static struct sockaddr_un address(const char *name)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
-	assert_in_range(snprintf(at.sun_path, sizeof(at.sun_path), "%s/%s", folder, name), 1,
-			sizeof(at.sun_path) - 1);
+	assert_in_range(snprintf(at.sun_path, sizeof(at.sun_path), "%s/vms/console.ports/%s", folder, name),
+			1, sizeof(at.sun_path) - 1);
 	return at;
 }
 
 static int listen_at(void *arg, const char *name, struct err *err)
 {
-	const struct sockaddr_un at = address(name);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	(void)arg, (void)err;
-	(void)unlink(at.sun_path);
-	assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(fd, 4), 0);
-	return fd;
+	(void)arg;
+	return ports_listen("console", name, err);
 }
 
 static int client(const char *name)
@@ -107,6 +104,7 @@ static int setup(void **state)
 	if (!need_kvm())
 		return -1;
 	temp_make(folder);
+	setenv("DROVER_RUN", folder, 1);
 	struct err err = {0};
 	machine = make(-1);
 	assert_int_equal(pci_assign(&machine->pci, &err), 0);
@@ -119,6 +117,7 @@ static int teardown(void **state)
 	(void)state;
 	machine_destroy(machine);
 	machine = NULL;
+	unsetenv("DROVER_RUN");
 	temp_remove(folder);
 	return 0;
 }
