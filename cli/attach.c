@@ -9,6 +9,7 @@
 #include "cli/terminal.h"
 #include "common/io.h"
 #include "common/jobj.h"
+#include "vmm/leftovers.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -274,6 +275,8 @@ static int conclude_ended(const char *name, const struct attach_result *result)
 
 int attach_conclude(const char *name, const struct attach_result *result)
 {
+	if (result->end == ATTACH_ENDED || result->end == ATTACH_LOST)
+		leftovers_remove(name);
 	switch (result->end) {
 	case ATTACH_ENDED:
 		return conclude_ended(name, result);

@@ -7,6 +7,7 @@
 #include "cli/vms.h"
 #include "common/io.h"
 #include "common/paths.h"
+#include "vmm/leftovers.h"
 #include "vmm/snapshot_delete.h"
 
 #include <dirent.h>
@@ -96,8 +97,9 @@ static int remove_folder(int dir, const char *name, const char *path, json_t *re
 
 	if (remove_snapshots(name, removed, err) || remove_files(dir, name, removed, err))
 		return -1;
-	if (!paths_vm_socket(name, socket, NULL) && !unlink(socket))
+	if (!paths_vm_socket(name, socket, NULL) && !access(socket, F_OK))
 		json_array_append_new(removed, output_string(socket));
+	leftovers_sockets(name);
 	if (remove_file(dir, name, "lock", removed, err))
 		return -1;
 	/* ENOTEMPTY: its disks are there. */

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/vms.h"
+#include "common/text.h"
 #include "common/units.h"
 
 #include <inttypes.h>
@@ -38,6 +39,21 @@ static void print_text(const struct vm_view *view)
 		say_text("up", units_format_duration(view->uptime_ms * 1000000, uptime));
 }
 
+/* What the host denied the VM process, or that it denied nothing. */
+static void print_isolation(const json_t *reply)
+{
+	const json_t *lacks = json_object_get(json_object_get(reply, "isolation"), "lacks"), *part;
+	char text[128] = "full";
+	size_t i, len = 0;
+
+	if (!json_is_array(lacks))
+		return;
+	json_array_foreach(lacks, i, part) len +=
+	    text_format(text + len, sizeof(text) - len, "%s%s",
+			i ? ", " : "lacks: ", json_is_string(part) ? json_string_value(part) : "?");
+	say_text("isolation", text);
+}
+
 static void print_devices(const json_t *reply)
 {
 	size_t i;
@@ -70,7 +86,7 @@ static void print_limits(const json_t *reply)
 
 static void print_json(const struct vm_view *view, const json_t *reply)
 {
-	static const char *const keys[] = {"devices", "balloon", "limits"};
+	static const char *const keys[] = {"devices", "balloon", "limits", "isolation"};
 	json_t *json = vms_json(view);
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -92,6 +108,7 @@ int cmd_status(const struct args *args, struct err *err)
 		print_json(&view, reply);
 	} else {
 		print_text(&view);
+		print_isolation(reply);
 		print_devices(reply);
 		print_limits(reply);
 	}

@@ -6,13 +6,13 @@
 #include "common/text.h"
 #include "common/units.h"
 #include "vmm/cgroup.h"
+#include "vmm/leftovers.h"
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,7 +33,6 @@ static void read_status(const json_t *status, struct vm_view *view)
 	copy_field(status, "uuid", view->uuid, sizeof(view->uuid));
 	copy_field(status, "dirty_mode", view->dirty_mode, sizeof(view->dirty_mode));
 	jobj_u64(status, "term", false, 0, INT64_MAX, &view->term, NULL);
-	jobj_u64(status, "pid", false, 0, INT32_MAX, &view->pid, NULL);
 	jobj_u64(status, "memory_bytes", false, 0, INT64_MAX, &view->memory_bytes, NULL);
 	jobj_u64(status, "cpus", false, 0, CONFIG_MAX_CPUS, &view->cpus, NULL);
 	jobj_u64(status, "uptime_ms", false, 0, INT64_MAX, &view->uptime_ms, NULL);
@@ -55,6 +54,7 @@ static bool ask_process(const char *name, struct vm_view *view, json_t **reply)
 	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
 			  NULL, NULL)) {
 		read_status(status, view);
+		view->pid = (uint64_t)control_pid(&control);
 		if (reply)
 			*reply = json_incref(status);
 		json_decref(status);
@@ -309,12 +309,7 @@ int vms_connect(struct control *control, const char *name, struct err *err)
 /* The process behind a control socket, as a descriptor that can be read when it has ended; -1: it has already. */
 static int process_of(const struct control *control)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (getsockopt(control->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-		return -1;
-	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+	return (int)syscall(SYS_pidfd_open, control_pid(control), 0);
 }
 
 bool vms_await_end(struct control *control, const char *name, int timeout_ms)
@@ -334,8 +329,10 @@ bool vms_await_end(struct control *control, const char *name, int timeout_ms)
 	       poll(&process, 1, (int)((end - now) / 1000000) + 1) < 0 && errno == EINTR)
 		;
 	io_close(&process.fd);
-	if (ended)
+	if (ended) {
 		cgroup_remove(name);
+		leftovers_remove(name);
+	}
 	return ended;
 }
 

@@ -61,7 +61,8 @@ int vms_connect(struct control *control, const char *name, struct err *err);
 int vms_order(const char *name, json_t *request, int timeout_ms, json_t **reply, struct err *err);
 
 /* vms_await_end(control, name, timeout_ms): whether the VM's process ended within that time; an order to end is answered while
- * it is still closing, and what follows ("run", "forget") must find the VM's name free.  Then its control groups are removed. */
+ * it is still closing, and what follows ("run", "forget") must find the VM's name free.  Then what it
+ * could not remove is removed: sockets and control groups. */
 bool vms_await_end(struct control *control, const char *name, int timeout_ms);
 
 #endif

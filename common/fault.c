@@ -26,6 +26,7 @@ static const char *const point_names[FAULT_COUNT] = {
 bool fault_armed;
 static enum action actions[FAULT_COUNT]; /* what is due at each point; an exchange makes it happen once */
 static bool last_was_cut;
+static int trace_fd = -1;
 
 /* The number of a word of `len` bytes in a table, or -1. */
 static int find(const char *const *names, int count, const char *word, size_t len)
@@ -41,6 +42,18 @@ __attribute__((noreturn)) static void bad_fault(const char *item, size_t len, co
 {
 	fprintf(stderr, "DROVER_FAULT: \"%.*s\" %s\n", (int)len, item, why);
 	exit(2);
+}
+
+/* Opened early: a process may have no file system left when it comes to a point. */
+static void open_trace(void)
+{
+	const char *path = getenv("DROVER_FAULT_TRACE");
+
+	if (!path)
+		return;
+	trace_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (trace_fd < 0)
+		fprintf(stderr, "DROVER_FAULT_TRACE: cannot write %s\n", path);
 }
 
 void fault_open(void)
@@ -69,22 +82,24 @@ void fault_open(void)
 			break;
 		item += len + 1;
 	}
+	open_trace();
 	fault_armed = true;
 }
 
 /* Before the action: after it this process may be gone. */
 static void leave_trace(enum fault_point_id id)
 {
-	const char *path = getenv("DROVER_FAULT_TRACE");
-	int fd;
+	if (trace_fd >= 0 && dprintf(trace_fd, "%s\n", point_names[id]) < 0)
+		fprintf(stderr, "DROVER_FAULT_TRACE: cannot be written\n");
+}
 
-	if (!path)
-		return;
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd < 0 || dprintf(fd, "%s\n", point_names[id]) < 0)
-		fprintf(stderr, "DROVER_FAULT_TRACE: cannot write %s\n", path);
-	if (fd >= 0)
-		close(fd);
+/* To the process, not the thread: no thread of it gets any further.  The first process of a pid namespace cannot kill
+ * itself; what is left of its exit then is the status. */
+static void end_at_once(void)
+{
+	if (getpid() != 1)
+		kill(getpid(), SIGKILL);
+	_exit(128 + SIGKILL);
 }
 
 bool fault_due(enum fault_point_id id)
@@ -95,9 +110,8 @@ bool fault_due(enum fault_point_id id)
 		return false;
 	leave_trace(id);
 	__atomic_store_n(&last_was_cut, action == ACTION_CUT, __ATOMIC_SEQ_CST);
-	/* To the process, not the thread: no thread of it gets any further. */
 	if (action == ACTION_KILL)
-		kill(getpid(), SIGKILL);
+		end_at_once();
 	if (action == ACTION_STOP)
 		kill(getpid(), SIGSTOP);
 	return action == ACTION_ERROR || action == ACTION_CUT;

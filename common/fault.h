@@ -3,10 +3,12 @@
  * $DROVER_FAULT holds "point=action[,point=action…]"; the first time that a process passes the point the action
  * is taken, once.  Without the variable a point costs one load and a branch that is never taken.
  *   kill     the process ends itself with SIGKILL, as the OOM killer would end it
- *   stop     it stops itself (SIGSTOP), as a hung host would look
+ *   stop     it stops itself (SIGSTOP), as a hung host would look; no effect in a VM process that is the first of its pid
+ *            namespace: such a one can be stopped only from outside
  *   error    fault_point returns true: the caller fails this step as if the system had refused it
  *   cut      fault_point returns true, and fault_is_cut() too: the caller drops its connection
- * $DROVER_FAULT_TRACE names a file to which the name of a point is appended before its action is taken.
+ * $DROVER_FAULT_TRACE names a file to which the name of a point is appended before its action is taken; it is opened by
+ * fault_open.
  * Every point there is stands in the list below: tests walk it. */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H

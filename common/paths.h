@@ -12,7 +12,9 @@
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
- *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h) */
+ *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h)
+ *
+ * User ids of VMs are the host's, wherever its folders are: /run/drover/ids (vmm/jail_id.c). */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 

@@ -55,13 +55,26 @@ static struct dvol *vol_make(const char *path, const struct file_ops *ops, void 
 	return vol;
 }
 
-static void vol_free(struct dvol *vol)
+static void files_close(struct dvol *vol)
 {
+	/* The lock on its epoch is the spare file's, which stays. */
+	if (vol->lender != NULL) {
+		if (vol->view != 0)
+			(void)vol->ops->lock(vol->file.file, F_UNLCK, LOCK_EPOCH + vol->view);
+		return;
+	}
 	backing_close(vol);
+	if (vol->spare.file != NULL)
+		vol->ops->close(vol->spare.file);
 	if (vol->direct.file != NULL)
 		vol->ops->close(vol->direct.file);
 	if (vol->file.file != NULL)
 		vol->ops->close(vol->file.file);
+}
+
+static void vol_free(struct dvol *vol)
+{
+	files_close(vol);
 	packed_free(vol);
 	tables_free(vol);
 	catalog_free(&vol->catalog);
@@ -234,6 +247,12 @@ static int open_files(struct dvol *vol, const struct dvol_open_options *o, struc
 	vol->file.file = vol->ops->open(vol->files_context, vol->path, o->writable ? O_RDWR : O_RDONLY);
 	if (vol->file.file == NULL)
 		return err_sys(err, "%s", vol->path);
+	if (o->writable) {
+		vol->spare.ops = vol->ops;
+		vol->spare.file = vol->ops->open(vol->files_context, vol->path, O_RDONLY);
+		if (vol->spare.file == NULL)
+			return err_sys(err, "%s", vol->path);
+	}
 	if (!o->direct)
 		return 0;
 	vol->direct.file =
@@ -290,6 +309,22 @@ struct dvol *vol_open(const char *path, const struct dvol_open_options *options,
 		return NULL;
 	}
 	return vol;
+}
+
+struct dvol *vol_open_beside(struct dvol *vol, struct dvol_id id, struct err *err)
+{
+	struct dvol *reader = vol_make(vol->path, vol->ops, vol->files_context, 0);
+	reader->lender = vol;
+	reader->depth = vol->depth;
+	reader->file = vol->spare;
+	reader->backing = vol->backing;
+	reader->backing_file = vol->backing_file;
+	reader->backing_size = vol->backing_size;
+	if (load(reader, false, err) < 0 || open_view(reader, id, err) < 0) {
+		vol_free(reader);
+		return NULL;
+	}
+	return reader;
 }
 
 struct dvol *dvol_open_raw(const char *path, const struct file_ops *files, void *files_context,

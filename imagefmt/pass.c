@@ -205,13 +205,11 @@ static int upper_levels(struct pass *pass, uint8_t root[DVOL_ROOT], struct err *
 static int pass_begin(struct pass *pass, struct dvol *vol, uint32_t to, enum pass_for who, struct err *err)
 {
 	const struct epoch *epoch = catalog_index(&vol->catalog, to);
-	struct dvol_open_options options = {
-	    .epoch = epoch->id, .files = vol->ops, .files_context = vol->files_context};
 	*pass = (struct pass){.vol = vol, .to = to, .who = who, .last = TREE_COVERED};
 	pass->blocks = (epoch->size_bytes + BLOCK - 1) / BLOCK;
 	pass->sha = sha_make();
 	/* It is closed and committed: another handle sees it. */
-	pass->reader = vol_open(vol->path, &options, vol->depth, err);
+	pass->reader = vol_open_beside(vol, epoch->id, err);
 	return pass->reader == NULL ? -1 : 0;
 }
 

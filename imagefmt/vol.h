@@ -357,8 +357,10 @@ struct range {
 };
 
 struct dvol {
-	struct file file;   /* buffered: metadata, and data that is not aligned */
-	struct file direct; /* data with O_DIRECT, or ops NULL */
+	struct file file;    /* buffered: metadata, and data that is not aligned */
+	struct file direct;  /* data with O_DIRECT, or ops NULL */
+	struct file spare;   /* of a writable volume: the file once more, for vol_open_beside */
+	struct dvol *lender; /* whose spare and backing these are; or NULL */
 	void *files_context;
 	char *path;
 	bool writable, failed, compact;
@@ -441,6 +443,9 @@ void backing_close(struct dvol *vol);
 int backing_read(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
 struct dvol *vol_open(const char *path, const struct dvol_open_options *options, unsigned depth,
 		      struct err *err);
+/* vol_open_beside: a closed epoch of a writable volume, from what that has open: its process may have no file system by now.
+ * One at a time, and closed before the volume. */
+struct dvol *vol_open_beside(struct dvol *vol, struct dvol_id id, struct err *err);
 
 /* pin_set: dvol_pin and dvol_unpin, of any name.
  * revert_pending (commit held): the epoch that a revert of the head was making it, or NULL.  revert_finish (writable, alone): make it

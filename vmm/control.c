@@ -38,6 +38,14 @@ int control_connect(struct control *control, const char *name, struct err *err)
 	return 0;
 }
 
+pid_t control_pid(const struct control *control)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(control->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ? 0 : peer.pid;
+}
+
 void control_adopt(struct control *control, int fd)
 {
 	*control = (struct control){.fd = fd, .next_id = 1, .events = json_array()};

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum { CONTROL_MAX = 65536, CONTROL_MAX_FDS = 4 };
 
@@ -21,6 +22,9 @@ struct control {
 
 /* control_connect(control, name, err): ERR_STATE with a remedy when no VM of that name runs here. */
 int control_connect(struct control *control, const char *name, struct err *err);
+/* control_pid(control): the VM process's number as this process sees it (it knows only its own, in its own pid namespace);
+ * 0 when it is out of sight.  For sockets of control_connect. */
+pid_t control_pid(const struct control *control);
 /* control_adopt(control, fd): speak over a connected socket (serve and the VM process that it started). */
 void control_adopt(struct control *control, int fd);
 void control_close(struct control *control);

@@ -123,9 +123,6 @@ static int create(struct machine *machine, const struct vm_config *config, int *
 		return -1;
 	rtc_describe(&machine->rtc, machine->ram.low, machine->ram.size - machine->ram.low, config->cpus);
 	fwcfg_init(machine, config);
-	for (unsigned i = 0; i < machine->cpus; i++)
-		if (vcpu_start(&machine->vcpus[i], err))
-			return -1;
 	return 0;
 }
 
@@ -141,6 +138,14 @@ struct machine *machine_create(const struct vm_config *config, int ram_fd, const
 	}
 	io_close(&ram_fd); /* -1 once the machine has it */
 	return machine;
+}
+
+int machine_start(struct machine *machine, struct err *err)
+{
+	for (unsigned i = 0; i < machine->cpus; i++)
+		if (vcpu_start(&machine->vcpus[i], err))
+			return -1;
+	return 0;
 }
 
 void machine_destroy(struct machine *machine)

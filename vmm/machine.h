@@ -58,6 +58,9 @@ int machine_check_host(struct err *err);
  * which it does where it shadows page tables.  NULL with *err on failure. */
 struct machine *machine_create(const struct vm_config *config, int ram_fd, const struct machine_owner *owner,
 			       struct err *err);
+/* machine_start(machine, err): make the vCPUs' threads, which wait for machine_resume: once, before the first resume.  Until
+ * then the machine has no thread.  On failure it must be destroyed. */
+int machine_start(struct machine *machine, struct err *err);
 /* machine_destroy: stops the vCPU threads and frees all; NULL is harmless. */
 void machine_destroy(struct machine *machine);
 

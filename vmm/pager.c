@@ -166,12 +166,10 @@ static int open_volume(struct pager *pager, const char *path, struct dvol_id id,
 		       (unsigned long long)dvol_size(pager->volume), (unsigned long long)pager->bytes);
 }
 
-static int start_threads(struct pager *pager, struct err *err)
+int pager_run(struct pager *pager, struct err *err)
 {
-	pager->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	pager->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pager->stop_fd < 0 || pager->done_fd < 0)
-		return err_sys(err, "cannot prepare the guest's RAM");
+	if (!pager->volume)
+		return 0;
 	errno = pthread_create(&pager->answerer, NULL, answer, pager);
 	pager->has_answerer = !errno;
 	if (pager->has_answerer)
@@ -180,27 +178,27 @@ static int start_threads(struct pager *pager, struct err *err)
 	return pager->has_filler ? 0 : err_sys(err, "cannot prepare the guest's RAM");
 }
 
-int pager_start(struct pager *pager, const char *path, struct dvol_id id, void *base, uint64_t bytes,
-		int device, bool *lazy, struct err *err)
+int pager_open(struct pager *pager, const char *path, struct dvol_id id, void *base, uint64_t bytes,
+	       int device, struct err *err)
 {
 	*pager = (struct pager){.base = base, .bytes = bytes, .uffd = -1, .stop_fd = -1, .done_fd = -1};
-	if (open_volume(pager, path, id, err)) {
-		pager_stop(pager);
-		return -1;
+	int failed = open_volume(pager, path, id, err);
+	if (!failed) {
+		pager->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		pager->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (pager->stop_fd < 0 || pager->done_fd < 0)
+			failed = err_sys(err, "cannot prepare the guest's RAM");
 	}
-	pager->uffd = uffd_open(device, base, bytes, UFFD_MISSING, &pager->err);
-	*lazy = pager->uffd >= 0;
-	int failed = *lazy ? start_threads(pager, err) : fill_all(pager, err);
-	if (failed) {
-		pager_stop(pager);
-		return -1;
-	}
-	if (!*lazy) {
-		struct err why = pager->err;
-		pager_stop(pager);
-		pager->err = why;
-	}
-	return 0;
+	if (!failed)
+		pager->uffd = uffd_open(device, base, bytes, UFFD_MISSING, &pager->err);
+	if (!failed && pager->uffd >= 0)
+		return 0;
+	if (!failed)
+		failed = fill_all(pager, err);
+	struct err why = pager->err;
+	pager_stop(pager);
+	pager->err = why;
+	return failed ? -1 : 0;
 }
 
 void pager_stop(struct pager *pager)

@@ -23,15 +23,16 @@ struct pager {
 	bool has_answerer, has_filler;
 };
 
-/* pager_start(pager, path, id, base, bytes, ram_fd, device, lazy, err): RAM, of which nothing was touched yet and which has the
- * epoch's size or less, is the epoch's from the return on; the epoch has been digested, and each page is checked.  device: uffd_device's.
- * *lazy false: there is no userfaultfd (pager->err says why), all was read before the return.  Else done_fd becomes
- * readable when all of it has come, or when a page cannot be read: pager->failed, and who waits for that page waits for ever, so
- * that nobody takes zeroes for it: the process must end without a word to the guest, which the pager sees to itself after
- * PAGER_GRACE_S. */
+/* pager_open(pager, path, id, base, bytes, device, err): what is needed of the host's files.  RAM is at base, nothing of it was touched
+ * yet, and it has the epoch's size or less; the epoch has been digested, and each page is checked.  device: uffd_device's.  Where
+ * there is no userfaultfd (pager->err says why) all is read before the return, and nothing is left to do; else nobody may touch RAM before
+ * pager_run, which starts the threads.  Then done_fd becomes readable when all of RAM has come, or when a page cannot be
+ * read: pager->failed, and who waits for that page waits for ever, so that nobody takes zeroes for it: the process must end without
+ * a word to the guest, which the pager sees to itself after PAGER_GRACE_S. */
 enum { PAGER_GRACE_S = 5 };
-int pager_start(struct pager *pager, const char *path, struct dvol_id id, void *base, uint64_t bytes,
-		int device, bool *lazy, struct err *err);
+int pager_open(struct pager *pager, const char *path, struct dvol_id id, void *base, uint64_t bytes,
+	       int device, struct err *err);
+int pager_run(struct pager *pager, struct err *err);
 /* pager_stop: the threads end, and what is still missing stays zeroes: once all is there, or when nobody will touch RAM any
  * more.  Harmless on a zeroed struct. */
 void pager_stop(struct pager *pager);

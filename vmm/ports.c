@@ -26,19 +26,3 @@ int ports_listen(const char *vm, const char *port, struct err *err)
 	io_close(&fd);
 	return -1;
 }
-
-void ports_remove(const struct vm_config *config)
-{
-	char path[PATHS_MAX];
-	bool any = false;
-	for (unsigned i = 0; i < config->ndevices; i++) {
-		const struct device_config *device = &config->devices[i];
-		for (unsigned k = 0; device->kind == DEVICE_CONSOLE && k < device->console.ports; k++) {
-			any = true;
-			if (!paths_vm_ports(config->name, device->console.name[k], path, NULL))
-				unlink(path);
-		}
-	}
-	if (any && !paths_vm_ports(config->name, NULL, path, NULL))
-		rmdir(path);
-}

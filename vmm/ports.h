@@ -4,11 +4,9 @@
 #define VMM_PORTS_H
 
 #include "common/err.h"
-#include "vmm/config.h"
 
 /* ports_listen(vm, port, err): a listening socket, close-on-exec and non-blocking, only for this user; what stands at its
- * path was left by a killed process.  -1 with *err.  ports_remove: the sockets of all ports, and their folder. */
+ * path was left by an earlier process (vmm/leftovers.h).  -1 with *err. */
 int ports_listen(const char *vm, const char *port, struct err *err);
-void ports_remove(const struct vm_config *config);
 
 #endif

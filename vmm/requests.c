@@ -36,14 +36,15 @@ static int do_status(struct vmproc *vm, struct client *client, const json_t *req
 	struct machine_balloon balloon;
 
 	(void)client, (void)request, (void)fd, (void)err;
-	answer->ok = json_pack("{s:s, s:s, s:s, s:i, s:I, s:i, s:I, s:I, s:s}", "name", vm->config.name,
-			       "uuid", vm->config.uuid, "state", handover_state_name(&vm->handover), "pid",
-			       (int)getpid(), "memory_bytes", (json_int_t)vm->config.memory_bytes, "cpus",
-			       (int)vm->config.cpus, "term", (json_int_t)vm->handover.term, "uptime_ms",
+	answer->ok = json_pack("{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:s}", "name", vm->config.name, "uuid",
+			       vm->config.uuid, "state", handover_state_name(&vm->handover), "memory_bytes",
+			       (json_int_t)vm->config.memory_bytes, "cpus", (int)vm->config.cpus, "term",
+			       (json_int_t)vm->handover.term, "uptime_ms",
 			       (json_int_t)((clock_mono_ns() - vm->started_ns) / 1000000), "dirty_mode",
 			       machine_dirty_mode(vm->machine));
 	if (handover)
 		json_object_set_new(answer->ok, "handover", handover);
+	json_object_set_new(answer->ok, "isolation", jail_json(&vm->jail));
 	json_object_set_new(answer->ok, "devices", config_devices_to_json(&vm->config));
 	if (vm->limits)
 		json_object_set(answer->ok, "limits", vm->limits);

@@ -3,13 +3,17 @@
 #include "common/io.h"
 #include "common/paths.h"
 #include "vmm/cgroup.h"
+#include "vmm/leftovers.h"
+#include "vmm/userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +42,22 @@ static _Noreturn void become_vm(const char *program, int socket, int log_fd, int
 	close_range(SPAWN_FD + 1, ~0u, 0);
 	execv(program, argv);
 	_exit(127);
+}
+
+/* fork, into a pid namespace if the host allows that; an ordinary user needs a user namespace for it, in which he stays
+ * who he is.  What it gets, jail_enter finds out. */
+static pid_t fork_apart(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	struct clone_args args = {.flags = CLONE_NEWPID | (uid ? CLONE_NEWUSER : 0), .exit_signal = SIGCHLD};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return fork();
+	if (pid == 0 && uid && userns_map_self(uid, gid))
+		_exit(125);
+	return pid;
 }
 
 static int open_log(const char *name, struct err *err)
@@ -85,7 +105,7 @@ static pid_t start_process(const struct vm_config *config, const char *program, 
 		err_sys(err, "cannot make a pipe");
 		close(pair[0]);
 	} else {
-		pid = fork();
+		pid = fork_apart();
 		if (pid == 0) {
 			close(gate[1]);
 			become_vm(program, pair[1], log_fd, gate[0]);
@@ -181,6 +201,8 @@ static int spawn(struct launch *launch, struct control *control, pid_t *pid, str
 	group.report = NULL;
 	status = spawn_in(&group, launch, control, pid, err);
 	cgroup_close(&group);
+	if (status)
+		leftovers_remove(launch->config->name);
 	json_decref(launch->what);
 	return status;
 }

@@ -34,7 +34,7 @@ struct spawn_restore {
 };
 
 /* spawn_vm(config, incoming, control, pid, err): start drover-vm in a session of its own (it outlives the
- * caller), send it the configuration over a socket pair, and wait until the machine is made: booting is next,
+ * caller) and, where the host allows it, a pid namespace of its own, send it the configuration over a socket pair, and wait until the machine is made: booting is next,
  * for a new VM (incoming NULL: the guest runs when this returns), or waiting for state and commit. *control
  * speaks with it over the socket pair; the VM process of an incoming VM ends when that closes before commit.
  * *pid may be NULL.  On failure nothing is left running and *err says what the VM process said. */

@@ -192,6 +192,8 @@ static void *work(void *arg)
 
 void virtio_pool_start(struct virtio_pool *pool)
 {
+	if (get(&pool->count) == 0 && add_worker(pool))
+		virtio_broken(pool->dev);
 	for (unsigned i = 0; i < pool->dev->nqueues; i++)
 		pool->queue[i].armed = false;
 	__atomic_store_n(&pool->open, true, __ATOMIC_SEQ_CST);
@@ -241,7 +243,7 @@ struct virtio_pool *virtio_pool_create(struct virtio *dev, virtio_serve *serve, 
 	int failed = pool->epoll < 0 || pool->quit_fd < 0 || watch(pool, pool->quit_fd, QUIT);
 	for (unsigned i = 0; i < dev->nqueues && !failed; i++)
 		failed = watch(pool, dev->queue[i].kick_fd, i);
-	if (failed || add_worker(pool)) {
+	if (failed) {
 		err_sys(err, "virtio-%s: cannot make its threads", dev->ops->name);
 		virtio_pool_destroy(pool);
 		return NULL;

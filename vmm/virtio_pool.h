@@ -16,7 +16,8 @@ struct virtio_pool;
 typedef bool virtio_serve(struct virtio *dev, unsigned queue, const struct virtqueue_chain *chain,
 			  uint32_t *written);
 
-/* virtio_pool_create: at most `most` threads, for a device that virtio_init has made.  Stopped.  NULL with *err.
+/* virtio_pool_create: at most `most` threads, for a device that virtio_init has made.  Stopped, and without
+ * a thread: the first one comes with the first start, and the device breaks where it cannot be made.  NULL with *err.
  * virtio_pool_destroy: stopped; NULL does nothing. */
 struct virtio_pool *virtio_pool_create(struct virtio *dev, virtio_serve *serve, unsigned most,
 				       struct err *err);

@@ -143,6 +143,15 @@ static void serve_client(struct vmproc *vm, struct client *client)
 	json_decref(request);
 }
 
+/* How users look who have no id in this process's user namespace. */
+enum { NO_ID_HERE = 65534 };
+
+static bool may_ask(const struct vmproc *vm, uid_t uid)
+{
+	/* In a starter's own user namespace root has no id; nobody else without one gets past the socket's permissions. */
+	return uid == 0 || uid == vm->starter || (vm->starter != 0 && uid == NO_ID_HERE);
+}
+
 static void accept_client(struct vmproc *vm)
 {
 	int fd = accept4(vm->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -151,8 +160,7 @@ static void accept_client(struct vmproc *vm)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
-	    (peer.uid != 0 && peer.uid != geteuid())) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || !may_ask(vm, peer.uid)) {
 		close(fd);
 		return;
 	}
@@ -299,26 +307,33 @@ static int check_new(const struct vmproc *vm, struct err *err)
 	return 0;
 }
 
-/* The guest as a snapshot has it, about to run: its state in state_fd, its RAM coming in. */
-static int restore(struct vmproc *vm, const json_t *restore, int state_fd, struct err *err)
+/* What a restored guest needs of the host's files, while they are there. */
+static int restore_open(struct vmproc *vm, const json_t *restore, struct err *err)
 {
-	struct buf state = {0};
 	struct dvol_id id;
 	const char *path;
 	uint64_t bytes;
 	void *ram = machine_ram(vm->machine, &bytes);
-	bool lazy;
-	int status = -1;
 
 	if (jobj_string(restore, "ram", true, PATHS_MAX, &path, err) ||
 	    jobj_u64(restore, "term", true, 1, INT64_MAX, &id.term, err) ||
 	    jobj_u64(restore, "epoch", true, 1, INT64_MAX, &id.number, err) ||
 	    jobj_bool(restore, "paused", false, &vm->handover.user_paused, err) ||
-	    check_cpu(vm, json_object_get(restore, "cpu"), err) ||
-	    pager_start(&vm->pager, path, id, ram, bytes, vm->uffd_device, &lazy, err))
+	    check_cpu(vm, json_object_get(restore, "cpu"), err))
 		return -1;
+	return pager_open(&vm->pager, path, id, ram, bytes, vm->uffd_device, err);
+}
+
+/* The guest as the snapshot has it, about to run: its state in state_fd, its RAM coming in. */
+static int restore_load(struct vmproc *vm, int state_fd, struct err *err)
+{
+	struct buf state = {0};
+	int status = -1;
+
 	/* From here on the machine may touch its RAM. */
-	machine_keep_ram(vm->machine, lazy);
+	if (pager_run(&vm->pager, err))
+		return -1;
+	machine_keep_ram(vm->machine, vm->pager.volume != NULL);
 	if (!vmproc_read_state(state_fd, &state, err) &&
 	    !machine_load(vm->machine, state.data, state.len, err))
 		status = machine_new_generation(vm->machine, err);
@@ -404,16 +419,22 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err
 	if (snapshot_init(&vm->snapshot, vm->machine, vm->config.name, err))
 		return -1;
 	if (!incoming &&
-	    (snapshot ? restore(vm, snapshot, start_fd, err) : machine_boot(vm->machine, &vm->config, err)))
+	    (snapshot ? restore_open(vm, snapshot, err) : machine_boot(vm->machine, &vm->config, err)))
 		return -1;
 	if (open_socket(vm, err))
+		return -1;
+	/* A folder leads to all others, also from an empty root; it was for making what is open by now. */
+	io_close(&vm->ledger.dir_fd);
+	if (jail_enter(&vm->jail, err) || machine_start(vm->machine, err))
+		return -1;
+	if (snapshot && restore_load(vm, start_fd, err))
 		return -1;
 	if (!incoming && !vm->handover.user_paused)
 		machine_resume(vm->machine);
 	return 0;
 }
 
-/* The first packet on the inherited socket: what to be.  Answered with the process id, or why not. */
+/* The first packet on the inherited socket: what to be.  Answered when the machine is made, or with why not. */
 static int take_start(struct vmproc *vm, int fd)
 {
 	struct client *parent = add_client(vm, fd);
@@ -438,44 +459,26 @@ static int take_start(struct vmproc *vm, int fd)
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
 	answer_request(parent, json_integer_value(json_object_get(start, "id")),
-		       json_pack("{s:i, s:s}", "pid", (int)getpid(), "ram_read_first", vm->pager.err.text),
-		       status ? &err : NULL, NULL, 0);
+		       json_pack("{s:s}", "ram_read_first", vm->pager.err.text), status ? &err : NULL, NULL,
+		       0);
 	json_decref(start);
 	return status;
 }
 
-/* The folder of a VM that this host did not know before and that could not be started: nothing of it stays. */
-static void remove_folder(struct vmproc *vm)
-{
-	static const char *const files[] = {"handover", "console.log", "vm.log", "lock"};
-	char path[PATHS_MAX];
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-		unlinkat(vm->ledger.dir_fd, files[i], 0);
-	if (!paths_vm_dir(vm->config.name, path, NULL))
-		rmdir(path);
-}
-
-/* What there was to be known of this process is gone from the host. */
-static void remove_sockets(struct vmproc *vm)
-{
-	char path[PATHS_MAX];
-
-	if (vm->ledger_mine)
-		ports_remove(&vm->config);
-	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
-		unlink(path);
-}
-
-static void write_end(struct vmproc *vm)
+/* The ledger's last word about this process; its files stay for leftovers.h. */
+static void write_end(struct vmproc *vm, bool never_was)
 {
 	struct ledger_record record = vm->ledger.now;
 	struct err err;
 
-	if (!vm->ledger_mine || (record.state != LEDGER_RUNNING && record.state != LEDGER_INCOMING))
-		return;
-	record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
-	if (ledger_write(&vm->ledger, &record, &err))
+	if (never_was)
+		record = (struct ledger_record){.state = LEDGER_NONE};
+	else if (record.state == LEDGER_RUNNING)
+		record.state = LEDGER_STOPPED;
+	else if (record.state == LEDGER_INCOMING)
+		record.state = LEDGER_REFUSED;
+	if (vm->ledger_mine && record.state != vm->ledger.now.state &&
+	    ledger_write(&vm->ledger, &record, &err))
 		log_error("%s", err.text);
 }
 
@@ -484,11 +487,7 @@ static void end(struct vmproc *vm, bool never_was)
 	snapshot_destroy(&vm->snapshot);
 	pager_stop(&vm->pager);
 	machine_destroy(vm->machine);
-	remove_sockets(vm);
-	if (never_was && vm->ledger.dir_fd >= 0)
-		remove_folder(vm);
-	else
-		write_end(vm);
+	write_end(vm, never_was);
 	console_close(&vm->console);
 	ledger_close(&vm->ledger);
 	json_decref(vm->limits);
@@ -509,8 +508,7 @@ static _Noreturn void perish(struct vmproc *vm)
 	vmproc_quit(vm, "crash", vm->pager.err.text, 1);
 	console_flush(&vm->console);
 	tell_ended(vm);
-	remove_sockets(vm);
-	write_end(vm);
+	write_end(vm, false);
 	_exit(1);
 }
 
@@ -638,6 +636,7 @@ int vmproc_run(int fd)
 	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
 		vm.console.stream[i] = -1;
 	vm.started_ns = clock_mono_ns();
+	vm.starter = geteuid();
 	vm.end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	/* Blocked before any vCPU thread is made: they inherit the mask, and signals come here only. */
 	sigemptyset(&signals);

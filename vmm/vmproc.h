@@ -10,6 +10,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/handover.h"
+#include "vmm/jail.h"
 #include "vmm/ledger.h"
 #include "vmm/machine.h"
 #include "vmm/pager.h"
@@ -46,6 +47,8 @@ struct vmproc {
 	struct ledger ledger;
 	struct console console;
 	struct handover handover;
+	struct jail jail;
+	uid_t starter; /* who may ask for anything, besides root */
 	struct rate_sample rate;
 	struct snapshot snapshot;
 	struct pager pager;

@@ -45,7 +45,7 @@ static void make_on(struct vm *vm, int ram_fd)
 	struct err err = {0};
 
 	vm->machine = machine_create(&vm->config, ram_fd, &owner, &err);
-	if (!vm->machine)
+	if (!vm->machine || machine_start(vm->machine, &err))
 		fail_msg("%s", err.text);
 }
 

@@ -2,9 +2,11 @@
  * rollbacks take the tree with them; passes that were cut short are right later, and cost what changed. */
 #include "tests/lib/dvolkit.h"
 #include "tests/lib/random.h"
+#include "tests/lib/temp.h"
 #include "tests/lib/test.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -371,6 +373,57 @@ static void test_apply_to_another_base(void **unused)
 	memdisk_free(&disk);
 }
 
+/* On the host's disk, upon an epoch of another volume where base is named. */
+static struct dvol *made_upon(const char *path, const char *base, struct dvol_id epoch)
+{
+	const struct dvol_create_options how = {.size_bytes = 70 * DVOL_BLOCK,
+						.backing_kind = base ? DVOL_BACKING_DVOL : DVOL_BACKING_NONE,
+						.backing_path = base,
+						.backing_epoch = epoch};
+	const struct dvol_open_options writable = {.writable = true};
+	struct err err = {0};
+	if (dvol_create(path, &how, &err) < 0)
+		fail_msg("%s", err.text);
+	struct dvol *vol = dvol_open(path, &writable, &err);
+	if (!vol)
+		fail_msg("%s", err.text);
+	return vol;
+}
+
+/* A VM process sees no files once its guest runs: digests come from what it has open, the backing's too. */
+static void test_without_a_file_system(void **unused)
+{
+	(void)unused;
+	char folder[TEMP_MAX], path[3][TEMP_MAX + 32];
+	uint8_t root[DVOL_ROOT], same[DVOL_ROOT];
+	temp_make(folder);
+	for (int i = 0; i < 3; i++)
+		snprintf(path[i], sizeof(path[i]), "%s/%d.dvol", folder, i);
+	struct dvol *base = made_upon(path[0], NULL, (struct dvol_id){0});
+	kit_fill(base, 3, 1);
+	struct dvol_id id = kit_close_epoch(base);
+	assert_int_equal(dvol_close(base, NULL), 0);
+	struct dvol *vol = made_upon(path[1], path[0], id), *flat = made_upon(path[2], NULL, id);
+	kit_fill(vol, 65, 2);
+	struct dvol_id first = kit_close_epoch(vol);
+	kit_fill(vol, 4, 3);
+	struct dvol_id second = kit_close_epoch(vol);
+	temp_remove(folder);
+	kit_fill(flat, 3, 1);
+	kit_fill(flat, 65, 2);
+	kit_root(flat, kit_close_epoch(flat), same);
+	kit_root(vol, first, root);
+	assert_memory_equal(root, same, DVOL_ROOT);
+	kit_fill(flat, 4, 3);
+	kit_root(flat, kit_close_epoch(flat), same);
+	kit_root(vol, second, root);
+	assert_memory_equal(root, same, DVOL_ROOT);
+	/* Nobody holds the epochs afterwards. */
+	assert_int_equal(dvol_epoch_delete(vol, first, NULL), 0);
+	assert_int_equal(dvol_close(vol, NULL), 0);
+	assert_int_equal(dvol_close(flat, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +436,7 @@ int main(void)
 	    cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_apply_proves),
 	    cmocka_unit_test(test_apply_to_another_base),
+	    cmocka_unit_test(test_without_a_file_system),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,15 +304,15 @@ static void test_pager(void **state)
 	struct err err = {0};
 	uint64_t bytes;
 	eventfd_t times;
-	bool lazy;
 
 	(void)state;
 	fill_volume(&id);
 	machine_pause(machine);
 	make_holes(0);
-	if (pager_start(&pager, ram_volume, id, machine_ram(machine, &bytes), BLK_RAM, device, &lazy, &err))
+	if (pager_open(&pager, ram_volume, id, machine_ram(machine, &bytes), BLK_RAM, device, &err) ||
+	    pager_run(&pager, &err))
 		fail_msg("%s", err.text);
-	assert_true(lazy);
+	assert_non_null(pager.volume);
 	/* Whatever is touched is there, in any order, by reading and writing. */
 	for (uint64_t at = HOLES - PAGE; at >= FIRST; at -= 3 * PAGE) {
 		assert_memory_equal(ram() + at, &at, sizeof(at));
@@ -336,15 +336,14 @@ static void test_pager_is_refused(void **state)
 	struct dvol_id id;
 	struct err err = {0};
 	uint64_t bytes;
-	bool lazy;
 
 	(void)state;
 	fill_volume(&id);
 	void *base = machine_ram(machine, &bytes);
-	assert_int_equal(pager_start(&pager, "/none", id, base, bytes, device, &lazy, &err), -1);
-	assert_int_equal(
-	    pager_start(&pager, ram_volume, (struct dvol_id){9, 9}, base, bytes, device, &lazy, &err), -1);
-	assert_int_equal(pager_start(&pager, ram_volume, id, base, bytes + PAGE, device, &lazy, &err), -1);
+	assert_int_equal(pager_open(&pager, "/none", id, base, bytes, device, &err), -1);
+	assert_int_equal(pager_open(&pager, ram_volume, (struct dvol_id){9, 9}, base, bytes, device, &err),
+			 -1);
+	assert_int_equal(pager_open(&pager, ram_volume, id, base, bytes + PAGE, device, &err), -1);
 	assert_non_null(strstr(err.text, "bytes of RAM"));
 }
 
