@@ -73,6 +73,11 @@ enum cpu_model {
 	CPU_X86_64_V3,
 };
 
+enum boot_source {
+	BOOT_DISK,    /* its first disk */
+	BOOT_NETWORK, /* its network cards, by iPXE (vmm/netrom.h), and then its disks */
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	char uuid[CONFIG_UUID_LEN +
@@ -81,6 +86,8 @@ struct vm_config {
 	unsigned cpus;
 	enum dirty_mode dirty_mode;
 	enum cpu_model cpu_model;
+	enum boot_source boot; /* of a VM without a kernel */
+	bool emulation;        /* of instructions that this host's KVM lacks (vmm/emulate.h) */
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;
 	char *initrd;   /* or NULL */
@@ -101,6 +108,7 @@ int config_check(const struct vm_config *config, struct err *err);
 /* The words of the enumerations, in their order; NULL at the end.  config_find_word(words, text, index): which one text is. */
 extern const char *const config_cpu_models[];
 extern const char *const config_dirty_modes[];
+extern const char *const config_boot_sources[];
 bool config_find_word(const char *const words[], const char *text, unsigned *index);
 /* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
  * CONFIG_MAX_DEVICES. */

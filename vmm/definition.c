@@ -26,7 +26,8 @@ struct limits_text {
 };
 
 struct text {
-	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model;
+	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model,
+	    *emulate, *boot;
 	struct disk_text *disks;
 	unsigned disks_count;
 	struct net_text *nets;
@@ -78,6 +79,8 @@ static const cyaml_schema_field_t fields[] = {
     MAYBE("balloon", struct text, balloon),
     MAYBE("dirty-tracking", struct text, dirty_tracking),
     MAYBE("cpu-model", struct text, cpu_model),
+    MAYBE("boot", struct text, boot),
+    MAYBE("emulate", struct text, emulate),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, disks, &disk_schema,
 			 0, CONFIG_MAX_DEVICES),
     CYAML_FIELD_SEQUENCE("nets", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, nets, &net_schema, 0,
@@ -401,6 +404,15 @@ static int read_cpu_model(const char *text, struct vm_config *config, struct err
 	return 0;
 }
 
+static int read_boot(const char *text, struct vm_config *config, struct err *err)
+{
+	unsigned boot;
+	if (!config_find_word(config_boot_sources, text, &boot))
+		return err_set(err, ERR_INPUT, "\"%.40s\" is neither disk nor network", text);
+	config->boot = (enum boot_source)boot;
+	return 0;
+}
+
 static int read_machine(const struct input *input, const struct text *text, struct vm_config *config,
 			struct err *err)
 {
@@ -419,6 +431,10 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		abort();
 	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
 		return wrong(input, NULL, 0, "cpu-model", err);
+	if (text->boot && read_boot(text->boot, config, err))
+		return wrong(input, NULL, 0, "boot", err);
+	if (text->emulate && read_bool(text->emulate, &config->emulation, err))
+		return wrong(input, NULL, 0, "emulate", err);
 	if (text->dirty_tracking && !config_find_word(config_dirty_modes, text->dirty_tracking, &mode)) {
 		err_set(err, ERR_INPUT, "\"%.40s\" is none of auto, ring, bitmap", text->dirty_tracking);
 		return wrong(input, NULL, 0, "dirty-tracking", err);

@@ -4,6 +4,7 @@
 #include "vmm/boot.h"
 #include "vmm/cpuid_model.h"
 #include "vmm/machine_impl.h"
+#include "vmm/netrom.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,7 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)
 {
+	machine->emulation = config->emulation;
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
 	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
 	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, config->cpu_model, err) ||
@@ -193,7 +195,8 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
 	if (machine->ever_ran)
 		return err_set(err, ERR_STATE, "this machine has run already");
 	if (!config->kernel) {
-		if (firmware_load(machine, config->firmware, err))
+		if (firmware_load(machine, config->firmware, err) ||
+		    netrom_load(machine, NETROM_DEFAULT, err))
 			return -1;
 		firmware_shadow(machine);
 		return machine_set_generation(machine, err);

@@ -17,7 +17,7 @@
 	__asm__(".pushsection .rodata\n.code" #bits "\n.globl guest_" #name ", guest_" #name                 \
 		"_end\nguest_" #name ":\n" text "guest_" #name "_end:\n.code64\n.popsection\n")
 
-enum { VM_CONSOLE = 1 << 20, VM_PATIENCE_S = 60 };
+enum { VM_CONSOLE = 1 << 20, VM_PATIENCE_S = 150 };
 
 /* Whose fields a test reads with the lock held, or once the machine is paused. */
 struct vm {

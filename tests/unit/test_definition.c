@@ -30,6 +30,7 @@ static void test_whole(void **state)
 	       "cmdline: console=ttyS0 root=/dev/vda1\n"
 	       "dirty-tracking: bitmap\n"
 	       "cpu-model: x86-64-v3\n"
+	       "emulate: true\n"
 	       "disks:\n"
 	       "  - path: /vol/root.dvol\n"
 	       "    serial: ROOT1\n"
@@ -57,6 +58,7 @@ static void test_whole(void **state)
 	assert_string_equal(config.cmdline, "console=ttyS0 root=/dev/vda1");
 	assert_int_equal(config.dirty_mode, DIRTY_BITMAP);
 	assert_int_equal(config.cpu_model, CPU_X86_64_V3);
+	assert_true(config.emulation);
 	assert_int_equal(config.ndevices, 5);
 	static const enum device_kind kinds[] = {DEVICE_DISK, DEVICE_DISK, DEVICE_NET, DEVICE_RNG,
 						 DEVICE_CONSOLE};
@@ -99,10 +101,31 @@ static void test_least(void **state)
 	accept("memory: 512M\n", NULL, &config);
 	assert_int_equal(config.cpus, 1);
 	assert_null(config.kernel);
+	assert_false(config.emulation);
+	assert_int_equal(config.boot, BOOT_DISK);
 	/* What nobody has to ask for. */
 	assert_int_equal(config.ndevices, 2);
 	assert_int_equal(config.devices[0].kind, DEVICE_RNG);
 	assert_int_equal(config.devices[1].kind, DEVICE_BALLOON);
+	config_free(&config);
+}
+
+static void test_network_boot(void **state)
+{
+	(void)state;
+	struct vm_config config, again;
+	struct err err = {0};
+	accept("memory: 512M\nboot: network\nnets:\n  - tap: tap0\n", NULL, &config);
+	assert_int_equal(config.boot, BOOT_NETWORK);
+	json_t *json = config_to_json(&config);
+	if (config_from_json(json, &again, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(again.boot, BOOT_NETWORK);
+	config_free(&again);
+	json_object_set_new(json, "boot", json_string("tape"));
+	assert_int_equal(config_from_json(json, &again, &err), -1);
+	assert_non_null(strstr(err.text, "tape"));
+	json_decref(json);
 	config_free(&config);
 }
 
@@ -138,6 +161,10 @@ static void test_refused(void **state)
 	    {"memory: 2G\nlimits: {swap: 1G}\n", "Unexpected key: swap"},
 	    {"memory: 2G\nlimits: {required: true}\n", "none that could be required"},
 	    {"memory: 2G\nlimits: 3\n", "line 2"},
+	    {"memory: 2G\nemulate: maybe\n", "line 2: emulate"},
+	    {"memory: 2G\nboot: floppy\n", "line 2: boot"},
+	    {"memory: 2G\nboot: network\n", "no network card"},
+	    {"memory: 2G\nboot: network\nkernel: /k\nnets:\n  - tap: t\n", "a kernel is booted"},
 	    {"memory: &a 2G\ncmdline: *a\n", "web.yaml"},
 	    {"- memory: 2G\n", "web.yaml"},
 	    {"memory: [\n", "line"},
@@ -194,6 +221,7 @@ static void test_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_least),
+					   cmocka_unit_test(test_network_boot),
 					   cmocka_unit_test(test_refused), cmocka_unit_test(test_kept)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
