@@ -95,7 +95,7 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 
 json_t *report_json(const struct move_options *options, const struct move_report *report)
 {
-	json_t *bytes = json_array(), *detail = json_array();
+	json_t *bytes = json_array(), *detail = json_array(), *object;
 
 	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
 		const struct move_round *round = &report->round[i];
@@ -106,17 +106,17 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"bytes", (json_int_t)round->bytes, "ms", output_ms(round->ns),
 						"throttle", (int)round->throttle));
 	}
-	return json_pack("{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, "
-			 "s:i, s:i, s:I, s:o}",
-			 "name", options->vm, "destination", output_string(options->peer), "term",
-			 (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
-			 output_ms(report->downtime_ns), "downtime_budget_ms",
-			 output_ms(options->downtime_ns), "forecast_ms", output_ms(report->forecast_ns),
-			 "forecast_downtime_ms", output_ms(report->forecast_downtime_ns), "rounds",
-			 (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
-			 (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent,
-			 "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle",
-			 (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
-			 "reconnects", (int)report->reconnects, "pages_again",
-			 (json_int_t)report->pages_again, "postcopy", postcopy_json(report));
+	object = json_pack(
+	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
+	    "name", options->vm, "destination", output_string(options->peer), "term",
+	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
+	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
+	    "forecast_ms", output_ms(report->forecast_ns), "forecast_downtime_ms",
+	    output_ms(report->forecast_downtime_ns), "rounds", (int)report->rounds, "pages_sent",
+	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "bytes_sent",
+	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
+	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
+	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again);
+	json_object_set_new(object, "postcopy", postcopy_json(report));
+	return object;
 }

@@ -8,7 +8,8 @@
 #include "migrate/serve_internal.h"
 #include "vmm/uffd.h"
 
-#include <sys/eventfd.h>
+#include <errno.h>
+#include <unistd.h>
 
 /* pages_target's.  Threads of all links. */
 static int place(void *arg, uint64_t page, uint64_t count, const uint8_t *data, struct err *err)
@@ -63,6 +64,20 @@ void serve_postcopy_close(struct serve *serve)
 	pageset_close(&serve->owed.pages);
 }
 
+/* A part of a huge page that the kernel did not split is not a hole but zeroes, and would be taken for what the guest had. */
+static int check_hole(const struct serve *serve, uint64_t first, uint64_t count, struct err *err)
+{
+	off_t data = lseek(serve->ram_fd, (off_t)(first * PAGES_SIZE), SEEK_DATA);
+
+	if (data < 0 ? errno == ENXIO : (uint64_t)data >= (first + count) * PAGES_SIZE)
+		return 0;
+	return err_set(
+	    err, ERR_SYSTEM,
+	    "the guest's memory there has huge pages that cannot be divided, so that it cannot come later: "
+	    "move it without post-copy, or write 'advise' to "
+	    "/sys/kernel/mm/transparent_hugepage/shmem_enabled there");
+}
+
 int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct err *err)
 {
 	struct serve_owed *owed = &serve->owed;
@@ -85,7 +100,8 @@ int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct e
 			return -1;
 		/* In this order: once it is a hole, somebody may want it. */
 		pageset_add_range(&owed->pages, first, count);
-		if (pages_target_punch(&serve->ram, first, count, err))
+		if (pages_target_punch(&serve->ram, first, count, err) ||
+		    check_hole(serve, first, count, err))
 			return -1;
 	}
 	return link_fault(serve->control.link, FAULT_POSTCOPY_SERVE_OWED, err);

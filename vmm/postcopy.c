@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 const char postcopy_lost[] = "not all of the guest's memory had come from the host that it ran on, and the "
@@ -64,6 +65,8 @@ int postcopy_begin(struct postcopy *postcopy, void *base, uint64_t bytes, int de
 				      .owed.fd = -1,
 				      .parent_fd = -1,
 				      .stop_fd = -1};
+	/* Nothing may fill a hole but a page that comes: some kernels make one huge page of small ones and holes. */
+	(void)madvise(base, bytes, MADV_NOHUGEPAGE);
 	if (!keep_set(postcopy, owed_fd, err)) {
 		postcopy->uffd = uffd_open(device, base, bytes, UFFD_MISSING, err);
 		if (postcopy->uffd >= 0 && !start_guard(postcopy, parent_fd, err))

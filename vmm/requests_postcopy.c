@@ -44,6 +44,8 @@ int do_postcopy_end(struct vmproc *vm, struct client *client, const json_t *requ
 		return err_set(err, ERR_STATE, "VM '%s' still lacks %llu pages of its RAM", vm->config.name,
 			       (unsigned long long)left);
 	postcopy_end(&vm->postcopy);
+	if (vm->config.huge_pages)
+		machine_use_huge_pages(vm->machine);
 	fault_point(FAULT_POSTCOPY_DEST_WHOLE);
 	vmproc_ram_is_there(vm);
 	return 0;
