@@ -53,7 +53,8 @@ struct device_config {
 			unsigned queues;
 		} disk;
 		struct {
-			char tap[CONFIG_TAP_MAX + 1]; /* an interface that is there */
+			char tap[CONFIG_TAP_MAX +
+				 1]; /* an interface that is there; "": connected to nothing */
 			uint8_t mac[6];
 			/* The tap comes as an open descriptor, not by its name.  Of this start only: not in JSON. */
 			bool inherited;

@@ -10,13 +10,16 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Making the machine is a matter of milliseconds; a host that swaps may need longer. */
-enum { START_TIMEOUT_MS = 60000 };
+/* Making the machine is a matter of milliseconds; a host that swaps may need longer.  Where a restored guest's RAM has to be
+ * read first, that is a matter of the disk's speed. */
+enum { START_TIMEOUT_MS = 60000, RESTORE_TIMEOUT_MS = 3600000 };
 
 /* gate: its end says that the process is in its control groups. */
 static _Noreturn void become_vm(const char *program, int socket, int log_fd, int gate)
@@ -72,18 +75,15 @@ static int open_log(const char *name, struct err *err)
 	return fd >= 0 ? fd : err_sys(err, "cannot open %s", path);
 }
 
-static json_t *start_request(const struct vm_config *config, const struct spawn_incoming *incoming,
-			     json_t *limits)
+/* what: the fields that say what kind of a start it is, or NULL: a new VM. */
+static json_t *start_request(const struct vm_config *config, json_t *what, json_t *limits)
 {
 	json_t *request = json_pack("{s:s, s:o}", "cmd", "start", "config", config_to_json(config));
 
 	if (limits)
 		json_object_set(request, "limits", limits);
-	if (incoming)
-		json_object_set_new(request, "incoming",
-				    json_pack("{s:I, s:s, s:s, s:b, s:O}", "term", (json_int_t)incoming->term,
-					      "session", incoming->session, "peer", incoming->peer, "paused",
-					      incoming->paused, "cpu", incoming->cpu));
+	if (what)
+		json_object_update(request, what);
 	return request;
 }
 
@@ -144,10 +144,19 @@ static void add_taps(const struct vm_config *config, json_t *request, int fds[IO
 	json_object_set_new(request, "taps", slots);
 }
 
-static int spawn_in(struct cgroup *group, const struct vm_config *config,
-		    const struct spawn_incoming *incoming, struct control *control, pid_t *pid_out,
+/* How a VM process is started. */
+struct launch {
+	const struct vm_config *config;
+	json_t *what; /* start_request's */
+	int fd;       /* that comes with it; -1: none */
+	int timeout_ms;
+	json_t *reply; /* the process's answer */
+};
+
+static int spawn_in(struct cgroup *group, struct launch *launch, struct control *control, pid_t *pid_out,
 		    struct err *err)
 {
+	const struct vm_config *config = launch->config;
 	char program[PATHS_MAX];
 	int socket = -1, fds[IO_MAX_FDS];
 	json_t *request;
@@ -162,11 +171,11 @@ static int spawn_in(struct cgroup *group, const struct vm_config *config,
 	if (pid < 0)
 		return -1;
 	control_adopt(control, socket);
-	request = start_request(config, incoming, group->report);
-	if (incoming)
-		fds[nfds++] = incoming->ram_fd;
+	request = start_request(config, launch->what, group->report);
+	if (launch->fd >= 0)
+		fds[nfds++] = launch->fd;
 	add_taps(config, request, fds, &nfds);
-	if (control_call_fds(control, request, fds, nfds, START_TIMEOUT_MS, NULL, err)) {
+	if (control_call_fds(control, request, fds, nfds, launch->timeout_ms, &launch->reply, err)) {
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
@@ -182,8 +191,7 @@ static int spawn_in(struct cgroup *group, const struct vm_config *config,
 	return 0;
 }
 
-int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
-	     pid_t *pid, struct err *err)
+static int spawn(struct launch *launch, struct control *control, pid_t *pid, struct err *err)
 {
 	struct cgroup group;
 	int status;
@@ -191,9 +199,52 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 	group.list = -1;
 	group.count = 0;
 	group.report = NULL;
-	status = spawn_in(&group, config, incoming, control, pid, err);
+	status = spawn_in(&group, launch, control, pid, err);
 	cgroup_close(&group);
 	if (status)
-		leftovers_remove(config->name);
+		leftovers_remove(launch->config->name);
+	json_decref(launch->what);
+	return status;
+}
+
+int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
+	     pid_t *pid, struct err *err)
+{
+	struct launch launch = {
+	    .config = config, .fd = incoming ? incoming->ram_fd : -1, .timeout_ms = START_TIMEOUT_MS};
+	int status;
+
+	if (incoming)
+		launch.what = json_pack("{s:{s:I, s:s, s:s, s:b, s:O}}", "incoming", "term",
+					(json_int_t)incoming->term, "session", incoming->session, "peer",
+					incoming->peer, "paused", incoming->paused, "cpu", incoming->cpu);
+	status = spawn(&launch, control, pid, err);
+	json_decref(launch.reply);
+	return status;
+}
+
+int spawn_restored(const struct vm_config *config, const struct spawn_restore *restore,
+		   struct control *control, pid_t *pid, char why_read[ERR_TEXT], struct err *err)
+{
+	struct launch launch = {.config = config,
+				.fd = memfd_create("drover-state", MFD_CLOEXEC),
+				.timeout_ms = RESTORE_TIMEOUT_MS};
+	int status;
+
+	why_read[0] = 0;
+	if (launch.fd < 0 || io_write_full(launch.fd, restore->state->data, restore->state->len)) {
+		err_sys(err, "cannot hand the machine state over");
+		io_close(&launch.fd);
+		return -1;
+	}
+	launch.what = json_pack("{s:{s:s, s:I, s:I, s:O, s:b}}", "restore", "ram", restore->ram, "term",
+				(json_int_t)restore->epoch.term, "epoch", (json_int_t)restore->epoch.number,
+				"cpu", restore->cpu, "paused", restore->paused);
+	status = spawn(&launch, control, pid, err);
+	if (!status)
+		snprintf(why_read, ERR_TEXT, "%s",
+			 json_string_value(json_object_get(launch.reply, "ram_read_first")));
+	json_decref(launch.reply);
+	io_close(&launch.fd);
 	return status;
 }

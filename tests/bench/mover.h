@@ -72,6 +72,8 @@ extern const size_t mover_count;
 
 extern const struct mover_ops mover_drover_ops;
 extern const struct mover_ops mover_qemu_ops;
+/* Of bench_start: prepare takes the snapshot that spawn restores. */
+extern const struct mover_ops mover_restore_ops;
 
 /* mover_cmdline(move, text): the command line of the guest of this run. */
 const char *mover_cmdline(const struct move *move, char text[256]);

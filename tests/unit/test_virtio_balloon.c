@@ -113,6 +113,31 @@ static void give(unsigned queue, const struct driver_buffer *buffers, unsigned c
 
 /* ---- */
 
+/* While somebody copies or fills RAM what is given back waits, by the balloon or as free pages; all else goes on. */
+static void test_waits_while_ram_is_kept(void **state)
+{
+	(void)state;
+	const uint32_t first = AREA / PAGE;
+	const struct driver_buffer list = numbers(&first, 1),
+				   area = {AREA + PAGE, PAGE, .device_writes = true};
+	uint32_t len;
+	fill(2);
+	machine_keep_ram(machine, true);
+	uint16_t inflate = driver_add(&driver, INFLATE, &list, 1);
+	driver_kick(&driver, INFLATE);
+	uint16_t report = driver_add(&driver, REPORT, &area, 1);
+	driver_kick(&driver, REPORT);
+	/* Kicked later and looked at later than the first of these, and answered. */
+	give(DEFLATE, &list, 1);
+	give(DEFLATE, &list, 1);
+	assert_true(driver_idle(&driver, INFLATE) && driver_idle(&driver, REPORT));
+	assert_true(is_full(0) && is_full(1));
+	machine_keep_ram(machine, false);
+	assert_int_equal(driver_wait(&driver, INFLATE, &len), inflate);
+	assert_int_equal(driver_wait(&driver, REPORT, &len), report);
+	assert_true(is_hole(0) && is_hole(1));
+}
+
 static void test_inflate(void **state)
 {
 	(void)state;
@@ -313,6 +338,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_inflate, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_waits_while_ram_is_kept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_counts_as_written, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_report, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_report_without_statistics, setup, teardown),
