@@ -1,14 +1,10 @@
 #include "cli/run_devices.h"
-#include "common/io.h"
-#include "imagefmt/format.h"
+#include "imagefmt/dvol.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 static struct device_config *add(struct vm_config *config, enum device_kind kind, struct err *err)
 {
@@ -89,16 +85,12 @@ int run_devices(const struct args *args, struct vm_config *config, struct err *e
 int run_disk_format(struct device_config *disk, struct err *err)
 {
 	const char *path = disk->disk.path;
-	char magic[sizeof(SUPER_MAGIC)] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd < 0 ? -1 : pread(fd, magic, sizeof(SUPER_MAGIC) - 1, 0);
+	enum dvol_file_kind kind;
+	struct err why = {0};
 
-	if (len < 0)
-		err_sys(err, "cannot read the disk '%.200s'", path);
-	io_close(&fd);
-	if (len < 0)
-		return -1;
-	disk->disk.format = memcmp(magic, SUPER_MAGIC, sizeof(SUPER_MAGIC) - 1) ? DISK_RAW : DISK_DVOL;
+	if (dvol_probe(path, &kind, &why))
+		return err_set(err, why.kind, "cannot read the disk: %s", why.text);
+	disk->disk.format = kind == DVOL_FILE_VOLUME ? DISK_DVOL : DISK_RAW;
 	if (disk->disk.format == DISK_RAW && !disk->disk.read_only)
 		return err_set(err, ERR_INPUT,
 			       "the disk '%.200s' is no volume, and a raw image can only be read: make a "
