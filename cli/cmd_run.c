@@ -32,6 +32,7 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 	config->memory_bytes = args->memory_bytes;
 	config->cpus = (unsigned)args->cpus;
 	config->dirty_mode = (enum dirty_mode)args->dirty_tracking;
+	config->emulation = args->emulate;
 	config->kernel = copy(args->kernel);
 	config->initrd = copy(args->initrd);
 	config->cmdline = copy(args->append);

@@ -79,6 +79,10 @@ static const struct option_spec run_options[] = {
      .offset = AT(dirty_tracking),
      .words = dirty_words,
      .initial = DIRTY_AUTO},
+    {.name = "emulate",
+     .help = "do what a KVM without hardware virtualization lacks",
+     .type = OPTION_FLAG,
+     .offset = AT(emulate)},
     {.name = "detach",
      .help = "leave it in the background, without a console",
      .type = OPTION_FLAG,
@@ -199,7 +203,7 @@ const struct command commands[] = {
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
 		 "[--disk FILE[,read-only]]... [--net TAP[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
-		 "[--firmware FILE]\n"
+		 "[--firmware FILE] [--emulate]\n"
 		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
      .details = "Without --kernel the VM boots from its first disk, by its firmware.\n"
 		"\n"

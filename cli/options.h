@@ -27,6 +27,7 @@ struct args {
 	bool help;
 	bool json;
 	bool detach;
+	bool emulate;
 	bool force;
 	const char *name;
 	const char *kernel;

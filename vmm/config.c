@@ -19,7 +19,7 @@ const char *const config_cpu_models[] = {
 
 static const char *const known_keys[] = {"name",       "uuid",    "memory_bytes", "cpus",
 					 "dirty_mode", "kernel",  "initrd",       "cmdline",
-					 "firmware",   "devices", "cpu_model"};
+					 "firmware",   "devices", "cpu_model",    "emulation"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
@@ -40,6 +40,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "firmware", json_string(config->firmware));
 	if (config->cpu_model != CPU_HOST)
 		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
+	if (config->emulation)
+		json_object_set_new(json, "emulation", json_true());
 	if (config->ndevices)
 		json_object_set_new(json, "devices", config_devices_to_json(config));
 	return json;
@@ -161,6 +163,8 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 		return err_set(err, ERR_INPUT, "cpu_model: this version of drover does not know \"%s\"",
 			       text);
 	config->cpu_model = (enum cpu_model)model;
+	if (jobj_bool(json, "emulation", false, &config->emulation, err))
+		return -1;
 	if (copy_string(json, "kernel", PATH_MAX - 1, &config->kernel, err) ||
 	    copy_string(json, "initrd", PATH_MAX - 1, &config->initrd, err) ||
 	    copy_string(json, "cmdline", CONFIG_CMDLINE_MAX, &config->cmdline, err) ||

@@ -75,6 +75,7 @@ struct vm_config {
 	unsigned cpus;
 	enum dirty_mode dirty_mode;
 	enum cpu_model cpu_model;
+	bool emulation; /* of instructions that this host's KVM lacks (vmm/emulate.h) */
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;
 	char *initrd;   /* or NULL */

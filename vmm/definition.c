@@ -23,7 +23,8 @@ struct net_text {
 };
 
 struct text {
-	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model;
+	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model,
+	    *emulate;
 	struct disk_text *disks;
 	unsigned disks_count;
 	struct net_text *nets;
@@ -66,6 +67,7 @@ static const cyaml_schema_field_t fields[] = {
     MAYBE("balloon", struct text, balloon),
     MAYBE("dirty-tracking", struct text, dirty_tracking),
     MAYBE("cpu-model", struct text, cpu_model),
+    MAYBE("emulate", struct text, emulate),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, disks, &disk_schema,
 			 0, CONFIG_MAX_DEVICES),
     CYAML_FIELD_SEQUENCE("nets", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, nets, &net_schema, 0,
@@ -407,6 +409,8 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		abort();
 	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
 		return wrong(input, NULL, 0, "cpu-model", err);
+	if (text->emulate && read_bool(text->emulate, &config->emulation, err))
+		return wrong(input, NULL, 0, "emulate", err);
 	if (!text->dirty_tracking)
 		return 0;
 	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {

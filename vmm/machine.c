@@ -116,6 +116,7 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)
 {
+	machine->emulation = config->emulation;
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
 	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
 	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, config->cpu_model, err) ||

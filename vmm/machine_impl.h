@@ -46,6 +46,7 @@ struct machine {
 	struct slot slots[SLOT_COUNT];
 	struct machine_owner owner;
 	unsigned cpus;
+	bool emulation; /* of instructions that KVM lacks (emulate.h) */
 	struct vcpu *vcpus;
 	struct cpuid_table *cpuid; /* without the per-vCPU parts */
 	struct msr_list *msrs;

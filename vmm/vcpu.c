@@ -1,6 +1,7 @@
 /* vcpu.c: the vCPU thread: waiting for its turn, KVM_RUN, and what KVM returns with. */
 #include "vmm/vcpu.h"
 #include "common/io.h"
+#include "vmm/emulate.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <stdio.h>
@@ -63,7 +64,10 @@ static void internal_error(struct vcpu *vcpu)
 {
 	char what[80];
 	if (vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
-		crash(vcpu, "an instruction that KVM cannot emulate");
+		if (!vcpu->machine->emulation)
+			crash(vcpu, "an instruction that KVM cannot emulate (it may be that --emulate can)");
+		else if (!emulate_instruction(vcpu))
+			crash(vcpu, "an instruction that neither KVM nor drover can emulate");
 		return;
 	}
 	snprintf(what, sizeof(what), "KVM internal error %u", vcpu->run->internal.suberror);
@@ -276,6 +280,8 @@ int vcpu_create(struct vcpu *vcpu, struct machine *machine, unsigned index, stru
 	if (run == MAP_FAILED)
 		return err_sys(err, "vCPU %u: cannot map its run area", index);
 	vcpu->run = run;
+	if (machine->emulation)
+		emulate_prepare(vcpu);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ static void test_whole(void **state)
 	       "cmdline: console=ttyS0 root=/dev/vda1\n"
 	       "dirty-tracking: bitmap\n"
 	       "cpu-model: x86-64-v3\n"
+	       "emulate: true\n"
 	       "disks:\n"
 	       "  - path: /vol/root.dvol\n"
 	       "    serial: ROOT1\n"
@@ -52,6 +53,7 @@ static void test_whole(void **state)
 	assert_string_equal(config.cmdline, "console=ttyS0 root=/dev/vda1");
 	assert_int_equal(config.dirty_mode, DIRTY_BITMAP);
 	assert_int_equal(config.cpu_model, CPU_X86_64_V3);
+	assert_true(config.emulation);
 	assert_int_equal(config.ndevices, 5);
 	static const enum device_kind kinds[] = {DEVICE_DISK, DEVICE_DISK, DEVICE_NET, DEVICE_RNG,
 						 DEVICE_CONSOLE};
@@ -89,6 +91,7 @@ static void test_least(void **state)
 	accept("memory: 512M\n", NULL, &config);
 	assert_int_equal(config.cpus, 1);
 	assert_null(config.kernel);
+	assert_false(config.emulation);
 	/* What nobody has to ask for. */
 	assert_int_equal(config.ndevices, 2);
 	assert_int_equal(config.devices[0].kind, DEVICE_RNG);
@@ -123,6 +126,7 @@ static void test_refused(void **state)
 	    {"memory: 2G\ndirty-tracking: guess\n", "line 2: dirty-tracking"},
 	    {"memory: 2G\nconsole-ports: [a, a]\n", "two ports"},
 	    {"memory: 2G\ncpu-model: 486\n", "line 2: cpu-model"},
+	    {"memory: 2G\nemulate: maybe\n", "line 2: emulate"},
 	    {"memory: &a 2G\ncmdline: *a\n", "web.yaml"},
 	    {"- memory: 2G\n", "web.yaml"},
 	    {"memory: [\n", "line"},
