@@ -8,6 +8,7 @@
 
 #include "vmm/cpuid.h"
 #include "vmm/dirty.h"
+#include "vmm/emulate_tick.h"
 #include "vmm/firmware.h"
 #include "vmm/fwcfg.h"
 #include "vmm/irq.h"
@@ -23,8 +24,8 @@
 #include "vmm/virtio.h"
 #include <pthread.h>
 
-/* RAM's memory slots, and then the firmware's. */
-enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT, SLOT_FIRMWARE = SLOT_COUNT };
+/* RAM's memory slots, and then others. */
+enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT, SLOT_FIRMWARE = SLOT_COUNT, SLOT_TRAP };
 
 struct slot {
 	uint64_t gpa;
@@ -79,6 +80,10 @@ struct machine {
 
 	struct serial serial;
 	struct dirty dirty;
+
+	/* Where the machine emulates and KVM has no hardware. */
+	uint8_t *trap; /* the page of system calls (emulate_syscall.h), or NULL */
+	struct emulate_tick tick;
 };
 
 /* machine_end: the guest cannot or does not want to run on; any vCPU thread.  Tells the owner the first time. */
