@@ -1,10 +1,12 @@
 /* drover create, edit, remove: the definitions of VMs. */
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/start.h"
 #include "cli/vms.h"
 #include "common/io.h"
 #include "vmm/definition.h"
 #include "vmm/definition_store.h"
+#include "vmm/snapshot_delete.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,41 +50,14 @@ static void say(const struct definition *definition, const char *what, bool json
 		output_say("VM '%s' is %s (uuid %s)", config->name, what, config->uuid);
 }
 
-/* A name that stands for a VM already must not come to mean another one. */
-static int check_free(const char *name, struct err *err)
-{
-	struct vm_view view;
-	char state[512];
-
-	vms_view(name, &view);
-	if (!view.known || !strcmp(view.state, "empty"))
-		return 0;
-	return err_set(err, ERR_STATE,
-		       "this host knows a VM '%s' already (%s); take another name, or 'drover forget %s' if "
-		       "that one is over",
-		       name, vms_state_text(&view, state, sizeof(state)), name);
-}
-
 int cmd_create(const struct args *args, struct err *err)
 {
 	const char *name = args->operand[0];
 	struct definition definition = {.yaml = NULL};
-	struct err why = {0};
 	size_t len = 0;
 	int status = -1;
 
-	if (!definition_load(name, &definition, &why)) {
-		definition_free(&definition);
-		return err_set(err, ERR_STATE,
-			       "this host has a definition of VM '%s' already; 'drover edit %s' changes it",
-			       name, name);
-	}
-	definition_free(&definition);
-	if (why.kind != ERR_STATE) {
-		*err = why;
-		return -1;
-	}
-	if (check_free(name, err))
+	if (start_check_free(name, err))
 		return -1;
 	if (!read_yaml(args->file, &definition.yaml, &len, err) &&
 	    !definition_read(definition.yaml, len, args->file, name, NULL, &definition.config, err))
@@ -162,6 +137,7 @@ int cmd_remove(const struct args *args, struct err *err)
 	const char *name = args->operand[0];
 	struct definition definition;
 	struct vm_view view;
+	size_t snapshots;
 
 	if (definition_load(name, &definition, err)) {
 		bool damaged = err->kind == ERR_INPUT;
@@ -175,10 +151,15 @@ int cmd_remove(const struct args *args, struct err *err)
 	if (view.locked)
 		return err_set(err, ERR_STATE, "VM '%s' lives on this host; 'drover stop %s' first", name,
 			       name);
-	if (definition_remove(name, err))
+	if (snapshot_delete_all(name, &snapshots, err) || definition_remove(name, err))
 		return -1;
 	if (args->json)
-		output_json(json_pack("{s:s}", "name", name));
+		output_json(json_pack("{s:s, s:I}", "name", name, "snapshots", (json_int_t)snapshots));
+	else if (snapshots)
+		output_say(
+		    "the definition of VM '%s' and its snapshots (%zu) are removed; its disks are where "
+		    "they were",
+		    name, snapshots);
 	else
 		output_say("the definition of VM '%s' is removed; its disks are where they were", name);
 	return 0;

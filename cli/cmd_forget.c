@@ -7,6 +7,7 @@
 #include "cli/vms.h"
 #include "common/io.h"
 #include "common/paths.h"
+#include "vmm/snapshot_delete.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -57,7 +58,7 @@ static int remove_file(int dir, const char *name, const char *file, json_t *remo
 	return 0;
 }
 
-/* remove_files(dir, name, removed, err): everything in the folder but the lock, the record before the rest. */
+/* remove_files(dir, name, removed, err): everything in the folder but the lock and the VM's disks, the record before the rest. */
 static int remove_files(int dir, const char *name, json_t *removed, struct err *err)
 {
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -72,23 +73,36 @@ static int remove_files(int dir, const char *name, json_t *removed, struct err *
 	status = remove_file(dir, name, "handover", removed, err);
 	while (!status && (entry = readdir(list)))
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") &&
-		    strcmp(entry->d_name, "lock"))
+		    strcmp(entry->d_name, "lock") && strcmp(entry->d_name, "disks"))
 			status = remove_file(dir, name, entry->d_name, removed, err);
 	closedir(list);
 	return status;
+}
+
+static int remove_snapshots(const char *name, json_t *removed, struct err *err)
+{
+	size_t count;
+
+	if (snapshot_delete_all(name, &count, err))
+		return -1;
+	if (count)
+		json_array_append_new(removed, json_string("snapshots"));
+	return 0;
 }
 
 static int remove_folder(int dir, const char *name, const char *path, json_t *removed, struct err *err)
 {
 	char socket[PATHS_MAX];
 
-	if (remove_files(dir, name, removed, err))
+	if (remove_snapshots(name, removed, err) || remove_files(dir, name, removed, err))
 		return -1;
 	if (!paths_vm_socket(name, socket, NULL) && !unlink(socket))
 		json_array_append_new(removed, output_string(socket));
 	if (remove_file(dir, name, "lock", removed, err))
 		return -1;
-	return rmdir(path) ? err_sys(err, "cannot remove %s", path) : 0;
+	/* ENOTEMPTY: its disks are there. */
+	return rmdir(path) && errno != ENOTEMPTY && errno != EEXIST ? err_sys(err, "cannot remove %s", path)
+								    : 0;
 }
 
 static void say(const char *name, const char *path, json_t *removed, bool json)

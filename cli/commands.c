@@ -188,6 +188,49 @@ static const struct option_spec migrate_options[] = {
 
 static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
 
+static const struct option_spec snapshot_options[] = {
+    {.name = "disks-only",
+     .help = "without RAM and machine state",
+     .type = OPTION_FLAG,
+     .offset = AT(disks_only)},
+    JSON,
+    END,
+};
+
+static const struct option_spec snapshots_options[] = {
+    {.name = "delete",
+     .argument = "EPOCH",
+     .help = "delete that one",
+     .type = OPTION_EPOCH,
+     .offset = AT(delete_epoch)},
+    JSON,
+    END,
+};
+
+static const struct option_spec restore_options[] = {
+    {.name = "epoch",
+     .argument = "EPOCH",
+     .help = "which snapshot (the newest)",
+     .type = OPTION_EPOCH,
+     .offset = AT(epoch)},
+    {.name = "as",
+     .argument = "NAME",
+     .help = "make a second VM of it, under that name",
+     .type = OPTION_NAME,
+     .offset = AT(as)},
+    {.name = "net",
+     .argument = "TAP",
+     .help = "a tap for its nth card; again for more",
+     .type = OPTION_LIST,
+     .offset = AT(nets)},
+    {.name = "discard-current",
+     .help = "do not keep what is on the disks now",
+     .type = OPTION_FLAG,
+     .offset = AT(discard_current)},
+    JSON,
+    END,
+};
+
 static const struct option_spec forget_options[] = {
     {.name = "force",
      .help = "also when only the peer knows who runs it",
@@ -271,7 +314,7 @@ const struct command commands[] = {
     {.name = "remove",
      .summary = "drop a VM's definition",
      .synopsis = "NAME [--json]",
-     .details = "Its disks stay. Refused while the VM runs here.",
+     .details = "Its snapshots go, its disks stay. Refused while the VM runs here.",
      .run = cmd_remove,
      .options = json_only,
      .operands = {VM}},
@@ -321,6 +364,41 @@ const struct command commands[] = {
      .run = cmd_dirty_rate,
      .options = dirty_rate_options,
      .operands = {VM}},
+    {.name = "snapshot",
+     .summary = "keep a VM as it is now",
+     .synopsis = "NAME [--disks-only] [--json]",
+     .details = "Its RAM, its machine state and an epoch of each disk that it writes to, all of\n"
+		"one moment. The guest stands still for that moment only: its memory is copied\n"
+		"while it runs on. Where this host does not allow that (userfaultfd), it stands\n"
+		"still until its memory is copied, and drover says so. Of a VM that does not run,\n"
+		"or with --disks-only, the disks alone. What has not changed since the last\n"
+		"snapshot takes no space again. Ctrl-C leaves nothing behind.",
+     .run = cmd_snapshot,
+     .options = snapshot_options,
+     .operands = {VM}},
+    {.name = "snapshots",
+     .summary = "list a VM's snapshots, or delete one",
+     .synopsis = "NAME [--delete EPOCH] [--json]",
+     .details = "--delete frees exactly what only that snapshot used; refused while a VM that was\n"
+		"made of it ('drover restore --as') needs it.",
+     .run = cmd_snapshots,
+     .options = snapshots_options,
+     .operands = {VM}},
+    {.name = "restore",
+     .summary = "let a VM go on where a snapshot was taken",
+     .synopsis = "NAME [--epoch EPOCH] [--discard-current] [--json]\n"
+		 "NAME [--epoch EPOCH] --as NAME [--net TAP]... [--json]",
+     .details = "The VM must be stopped. Its disks become what they were; what they are now is\n"
+		"kept as a snapshot of its own first, and so are all others. With RAM in the\n"
+		"snapshot the guest runs on at once, and its memory comes as it needs it. One of\n"
+		"disks only is booted with 'drover start'.\n"
+		"\n"
+		"--as makes a second VM, beside the first one, which may be running: with a UUID\n"
+		"and a definition of its own, clones of the disks, and network cards that are\n"
+		"connected to nothing but what --net says.",
+     .run = cmd_restore,
+     .options = restore_options,
+     .operands = {VM}},
     {.name = "migrate",
      .summary = "move a running VM to another host",
      .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
@@ -354,7 +432,8 @@ const struct command commands[] = {
     {.name = "forget",
      .summary = "remove what this host has recorded of a VM",
      .synopsis = "NAME [--force] [--json]",
-     .details = "For a VM that does not live here: its folder, console.log and vm.log included.\n"
+     .details = "For a VM that does not live here: its folder, with console.log, vm.log and its\n"
+		"snapshots, but not the disks of one that 'drover restore --as' made.\n"
 		"The record is what keeps this host from starting a VM that another one runs;\n"
 		"--force removes it even while only the peer knows how a hand-over ended.",
      .run = cmd_forget,

@@ -70,6 +70,11 @@ struct args {
 	uint64_t to_format;
 	bool no_epoch;
 	bool allow_backing;
+	/* of snapshots */
+	bool disks_only;
+	bool discard_current;
+	struct dvol_id delete_epoch;
+	const char *as; /* a new VM's name */
 };
 
 enum option_type {

@@ -6,6 +6,8 @@
 #include "cli/vms.h"
 #include "common/io.h"
 #include "common/paths.h"
+#include "vmm/definition_store.h"
+#include "vmm/snapshot_restore.h"
 #include "vmm/spawn.h"
 
 #include <fcntl.h>
@@ -46,6 +48,32 @@ int start_check_name(const char *name, struct err *err)
 		    "'drover forget --force %s'",
 		    name, name);
 	return 0;
+}
+
+int start_check_free(const char *name, struct err *err)
+{
+	struct definition definition;
+	struct vm_view view;
+	struct err why = {0};
+	char state[512];
+	int none = definition_load(name, &definition, &why);
+
+	definition_free(&definition);
+	if (!none)
+		return err_set(err, ERR_STATE,
+			       "this host has a definition of VM '%s' already; 'drover edit %s' changes it",
+			       name, name);
+	if (why.kind != ERR_STATE) {
+		*err = why;
+		return -1;
+	}
+	vms_view(name, &view);
+	if (!view.known || !strcmp(view.state, "empty"))
+		return 0;
+	return err_set(err, ERR_STATE,
+		       "this host knows a VM '%s' already (%s); take another name, or 'drover forget %s' if "
+		       "that one is over",
+		       name, vms_state_text(&view, state, sizeof(state)), name);
 }
 
 /* The end of console.log, to find what a new guest wrote behind what earlier ones did.  0 where there is none. */
@@ -101,7 +129,7 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 	int status = 0;
 	pid_t pid;
 
-	if (spawn_vm(config, NULL, &control, &pid, err))
+	if (snapshot_restore_finish(config->name, err) || spawn_vm(config, NULL, &control, &pid, err))
 		return -1;
 	if (detach)
 		say_started(config, pid, json);

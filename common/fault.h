@@ -49,7 +49,19 @@
 	X(DEST_MACHINE, "dest.machine")                   /* the machine is made around the received RAM */       \
 	X(DEST_STATE_LOADED, "dest.state-loaded")         /* before it says "prepared" */                         \
 	X(DEST_COMMIT, "dest.commit")                     /* commit is read, the guest not yet started */         \
-	X(DEST_RUNNING, "dest.running")                   /* the guest runs, serve not told */
+	X(DEST_RUNNING, "dest.running")                   /* the guest runs, serve not told */                    \
+	X(SNAPSHOT_BEGUN, "snapshot.begun")               /* its list of disks is written, nothing closed */      \
+	X(SNAPSHOT_BOUNDARY, "snapshot.boundary")         /* the VM process has answered, the guest runs on */    \
+	X(SNAPSHOT_MIDDLE, "snapshot.middle")             /* some of RAM is copied */                             \
+	X(SNAPSHOT_COPIED, "snapshot.copied")             /* all of it, its epoch not closed */                   \
+	X(SNAPSHOT_ENDED, "snapshot.ended")               /* RAM's epoch is closed, the VM process told */        \
+	X(SNAPSHOT_STATE, "snapshot.state")               /* the machine state is written, no record yet */       \
+	X(SNAPSHOT_RECORDED, "snapshot.recorded")         /* the record is written */                             \
+	X(SNAPSHOT_DELETING, "snapshot.deleting")         /* delete: the record is gone, the epochs are there */  \
+	X(SNAPSHOT_HALF_DELETED, "snapshot.half-deleted") /* delete: RAM's epoch is gone, those of disks not */   \
+	X(RESTORE_MARKED, "restore.marked")               /* it is on record what disks become; none is yet */    \
+	X(RESTORE_HALF, "restore.half")                   /* the first disk is reverted */                        \
+	X(RESTORE_DONE, "restore.done")                   /* all are, and it is still on record */
 /* clang-format on */
 
 enum fault_point_id {

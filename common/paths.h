@@ -7,6 +7,8 @@
  *   <state>/vms/NAME/lock       locked (flock) by the VM process while it lives
  *   <state>/vms/NAME/handover   the hand-over ledger (vmm/ledger.h)
  *   <state>/vms/NAME/console.log
+ *   <state>/vms/NAME/snapshots/ its snapshots (vmm/snapshot_store.h)
+ *   <state>/vms/NAME/disks/     clones that are its disks, of a VM that was made of a snapshot
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices */

@@ -204,6 +204,7 @@ static void info_fill(struct dvol *vol, struct dvol_info *info)
 				   .file_bytes = vol->alloc.end * BLOCK,
 				   .generation = vol->super.generation,
 				   .epochs = vol->catalog.nepochs,
+				   .last_epoch = vol->catalog.last,
 				   .compress = vol->catalog.compress,
 				   .backing_kind = vol->catalog.backing_kind,
 				   .backing_epoch = vol->catalog.backing_epoch};

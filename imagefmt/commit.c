@@ -147,6 +147,12 @@ int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, stru
 
 int commit_op(struct dvol *vol, struct buf *ops, struct err *err)
 {
+	return commit_op_cut(vol, ops, NULL, NULL, err);
+}
+
+int commit_op_cut(struct dvol *vol, struct buf *ops, void (*cut)(void *context), void *context,
+		  struct err *err)
+{
 	struct buf record = {0};
 	struct extents freed = {0};
 	int result = commit_room(vol, ops->len + SECTOR, err);
@@ -161,7 +167,11 @@ int commit_op(struct dvol *vol, struct buf *ops, struct err *err)
 		result = commit_cut(vol, &record, &freed, err);
 	pthread_mutex_unlock(&vol->meta);
 	gate_open(&vol->gate);
-	return result < 0 ? vol_fail(vol, err) : commit_record(vol, &record, &freed, err);
+	if (result < 0)
+		return vol_fail(vol, err);
+	if (cut != NULL)
+		cut(context);
+	return commit_record(vol, &record, &freed, err);
 }
 
 void commit_note(struct dvol *vol)

@@ -108,6 +108,11 @@ int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, 
 /* dvol_write_cold(vol, …): as dvol_write, for data that is not likely to be written again soon: whole blocks are compressed
  * where the volume was made so, several at a time (64 KiB are best), while others are held up for a moment. */
 int dvol_write_cold(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_write_differing(vol, data, len, offset, &written, err): as dvol_write, but blocks that hold these bytes already are left as
+ * they are, and blocks of zeroes are as by dvol_write_zeroes; offset is a multiple of DVOL_BLOCK.  written (may be NULL): grows by
+ * the bytes that were changed.  Beside others who write the range the result is either's. */
+int dvol_write_differing(struct dvol *vol, const void *data, size_t len, uint64_t offset, uint64_t *written,
+			 struct err *err);
 /* dvol_flush(vol, err): every write, discard and write-zeroes that returned before is durable on return. */
 int dvol_flush(struct dvol *vol, struct err *err);
 /* dvol_write_zeroes(vol, offset, len, err): the range reads as zeroes afterwards; whole blocks give their space
@@ -131,6 +136,15 @@ struct dvol_epoch {
  * that an epoch of the volume ever had, in its term (1.1 for the first).  Otherwise it must be above the newest epoch's; a
  * name that a deleted epoch had is taken then, so only for the same content.  made may be NULL. */
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err);
+/* dvol_epoch_close_cut: the same; cut->done(cut->context), if not NULL, is called in this thread as soon as what is written from
+ * then on belongs to the next epoch, which is before this one is durable (and not at all when the close fails before).  It
+ * must not call functions on the handle. */
+struct dvol_cut {
+	void (*done)(void *context);
+	void *context;
+};
+int dvol_epoch_close_cut(struct dvol *vol, const struct dvol_id *id, const struct dvol_cut *cut,
+			 struct dvol_id *made, struct err *err);
 /* dvol_epochs(vol, &list, &count, err): all closed epochs, oldest first, at the time of the call; for a handle on
  * a closed epoch those that it knew.  The caller frees list. */
 int dvol_epochs(struct dvol *vol, struct dvol_epoch **list, size_t *count, struct err *err);
@@ -140,6 +154,13 @@ int dvol_epoch_delete(struct dvol *vol, struct dvol_id id, struct err *err);
 /* dvol_rollback(vol, id, err): the head reads as the closed epoch id again.  ERR_STATE unless it is the newest (delete
  * the later ones first, or export them).  O(changed since). */
 int dvol_rollback(struct dvol *vol, struct dvol_id id, struct err *err);
+/* dvol_revert(vol, id, err): the head reads as the closed epoch id again, which need not be the newest; the later epochs stay.
+ * O(changed since).  Nobody else may change the head meanwhile.  From its beginning to its end the pin DVOL_PIN_REVERT is on the
+ * epoch: what is cut short (a crash; a failure; ERR_CANCELLED by dvol_on_progress) is finished by the next writable
+ * open, before which the head cannot be read, closed or rolled back.  Where the head is larger than the epoch was, it stays
+ * so, with zeroes behind the epoch's end. */
+#define DVOL_PIN_REVERT "drover: the head becomes this epoch"
+int dvol_revert(struct dvol *vol, struct dvol_id id, struct err *err);
 /* dvol_pin(vol, id, name, err): the epoch cannot be deleted until dvol_unpin with the same name.  Pins are durable.
  * A pin that is there already is ERR_STATE, and so is an unpin of one that is not. */
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err);
@@ -231,6 +252,8 @@ struct dvol_info {
 	uint64_t file_bytes;     /* the file's length; holes count */
 	uint64_t generation;
 	uint64_t epochs;
+	struct dvol_id
+	    last_epoch; /* the highest name that an epoch ever had, also one that was deleted; number 0: none */
 	uint64_t undo_entries;
 	uint64_t packed_blocks; /* blocks that are compressed; only from dvol_check */
 	unsigned compress;      /* the volume's zstd level for cold data */

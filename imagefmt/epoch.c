@@ -11,12 +11,15 @@ static int epoch_error(const struct dvol *vol, struct dvol_id id, const char *wh
 		       (unsigned long long)id.number, what);
 }
 
-static int close_locked(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err)
+static int close_locked(struct dvol *vol, const struct dvol_id *id, const struct dvol_cut *cut,
+			struct dvol_id *made, struct err *err)
 {
 	/* The catalog changes only under the commit lock, which is held. */
 	const struct catalog *catalog = &vol->catalog;
 	if (catalog->rolling != 0)
 		return err_set(err, ERR_STATE, "%s: a delta is being applied; wait for its end", vol->path);
+	if (revert_refuse(vol, err) < 0)
+		return -1;
 	struct dvol_id newest = {.term = 1}, next = {.term = 1, .number = 1};
 	if (catalog->nepochs > 0)
 		newest = catalog->epochs[catalog->nepochs - 1].id;
@@ -36,7 +39,8 @@ static int close_locked(struct dvol *vol, const struct dvol_id *id, struct dvol_
 	buf_put_u64(&ops, next.term);
 	buf_put_u64(&ops, next.number);
 	buf_put_u64(&ops, clock_real_ns());
-	if (commit_op(vol, &ops, err) < 0)
+	if (commit_op_cut(vol, &ops, cut != NULL ? cut->done : NULL, cut != NULL ? cut->context : NULL, err) <
+	    0)
 		return -1;
 	if (made != NULL)
 		*made = next;
@@ -45,10 +49,16 @@ static int close_locked(struct dvol *vol, const struct dvol_id *id, struct dvol_
 
 int dvol_epoch_close(struct dvol *vol, const struct dvol_id *id, struct dvol_id *made, struct err *err)
 {
+	return dvol_epoch_close_cut(vol, id, NULL, made, err);
+}
+
+int dvol_epoch_close_cut(struct dvol *vol, const struct dvol_id *id, const struct dvol_cut *cut,
+			 struct dvol_id *made, struct err *err)
+{
 	if (vol_may_change(vol, err) < 0)
 		return -1;
 	pthread_mutex_lock(&vol->commit);
-	int result = close_locked(vol, id, made, err);
+	int result = close_locked(vol, id, cut, made, err);
 	pthread_mutex_unlock(&vol->commit);
 	digest_wanted(vol);
 	return result;
@@ -76,7 +86,7 @@ int dvol_epochs(struct dvol *vol, struct dvol_epoch **list, size_t *count, struc
 	return 0;
 }
 
-static int pin(struct dvol *vol, struct dvol_id id, const char *name, bool add, struct err *err)
+int pin_set(struct dvol *vol, struct dvol_id id, const char *name, bool add, struct err *err)
 {
 	size_t len = strlen(name);
 	if (vol_may_change(vol, err) < 0)
@@ -108,12 +118,16 @@ static int pin(struct dvol *vol, struct dvol_id id, const char *name, bool add, 
 
 int dvol_pin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err)
 {
-	return pin(vol, id, name, true, err);
+	if (strcmp(name, DVOL_PIN_REVERT) == 0)
+		return err_set(err, ERR_USAGE, "the pin \"%s\" is drover's own; choose another name", name);
+	return pin_set(vol, id, name, true, err);
 }
 
 int dvol_unpin(struct dvol *vol, struct dvol_id id, const char *name, struct err *err)
 {
-	return pin(vol, id, name, false, err);
+	if (strcmp(name, DVOL_PIN_REVERT) == 0)
+		return epoch_error(vol, id, "is what the head is being reverted to", err);
+	return pin_set(vol, id, name, false, err);
 }
 
 int dvol_pins(struct dvol *vol, struct dvol_pinned **list, size_t *count, struct err *err)

@@ -11,6 +11,14 @@ void *must_alloc(size_t count, size_t size)
 	return memory;
 }
 
+void *must_align(size_t len)
+{
+	void *memory = aligned_alloc(BLOCK, len);
+	if (memory == NULL)
+		abort();
+	return memory;
+}
+
 void *must_grow(void *list, size_t count, size_t *cap, size_t size)
 {
 	if (count < *cap)

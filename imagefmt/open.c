@@ -267,12 +267,12 @@ static int open_all(struct dvol *vol, const struct dvol_open_options *o, struct 
 	if ((!head && open_view(vol, o->epoch, err) < 0) || backing_open(vol, err) < 0)
 		return -1;
 	if (!o->writable)
-		return 0;
+		return head ? revert_refuse(vol, err) : 0;
 	vol->writable = true;
 	pthread_mutex_lock(&vol->commit);
 	int result = vol->journal.since > 0 ? commit_run(vol, true, err) : 0;
 	pthread_mutex_unlock(&vol->commit);
-	if (result < 0 || epoch_finish(vol, err) < 0)
+	if (result < 0 || epoch_finish(vol, err) < 0 || revert_finish(vol, err) < 0)
 		return -1;
 	return o->digest_in_background ? digester_start(vol, err) : 0;
 }

@@ -285,6 +285,8 @@ static int roll_all(struct dvol *vol, uint32_t index, struct err *err)
 static int rollback_locked(struct dvol *vol, struct dvol_id id, struct err *err)
 {
 	const struct epoch *epoch = catalog_id(&vol->catalog, id);
+	if (revert_refuse(vol, err) < 0)
+		return -1;
 	if (epoch == NULL || epoch->index != catalog_newest(&vol->catalog))
 		return err_set(err, ERR_STATE,
 			       epoch == NULL

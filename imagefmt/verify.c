@@ -255,9 +255,7 @@ int dvol_verify(struct dvol *vol, struct dvol *from, struct dvol_bad_block **bad
 	verify.sha = sha_make();
 	verify.fold = must_alloc(1, sizeof(*verify.fold));
 	verify.fold->sha = verify.sha;
-	verify.data = aligned_alloc(BLOCK, (size_t)TREE_FANOUT * BLOCK);
-	if (verify.data == NULL)
-		abort();
+	verify.data = must_align((size_t)TREE_FANOUT * BLOCK);
 	packed_forget(vol);
 	int result = verify_all(&verify, err);
 	if (result == 0)

@@ -307,6 +307,9 @@ int commit_record(struct dvol *vol, struct buf *record, struct extents *freed, s
 int commit_room(struct dvol *vol, uint64_t more, struct err *err);
 int commit_cut(struct dvol *vol, struct buf *record, struct extents *freed, struct err *err);
 int commit_op(struct dvol *vol, struct buf *ops, struct err *err);
+/* commit_op_cut: the same; cut(context), if not NULL, is called between the moment and the writing. */
+int commit_op_cut(struct dvol *vol, struct buf *ops, void (*cut)(void *context), void *context,
+		  struct err *err);
 /* commit_pressure (nothing held): commit or checkpoint when commit_note (meta) saw that so much is pending, or that so many
  * pages are changed, that writers should (one of them does) or must wait for it; commit_note is called after changes. */
 enum pressure { PRESSURE_NONE, PRESSURE_SOFT, PRESSURE_HARD };
@@ -439,6 +442,13 @@ int backing_read(struct dvol *vol, const struct iovec *iov, int count, uint64_t 
 struct dvol *vol_open(const char *path, const struct dvol_open_options *options, unsigned depth,
 		      struct err *err);
 
+/* pin_set: dvol_pin and dvol_unpin, of any name.
+ * revert_pending (commit held): the epoch that a revert of the head was making it, or NULL.  revert_finish (writable, alone): make it
+ * that, after a crash. */
+int pin_set(struct dvol *vol, struct dvol_id id, const char *name, bool add, struct err *err);
+const struct epoch *revert_pending(const struct dvol *vol);
+int revert_refuse(const struct dvol *vol, struct err *err); /* ERR_STATE while one is pending */
+int revert_finish(struct dvol *vol, struct err *err);
 /* epoch_finish (writable, alone): complete deletes and a rollback that a crash cut short. */
 int epoch_finish(struct dvol *vol, struct err *err);
 /* digest_leave (digesting held): see to it that the digest tree has nothing to do with the epoch `index`.
@@ -461,7 +471,7 @@ int changed_blocks(struct dvol *vol, uint32_t from, uint32_t to, uint64_t **list
 /* extent_add: to a list, in rising order, joined with its last one where they meet. */
 void extent_add(struct dvol_extent **list, size_t *count, size_t *cap, uint64_t offset, uint64_t len);
 void *must_alloc(size_t count, size_t size); /* zeroed; aborts without memory, as buf.h does */
-void *must_align(size_t len);                /* at a whole block, for direct I/O; not zeroed */
+void *must_align(size_t len); /* at a whole block, for direct I/O; len in whole blocks; not zeroed */
 void *must_grow(void *list, size_t count, size_t *cap, size_t size); /* room for one more */
 
 #endif

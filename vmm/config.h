@@ -51,7 +51,8 @@ struct device_config {
 			unsigned queues;
 		} disk;
 		struct {
-			char tap[CONFIG_TAP_MAX + 1]; /* an interface that is there */
+			char tap[CONFIG_TAP_MAX +
+				 1]; /* an interface that is there; "": connected to nothing */
 			uint8_t mac[6];
 		} net;
 		struct {

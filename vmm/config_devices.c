@@ -81,14 +81,15 @@ static void net_to_json(const struct device_config *device, json_t *json)
 	const uint8_t *m = device->net.mac;
 	char mac[18];
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-	json_object_set_new(json, "tap", json_string(device->net.tap));
+	if (device->net.tap[0])
+		json_object_set_new(json, "tap", json_string(device->net.tap));
 	json_object_set_new(json, "mac", json_string(mac));
 }
 
 static int net_from_json(const json_t *json, struct device_config *device, struct err *err)
 {
-	const char *tap, *mac;
-	if (jobj_string(json, "tap", true, CONFIG_TAP_MAX, &tap, err) ||
+	const char *tap = "", *mac;
+	if (jobj_string(json, "tap", false, CONFIG_TAP_MAX, &tap, err) ||
 	    jobj_string(json, "mac", true, 17, &mac, err))
 		return -1;
 	snprintf(device->net.tap, sizeof(device->net.tap), "%s", tap);
@@ -103,7 +104,7 @@ static int net_from_json(const json_t *json, struct device_config *device, struc
 static int net_check(const struct device_config *device, struct err *err)
 {
 	const char *tap = device->net.tap;
-	if (!tap[0] || strchr(tap, '/') || !strcmp(tap, ".") || !strcmp(tap, ".."))
+	if (strchr(tap, '/') || !strcmp(tap, ".") || !strcmp(tap, ".."))
 		return err_set(err, ERR_INPUT, "net: \"%s\" is no name of an interface", tap);
 	if (device->net.mac[0] & 1)
 		return err_set(err, ERR_INPUT,

@@ -47,7 +47,7 @@ static const cyaml_schema_value_t disk_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct disk_text, disk_fields)};
 
 static const cyaml_schema_field_t net_fields[] = {
-    NEEDED("tap", struct net_text, tap),
+    MAYBE("tap", struct net_text, tap),
     MAYBE("mac", struct net_text, mac),
     CYAML_FIELD_END,
 };
@@ -241,7 +241,11 @@ static bool same_device(const struct device_config *a, const struct device_confi
 		return false;
 	if (a->kind == DEVICE_DISK)
 		return !strcmp(a->disk.path, b->disk.path);
-	return a->kind != DEVICE_NET || !strcmp(a->net.tap, b->net.tap);
+	if (a->kind != DEVICE_NET)
+		return true;
+	/* Of cards that are connected to nothing there may be several. */
+	return a->net.tap[0] || b->net.tap[0] ? !strcmp(a->net.tap, b->net.tap)
+					      : !memcmp(a->net.mac, b->net.mac, sizeof(a->net.mac));
 }
 
 static const struct device_config *find_kept(const struct vm_config *kept, const struct device_config *device)
@@ -322,12 +326,12 @@ static int read_disk(const struct input *input, const struct disk_text *text, un
 static int read_net(const struct input *input, const struct net_text *text, unsigned number,
 		    const struct vm_config *kept, struct device_config *device, struct err *err)
 {
-	if (strlen(text->tap) > CONFIG_TAP_MAX || !text->tap[0]) {
+	if (text->tap && (strlen(text->tap) > CONFIG_TAP_MAX || !text->tap[0])) {
 		err_set(err, ERR_INPUT, "\"%.40s\" is no name of an interface: these have 1 to %d characters",
 			text->tap, CONFIG_TAP_MAX);
 		return wrong(input, "nets", number, "tap", err);
 	}
-	snprintf(device->net.tap, sizeof(device->net.tap), "%s", text->tap);
+	snprintf(device->net.tap, sizeof(device->net.tap), "%s", text->tap ? text->tap : "");
 	if (!text->mac)
 		give_mac(kept, device);
 	else if (read_mac(text->mac, device->net.mac, err))

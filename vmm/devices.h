@@ -21,6 +21,8 @@ struct virtio *virtio_balloon_create(struct machine *machine, const struct devic
 struct virtio *virtio_blk_create(struct machine *machine, const struct device_config *config,
 				 struct err *err);
 
+/* virtio_balloon_wake: the queues are looked at again (any thread); harmless for another device. */
+void virtio_balloon_wake(struct virtio *dev);
 /* virtio_blk_disk: what is behind a disk (vmm/disk.h), or NULL for another device. */
 struct disk *virtio_blk_disk(struct virtio *dev);
 

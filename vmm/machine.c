@@ -337,8 +337,3 @@ int machine_write_ram(struct machine *machine, uint64_t gpa, const void *data, u
 	dirty_mark(machine, memory_offset(&machine->ram, gpa), len);
 	return 0;
 }
-
-int machine_ram_fd(const struct machine *machine)
-{
-	return machine->ram.fd;
-}

@@ -117,6 +117,20 @@ int machine_balloon_set(struct machine *machine, uint64_t target_bytes, struct e
 bool machine_balloon_get(struct machine *machine, struct machine_balloon *balloon);
 
 int machine_ram_fd(const struct machine *machine); /* borrowed */
+/* machine_ram(machine, &bytes): where this process has it mapped. */
+void *machine_ram(const struct machine *machine, uint64_t *bytes);
+/* machine_keep_ram(machine, keep): while somebody copies or fills RAM, what the guest wants to give back waits in the balloon's
+ * queues: a hole would be taken for a page of zeroes, or be filled with what was there before.  Paused, or before the first
+ * resume, to begin it; at any time to end it. */
+void machine_keep_ram(struct machine *machine, bool keep);
+/* machine_touched_ram(machine, list, err): appends the ranges of RAM that have memory behind them, rising, as pairs of u64: first
+ * byte, length.  Of a moment only while paused. */
+int machine_touched_ram(const struct machine *machine, struct buf *list, struct err *err);
+
+/* machine_volumes(machine, list): the volumes that the guest writes to, by rising slot, in list[CONFIG_MAX_DEVICES]; borrowed;
+ * returns how many.  slots may be NULL. */
+struct dvol;
+unsigned machine_volumes(const struct machine *machine, struct dvol *list[], unsigned slots[]);
 bool machine_running(const struct machine *machine);
 
 /* machine_cpu_json(machine, err): what its guest sees of the CPU, for the comparison before a hand-over: {"vendor",

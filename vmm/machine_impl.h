@@ -72,6 +72,8 @@ struct machine {
 	struct buf
 	    power_on; /* vCPUs and interrupt chips as they were when they were made (machine_reset.c) */
 
+	bool ram_kept; /* atomic; what the guest gives back must wait */
+
 	pthread_mutex_t devices; /* of what follows, up to the next blank line */
 	struct rtc rtc;
 	struct power power;

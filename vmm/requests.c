@@ -10,9 +10,6 @@
 
 enum { STATE_MAX = 16 << 20 };
 
-typedef int handler(struct vmproc *vm, struct client *client, const json_t *request, int fd,
-		    struct answer *answer, struct err *err);
-
 /* ---- for everyone ------------------------------------------------------------------------------------------ */
 
 static json_t *handover_json(const struct vmproc *vm)
@@ -73,7 +70,7 @@ static int set_paused(struct vmproc *vm, bool paused, struct answer *answer, str
 	vm->handover.user_paused = paused;
 	if (paused)
 		machine_pause(vm->machine);
-	else
+	else if (!vm->snapshot.standing) /* else it runs when the snapshot is made */
 		machine_resume(vm->machine);
 	answer->ok = json_pack("{s:s}", "state", handover_state_name(&vm->handover));
 	return 0;
@@ -124,6 +121,21 @@ static int check_runs(const struct vmproc *vm, struct err *err)
 	if (vm->handover.user_paused)
 		return err_set(err, ERR_STATE, "VM '%s' is paused; 'drover resume %s' first", vm->config.name,
 			       vm->config.name);
+	if (vm->snapshot.standing)
+		return err_set(err, ERR_STATE, "VM '%s' stands still for a snapshot; wait until that is over",
+			       vm->config.name);
+	return 0;
+}
+
+int requests_check_idle(const struct vmproc *vm, struct err *err)
+{
+	if (vm->handover.phase != HANDOVER_NONE)
+		return err_set(err, ERR_STATE, "VM '%s' is %s; wait until that is over", vm->config.name,
+			       handover_state_name(&vm->handover));
+	if (vm->snapshot.active || vm->rate.active)
+		return err_set(err, ERR_STATE, "%s; try again when that is over",
+			       vm->rate.active ? "the dirty pages of this VM are being counted"
+					       : "a snapshot of this VM is being made");
 	return 0;
 }
 
@@ -180,12 +192,8 @@ static int do_dirty_rate(struct vmproc *vm, struct client *client, const json_t 
 	(void)fd;
 	if (jobj_u64(request, "ms", true, 1, 60000, &ms, err))
 		return -1;
-	if (vm->handover.phase != HANDOVER_NONE || rate->active)
-		return err_set(
-		    err, ERR_STATE,
-		    "the dirty pages of VM '%s' are being tracked for something else; try again when that is "
-		    "over",
-		    vm->config.name);
+	if (requests_check_idle(vm, err))
+		return -1;
 	if (pageset_create(&rate->pages, vm->config.memory_bytes / 4096, err))
 		return -1;
 	if (machine_dirty_start(vm->machine, &rate->pages, err)) {
@@ -267,6 +275,8 @@ static int do_migrate(struct vmproc *vm, struct client *client, const json_t *re
 		return -1;
 	if (vm->rate.active)
 		vmproc_end_rate(vm);
+	if (requests_check_idle(vm, err))
+		return -1;
 	cpu = machine_cpu_json(vm->machine, err);
 	if (!cpu || handover_attach(&vm->handover, err)) {
 		json_decref(cpu);
@@ -340,29 +350,32 @@ static int do_handover_pause(struct vmproc *vm, struct client *client, const jso
 	return 0;
 }
 
+int vmproc_memfd(const char *name, const void *data, size_t len, struct err *err)
+{
+	int memfd = memfd_create(name, MFD_CLOEXEC);
+
+	if (memfd >= 0 && io_write_full(memfd, data, len))
+		io_close(&memfd);
+	return memfd >= 0 ? memfd : err_sys(err, "cannot hand over %s", name);
+}
+
 static int do_handover_state(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 			     struct answer *answer, struct err *err)
 {
 	struct buf state = {0};
-	int status = -1, memfd;
+	int memfd = -1;
 
 	(void)client, (void)request, (void)fd;
-	if (handover_save(&vm->handover, &state, err))
-		goto out;
-	memfd = memfd_create("drover-state", MFD_CLOEXEC);
-	if (memfd < 0 || io_write_full(memfd, state.data, state.len)) {
-		err_sys(err, "cannot hand the machine state over");
-		io_close(&memfd);
-		goto out;
+	if (!handover_save(&vm->handover, &state, err))
+		memfd = vmproc_memfd("drover-state", state.data, state.len, err);
+	if (memfd >= 0) {
+		answer->ok = json_pack("{s:I}", "bytes", (json_int_t)state.len);
+		answer->fds[0] = memfd;
+		answer->nfds = 1;
+		answer->close_fds = true;
 	}
-	answer->ok = json_pack("{s:I}", "bytes", (json_int_t)state.len);
-	answer->fds[0] = memfd;
-	answer->nfds = 1;
-	answer->close_fds = true;
-	status = 0;
-out:
 	buf_free(&state);
-	return status;
+	return memfd >= 0 ? 0 : -1;
 }
 
 static int do_handover_commit(struct vmproc *vm, struct client *client, const json_t *request, int fd,
@@ -394,21 +407,27 @@ static int do_handover_outcome(struct vmproc *vm, struct client *client, const j
 
 /* ---- for serve ---------------------------------------------------------------------------------------------- */
 
+int vmproc_read_state(int fd, struct buf *state, struct err *err)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) || st.st_size > STATE_MAX)
+		return err_set(err, ERR_INPUT, "the machine state, of at most 16 MiB, does not come along");
+	if (pread(fd, buf_reserve(state, (size_t)st.st_size), (size_t)st.st_size, 0) != st.st_size)
+		return err_sys(err, "cannot read the machine state");
+	state->len += (size_t)st.st_size;
+	return 0;
+}
+
 static int do_load_state(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 			 struct answer *answer, struct err *err)
 {
-	struct stat st;
 	struct buf state = {0};
 	int status = -1;
 
 	(void)client, (void)request, (void)answer;
-	if (fd < 0 || fstat(fd, &st) || st.st_size > STATE_MAX)
-		return err_set(err, ERR_INPUT, "load-state comes without a machine state of at most 16 MiB");
-	buf_reserve(&state, (size_t)st.st_size);
-	if (pread(fd, state.data, (size_t)st.st_size, 0) != st.st_size)
-		err_sys(err, "cannot read the machine state");
-	else
-		status = handover_load(&vm->handover, state.data, (size_t)st.st_size, err);
+	if (!vmproc_read_state(fd, &state, err))
+		status = handover_load(&vm->handover, state.data, state.len, err);
 	buf_free(&state);
 	return status;
 }
@@ -426,12 +445,13 @@ static int do_commit(struct vmproc *vm, struct client *client, const json_t *req
 	return handover_start(&vm->handover, term, session, err);
 }
 
-enum audience { ANYONE, MOVER, PARENT };
+/* ANYONE_WHOLE: anyone, once no page of a restored guest is missing. */
+enum audience { ANYONE, ANYONE_WHOLE, MOVER, PARENT };
 
 static const struct {
 	const char *cmd;
 	enum audience audience;
-	handler *handle;
+	vmproc_handler *handle;
 } requests[] = {
     {"status", ANYONE, do_status},
     {"subscribe", ANYONE, do_subscribe},
@@ -445,7 +465,10 @@ static const struct {
     {"dirty-rate", ANYONE, do_dirty_rate},
     {"cancel", ANYONE, do_cancel},
     {"outcome", ANYONE, do_outcome},
-    {"migrate", ANYONE, do_migrate},
+    {"snapshot-begin", ANYONE_WHOLE, do_snapshot_begin},
+    {"snapshot-end", ANYONE, do_snapshot_end},
+    {"epoch-delete", ANYONE, do_epoch_delete},
+    {"migrate", ANYONE_WHOLE, do_migrate},
     {"pending", ANYONE, do_pending},
     {"track", MOVER, do_track},
     {"harvest", MOVER, do_harvest},
@@ -472,6 +495,11 @@ int requests_handle(struct vmproc *vm, struct client *client, const json_t *requ
 			return err_set(err, ERR_STATE, "'%s' is for the mover of a migration under way", cmd);
 		if (requests[i].audience == PARENT && !client->is_parent)
 			return err_set(err, ERR_STATE, "'%s' is for the process that receives this VM", cmd);
+		if (requests[i].audience == ANYONE_WHOLE && vm->pager.volume) {
+			client->parked = json_deep_copy(request);
+			answer->later = true;
+			return 0;
+		}
 		return requests[i].handle(vm, client, request, fd, answer, err);
 	}
 	return err_set(err, ERR_INPUT, "the VM process knows no request '%s'", cmd);

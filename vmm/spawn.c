@@ -6,12 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Making the machine is a matter of milliseconds; a host that swaps may need longer. */
-enum { START_TIMEOUT_MS = 60000 };
+/* Making the machine is a matter of milliseconds; a host that swaps may need longer.  Where a restored guest's RAM has to be
+ * read first, that is a matter of the disk's speed. */
+enum { START_TIMEOUT_MS = 60000, RESTORE_TIMEOUT_MS = 3600000 };
 
 static _Noreturn void become_vm(const char *program, int socket, int log_fd)
 {
@@ -60,19 +63,20 @@ static json_t *start_request(const struct vm_config *config, const struct spawn_
 	return request;
 }
 
-int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
-	     pid_t *pid_out, struct err *err)
+/* spawn(config, request, fd, …): request: the `start` request, whose reference is taken over; fd goes along, -1: none. */
+static int spawn(const struct vm_config *config, json_t *request, int fd, int timeout_ms,
+		 struct control *control, pid_t *pid_out, json_t **reply, struct err *err)
 {
 	char program[PATHS_MAX];
 	int pair[2], log_fd;
 	pid_t pid;
 
-	if (paths_helper("drover-vm", program, err))
+	if (paths_helper("drover-vm", program, err) || (log_fd = open_log(config->name, err)) < 0) {
+		json_decref(request);
 		return -1;
-	log_fd = open_log(config->name, err);
-	if (log_fd < 0)
-		return -1;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		json_decref(request);
 		close(log_fd);
 		return err_sys(err, "cannot make a socket pair");
 	}
@@ -82,12 +86,12 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 	close(log_fd);
 	close(pair[1]);
 	if (pid < 0) {
+		json_decref(request);
 		close(pair[0]);
 		return err_sys(err, "cannot start the VM process");
 	}
 	control_adopt(control, pair[0]);
-	if (control_call_fd(control, start_request(config, incoming), incoming ? incoming->ram_fd : -1,
-			    START_TIMEOUT_MS, NULL, err)) {
+	if (control_call_fd(control, request, fd, timeout_ms, reply, err)) {
 		if (err && err->kind == ERR_LINK)
 			err_context(err, "VM '%s' could not be started (its vm.log may say why)",
 				    config->name);
@@ -101,4 +105,38 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 	if (pid_out)
 		*pid_out = pid;
 	return 0;
+}
+
+int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incoming, struct control *control,
+	     pid_t *pid, struct err *err)
+{
+	return spawn(config, start_request(config, incoming), incoming ? incoming->ram_fd : -1,
+		     START_TIMEOUT_MS, control, pid, NULL, err);
+}
+
+int spawn_restored(const struct vm_config *config, const struct spawn_restore *restore,
+		   struct control *control, pid_t *pid, char why_read[ERR_TEXT], struct err *err)
+{
+	json_t *request = start_request(config, NULL), *reply = NULL;
+	int fd = memfd_create("drover-state", MFD_CLOEXEC);
+	int status = -1;
+
+	json_object_set_new(request, "restore",
+			    json_pack("{s:s, s:I, s:I, s:O, s:b}", "ram", restore->ram, "term",
+				      (json_int_t)restore->epoch.term, "epoch",
+				      (json_int_t)restore->epoch.number, "cpu", restore->cpu, "paused",
+				      restore->paused));
+	why_read[0] = 0;
+	if (fd < 0 || io_write_full(fd, restore->state->data, restore->state->len)) {
+		json_decref(request);
+		err_sys(err, "cannot hand the machine state over");
+	} else {
+		status = spawn(config, request, fd, RESTORE_TIMEOUT_MS, control, pid, &reply, err);
+	}
+	if (!status)
+		snprintf(why_read, ERR_TEXT, "%s",
+			 json_string_value(json_object_get(reply, "ram_read_first")));
+	json_decref(reply);
+	io_close(&fd);
+	return status;
 }

@@ -166,7 +166,10 @@ static void kicked(struct virtio *dev, unsigned queue)
 	static int64_t (*const serve[QUEUES])(struct virtio *, unsigned) = {inflate, deflate, statistics,
 									    report, report};
 	bool counted = queue != QUEUE_STATISTICS || virtio_has(dev, F_STATS_VQ);
-	virtio_drain(dev, queue, &of(dev)->chain, counted ? serve[queue] : report);
+	int64_t (*what)(struct virtio *, unsigned) = counted ? serve[queue] : report;
+	if ((what == inflate || what == report) && __atomic_load_n(&dev->machine->ram_kept, __ATOMIC_SEQ_CST))
+		return; /* virtio_balloon_wake comes */
+	virtio_drain(dev, queue, &of(dev)->chain, what);
 }
 
 static void ready(struct virtio *dev, unsigned number)
@@ -245,6 +248,12 @@ static const struct virtio_ops ops = {.name = "balloon",
 				      .save = save,
 				      .load = load,
 				      .destroy = destroy};
+
+void virtio_balloon_wake(struct virtio *dev)
+{
+	for (unsigned i = 0; dev->ops == &ops && i < dev->nqueues; i++)
+		(void)eventfd_write(dev->queue[i].kick_fd, 1);
+}
 
 struct virtio *virtio_balloon_create(struct machine *machine, const struct device_config *config,
 				     struct err *err)

@@ -189,10 +189,11 @@ static int load(struct virtio *dev, struct reader *reader, struct err *err)
 	struct net *net = of(dev);
 	(void)err;
 	/* The link is this host's. */
-	net->status = (uint16_t)(NET_S_LINK_UP | (reader_u16(reader) & NET_S_ANNOUNCE));
+	net->status = (uint16_t)((net->tap_gone ? 0 : NET_S_LINK_UP) | (reader_u16(reader) & NET_S_ANNOUNCE));
 	net->arrived = true;
 	/* What came before the guest did is old, and it had it where it was. */
-	tap_drain(&net->tap);
+	if (!net->tap_gone)
+		tap_drain(&net->tap);
 	return 0;
 }
 
@@ -217,9 +218,20 @@ static const struct virtio_ops ops = {.name = "net",
 				      .load = load,
 				      .destroy = destroy};
 
+/* A card that is connected to nothing can do all that the one could which the guest knows: nothing ever comes of it. */
+static void no_tap(struct net *net)
+{
+	net->tap_gone = true;
+	net->status = 0;
+	for (unsigned i = 0; i < OFFLOADS; i++)
+		net->tap.able |= offloads[i].offload;
+}
+
 static int make(struct net *net, struct machine *machine, const struct device_config *config, struct err *err)
 {
-	if (tap_open(&net->tap, config->net.tap, err) ||
+	if (!config->net.tap[0])
+		no_tap(net);
+	if ((config->net.tap[0] && tap_open(&net->tap, config->net.tap, err)) ||
 	    virtio_init(&net->dev, &ops, machine, config->slot, offered(&net->tap), NET_QUEUES,
 			NET_QUEUE_SIZE, err) ||
 	    virtio_loop_init(&net->loop, &net->dev, kicked, ready, err))

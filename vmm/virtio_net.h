@@ -58,7 +58,7 @@ struct net {
 	struct tap tap;
 	uint8_t mac[6];
 	uint16_t status;        /* atomic: read by vCPU threads */
-	bool tap_gone;          /* the interface was deleted */
+	bool tap_gone;          /* the interface was deleted, or there never was one: the link is down */
 	bool arrived;           /* loaded and not started yet */
 	unsigned announcements; /* that are still to be sent */
 	struct net_hand hand;   /* loop's thread */

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/paths.h"
 #include "vmm/ports.h"
+#include "vmm/uffd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -76,8 +77,12 @@ static void drop_client(struct vmproc *vm, struct client *client)
 
 	close(client->fd);
 	client->fd = -1;
+	json_decref(client->parked);
+	client->parked = NULL;
 	if (was_mover)
 		handover_mover_gone(&vm->handover);
+	if (vm->snapshot.active && vm->snapshot.client_serial == client->serial)
+		requests_snapshot_gone(vm);
 	if (was_parent &&
 	    (vm->handover.phase == HANDOVER_INCOMING || vm->handover.phase == HANDOVER_PREPARED)) {
 		if (handover_give_up(&vm->handover, &err))
@@ -86,18 +91,44 @@ static void drop_client(struct vmproc *vm, struct client *client)
 	}
 }
 
-static void serve_client(struct vmproc *vm, struct client *client)
+void vmproc_answer(struct vmproc *vm, size_t slot, uint64_t serial, uint64_t request_id, json_t *ok,
+		   const struct err *err)
+{
+	struct client *client = &vm->client[slot];
+
+	if (client->fd >= 0 && client->serial == serial)
+		answer_request(client, (json_int_t)request_id, ok, err, NULL, 0);
+	else
+		json_decref(ok);
+}
+
+/* A request, NULL with *err when it could not be read; fd: what came with it, or -1. */
+static void handle(struct vmproc *vm, struct client *client, const json_t *request, int fd, struct err *err)
 {
 	struct answer answer = {0};
+	json_int_t id = json_integer_value(json_object_get(request, "id"));
+	int status = request ? requests_handle(vm, client, request, fd, &answer, err) : -1;
+
+	if (!answer.later)
+		answer_request(client, id, answer.ok, status ? err : NULL, answer.fds, answer.nfds);
+	for (size_t i = 0; answer.close_fds && i < answer.nfds; i++)
+		close(answer.fds[i]);
+	handover_settle(&vm->handover);
+}
+
+static void serve_client(struct vmproc *vm, struct client *client)
+{
 	char text[CONTROL_MAX + 1];
 	int fds[IO_MAX_FDS];
 	size_t nfds = IO_MAX_FDS;
 	struct err err = {0};
 	json_t *request;
-	json_int_t id;
 	ssize_t len;
-	int status;
 
+	if (client->parked) {
+		drop_client(vm, client); /* it is heard only when it hangs up */
+		return;
+	}
 	len = io_receive(client->fd, text, sizeof(text) - 1, fds, &nfds);
 	if (len < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -106,16 +137,10 @@ static void serve_client(struct vmproc *vm, struct client *client)
 		return;
 	}
 	request = jobj_parse(text, (size_t)len, &err);
-	id = json_integer_value(json_object_get(request, "id"));
-	status = request ? requests_handle(vm, client, request, nfds > 0 ? fds[0] : -1, &answer, &err) : -1;
-	if (!answer.later)
-		answer_request(client, id, answer.ok, status ? &err : NULL, answer.fds, answer.nfds);
+	handle(vm, client, request, nfds > 0 ? fds[0] : -1, &err);
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
-	for (size_t i = 0; answer.close_fds && i < answer.nfds; i++)
-		close(answer.fds[i]);
 	json_decref(request);
-	handover_settle(&vm->handover);
 }
 
 static void accept_client(struct vmproc *vm)
@@ -163,7 +188,6 @@ void vmproc_quit(struct vmproc *vm, const char *why, const char *detail, int sta
 void vmproc_end_rate(struct vmproc *vm)
 {
 	struct rate_sample *rate = &vm->rate;
-	struct client *client = &vm->client[rate->client];
 	uint64_t ns = clock_mono_ns() - rate->started, pages;
 	struct err err;
 	int status = machine_dirty_harvest(vm->machine, &err);
@@ -171,12 +195,11 @@ void vmproc_end_rate(struct vmproc *vm)
 	machine_dirty_stop(vm->machine);
 	rate->active = false;
 	pages = pageset_count(&rate->pages);
-	if (client->fd >= 0 && client->serial == rate->client_serial)
-		answer_request(client, (json_int_t)rate->request_id,
-			       json_pack("{s:I, s:I, s:I}", "pages", (json_int_t)pages, "bytes_per_s",
-					 (json_int_t)((double)pages * 4096 * 1e9 / (double)ns), "interval_ms",
-					 (json_int_t)(ns / 1000000)),
-			       status ? &err : NULL, NULL, 0);
+	vmproc_answer(vm, rate->client, rate->client_serial, rate->request_id,
+		      json_pack("{s:I, s:I, s:I}", "pages", (json_int_t)pages, "bytes_per_s",
+				(json_int_t)((double)pages * 4096 * 1e9 / (double)ns), "interval_ms",
+				(json_int_t)(ns / 1000000)),
+		      status ? &err : NULL);
 	pageset_close(&rate->pages);
 }
 
@@ -276,11 +299,39 @@ static int check_new(const struct vmproc *vm, struct err *err)
 	return 0;
 }
 
-int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err)
+/* The guest as a snapshot has it, about to run: its state in state_fd, its RAM coming in. */
+static int restore(struct vmproc *vm, const json_t *restore, int state_fd, struct err *err)
+{
+	struct buf state = {0};
+	struct dvol_id id;
+	const char *path;
+	uint64_t bytes;
+	void *ram = machine_ram(vm->machine, &bytes);
+	bool lazy;
+	int status = -1;
+
+	if (jobj_string(restore, "ram", true, PATHS_MAX, &path, err) ||
+	    jobj_u64(restore, "term", true, 1, INT64_MAX, &id.term, err) ||
+	    jobj_u64(restore, "epoch", true, 1, INT64_MAX, &id.number, err) ||
+	    jobj_bool(restore, "paused", false, &vm->handover.user_paused, err) ||
+	    check_cpu(vm, json_object_get(restore, "cpu"), err) ||
+	    pager_start(&vm->pager, path, id, ram, bytes, vm->uffd_device, &lazy, err))
+		return -1;
+	/* From here on the machine may touch its RAM. */
+	machine_keep_ram(vm->machine, lazy);
+	if (!vmproc_read_state(state_fd, &state, err) &&
+	    !machine_load(vm->machine, state.data, state.len, err))
+		status = machine_new_generation(vm->machine, err);
+	buf_free(&state);
+	return status;
+}
+
+int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err)
 {
 	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console, .port = on_port};
 	struct ledger_record record = {.state = LEDGER_RUNNING};
 	const json_t *incoming = json_object_get(start, "incoming");
+	const json_t *snapshot = json_object_get(start, "restore");
 	bool paused;
 	int fd;
 
@@ -293,7 +344,7 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 		record.ran_term = vm->ledger.now.ran_term;
 	if (incoming) {
 		record.state = LEDGER_INCOMING;
-		if (ram_fd < 0)
+		if (start_fd < 0)
 			return err_set(err, ERR_INPUT, "an incoming VM comes without its RAM");
 		if (check_incoming(vm, incoming, &record, err))
 			return -1;
@@ -311,7 +362,7 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 		fault_point(FAULT_DEST_PROMISED);
 	if (console_open(&vm->console, vm->ledger.dir_fd, err))
 		return -1;
-	fd = incoming ? dup(ram_fd) : -1;
+	fd = incoming ? dup(start_fd) : -1;
 	vm->machine = machine_create(&vm->config, fd, &owner, err);
 	if (!vm->machine)
 		return -1;
@@ -323,11 +374,14 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *
 	handover_init(&vm->handover, vm->machine, vm->config.memory_bytes / 4096, &vm->console, &vm->ledger,
 		      incoming ? HANDOVER_INCOMING : HANDOVER_NONE, record.term);
 	vm->handover.user_paused = paused;
-	if (!incoming && machine_boot(vm->machine, &vm->config, err))
+	if (snapshot_init(&vm->snapshot, vm->machine, vm->config.name, err))
+		return -1;
+	if (!incoming &&
+	    (snapshot ? restore(vm, snapshot, start_fd, err) : machine_boot(vm->machine, &vm->config, err)))
 		return -1;
 	if (open_socket(vm, err))
 		return -1;
-	if (!incoming)
+	if (!incoming && !vm->handover.user_paused)
 		machine_resume(vm->machine);
 	return 0;
 }
@@ -354,7 +408,8 @@ static int take_start(struct vmproc *vm, int fd)
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
 	answer_request(parent, json_integer_value(json_object_get(start, "id")),
-		       json_pack("{s:i}", "pid", (int)getpid()), status ? &err : NULL, NULL, 0);
+		       json_pack("{s:i, s:s}", "pid", (int)getpid(), "ram_read_first", vm->pager.err.text),
+		       status ? &err : NULL, NULL, 0);
 	json_decref(start);
 	return status;
 }
@@ -371,27 +426,80 @@ static void remove_folder(struct vmproc *vm)
 		rmdir(path);
 }
 
-static void end(struct vmproc *vm, bool never_was)
+/* What there was to be known of this process is gone from the host. */
+static void remove_sockets(struct vmproc *vm)
 {
-	struct ledger_record record = vm->ledger.now;
 	char path[PATHS_MAX];
-	struct err err;
 
-	machine_destroy(vm->machine);
 	if (vm->ledger_mine)
 		ports_remove(&vm->config);
 	if (vm->listen_fd >= 0 && !paths_vm_socket(vm->config.name, path, NULL))
 		unlink(path);
-	if (never_was && vm->ledger.dir_fd >= 0) {
+}
+
+static void write_end(struct vmproc *vm)
+{
+	struct ledger_record record = vm->ledger.now;
+	struct err err;
+
+	if (!vm->ledger_mine || (record.state != LEDGER_RUNNING && record.state != LEDGER_INCOMING))
+		return;
+	record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
+	if (ledger_write(&vm->ledger, &record, &err))
+		log_error("%s", err.text);
+}
+
+static void end(struct vmproc *vm, bool never_was)
+{
+	snapshot_destroy(&vm->snapshot);
+	pager_stop(&vm->pager);
+	machine_destroy(vm->machine);
+	remove_sockets(vm);
+	if (never_was && vm->ledger.dir_fd >= 0)
 		remove_folder(vm);
-	} else if (vm->ledger_mine && (record.state == LEDGER_RUNNING || record.state == LEDGER_INCOMING)) {
-		record.state = record.state == LEDGER_RUNNING ? LEDGER_STOPPED : LEDGER_REFUSED;
-		if (ledger_write(&vm->ledger, &record, &err))
-			log_error("%s", err.text);
-	}
+	else
+		write_end(vm);
 	console_close(&vm->console);
 	ledger_close(&vm->ledger);
 	config_free(&vm->config);
+	io_close(&vm->uffd_device);
+}
+
+static void tell_ended(struct vmproc *vm)
+{
+	tell_subscribers(vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm->quit_why, "detail",
+				       vm->quit_detail));
+}
+
+/* A page of RAM cannot be had: whoever waits for it waits for ever, and nobody may wait for them. */
+static _Noreturn void perish(struct vmproc *vm)
+{
+	log_error("%s", vm->pager.err.text);
+	vmproc_quit(vm, "crash", vm->pager.err.text, 1);
+	console_flush(&vm->console);
+	tell_ended(vm);
+	remove_sockets(vm);
+	write_end(vm);
+	_exit(1);
+}
+
+/* All of RAM is there: who waited for that gets his answer. */
+static void ram_is_there(struct vmproc *vm)
+{
+	if (pager_has_failed(&vm->pager))
+		perish(vm);
+	pager_stop(&vm->pager);
+	machine_keep_ram(vm->machine, false);
+	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++) {
+		struct client *client = &vm->client[i];
+		json_t *request = client->parked;
+		struct err err = {0};
+
+		client->parked = NULL;
+		if (request && client->fd >= 0)
+			handle(vm, client, request, -1, &err);
+		json_decref(request);
+	}
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------------------- */
@@ -440,7 +548,7 @@ static void machine_ended(struct vmproc *vm)
 	vmproc_quit(vm, crash ? "crash" : "reset", vm->end_detail, crash ? 1 : 0);
 }
 
-enum { SLOT_END, SLOT_CONSOLE, SLOT_LISTEN, SLOT_SIGNAL, SLOT_CLIENT };
+enum { SLOT_END, SLOT_CONSOLE, SLOT_LISTEN, SLOT_SIGNAL, SLOT_RAM, SLOT_DELETED, SLOT_CLIENT };
 enum { SLOT_STREAM = SLOT_CLIENT + VMPROC_CLIENTS, SLOTS = SLOT_STREAM + CONSOLE_STREAMS };
 
 static void turn(struct vmproc *vm)
@@ -451,8 +559,11 @@ static void turn(struct vmproc *vm)
 	fds[SLOT_CONSOLE] = (struct pollfd){.fd = vm->console.wake_fd, .events = POLLIN};
 	fds[SLOT_LISTEN] = (struct pollfd){.fd = vm->listen_fd, .events = POLLIN};
 	fds[SLOT_SIGNAL] = (struct pollfd){.fd = vm->signal_fd, .events = POLLIN};
+	fds[SLOT_RAM] = (struct pollfd){.fd = vm->pager.volume ? vm->pager.done_fd : -1, .events = POLLIN};
+	fds[SLOT_DELETED] = (struct pollfd){.fd = vm->snapshot.done_fd, .events = POLLIN};
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
-		fds[SLOT_CLIENT + i] = (struct pollfd){.fd = vm->client[i].fd, .events = POLLIN};
+		fds[SLOT_CLIENT + i] =
+		    (struct pollfd){.fd = vm->client[i].fd, .events = vm->client[i].parked ? 0 : POLLIN};
 	if (vm->input_retry_ns && clock_mono_ns() >= vm->input_retry_ns)
 		vm->input_retry_ns = 0;
 	for (size_t i = 0; i < CONSOLE_STREAMS; i++)
@@ -462,6 +573,10 @@ static void turn(struct vmproc *vm)
 		return;
 	if (fds[SLOT_CONSOLE].revents)
 		console_flush(&vm->console);
+	if (fds[SLOT_RAM].revents)
+		ram_is_there(vm);
+	if (fds[SLOT_DELETED].revents)
+		requests_epoch_deleted(vm);
 	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++)
 		if (fds[SLOT_CLIENT + i].revents && vm->client[i].fd == fds[SLOT_CLIENT + i].fd)
 			serve_client(vm, &vm->client[i]);
@@ -482,7 +597,8 @@ static void turn(struct vmproc *vm)
 
 int vmproc_run(int fd)
 {
-	struct vmproc vm = {.listen_fd = -1, .ledger = {.fd = -1, .lock_fd = -1, .dir_fd = -1}};
+	struct vmproc vm = {
+	    .listen_fd = -1, .uffd_device = uffd_device(), .ledger = {.fd = -1, .lock_fd = -1, .dir_fd = -1}};
 	sigset_t signals;
 
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
@@ -506,8 +622,7 @@ int vmproc_run(int fd)
 		turn(&vm);
 	machine_pause(vm.machine);
 	console_flush(&vm.console);
-	tell_subscribers(&vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm.quit_why, "detail",
-					vm.quit_detail));
+	tell_ended(&vm);
 	end(&vm, false);
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
 		io_close(&vm.client[i].fd);

@@ -12,6 +12,8 @@
 #include "vmm/handover.h"
 #include "vmm/ledger.h"
 #include "vmm/machine.h"
+#include "vmm/pager.h"
+#include "vmm/snapshot.h"
 #include "vmm/spawn.h"
 #include <jansson.h>
 #include <stdatomic.h>
@@ -24,6 +26,8 @@ struct client {
 	bool subscribed;
 	bool is_mover;
 	bool is_parent; /* the socket pair that this process was started with */
+	json_t
+	    *parked; /* its request that waits until all of RAM is there; it is not listened to meanwhile */
 };
 
 /* A dirty-rate measurement that runs: answered when it is over. */
@@ -43,6 +47,9 @@ struct vmproc {
 	struct console console;
 	struct handover handover;
 	struct rate_sample rate;
+	struct snapshot snapshot;
+	struct pager pager;
+	int uffd_device; /* opened while this process still may */
 	struct client client[VMPROC_CLIENTS];
 	uint64_t next_serial;
 	int listen_fd;
@@ -80,13 +87,32 @@ struct answer {
 	bool later;     /* no answer now: somebody kept the request id */
 };
 
+typedef int vmproc_handler(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+			   struct answer *answer, struct err *err);
+
 /* requests_handle(vm, client, request, fd, answer, err): do what request asks; fd is what came with it or -1
  * (borrowed).  Returns 0 with *answer, or -1 with *err. */
 int requests_handle(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		    struct answer *answer, struct err *err);
 
-/* vmproc_make(vm, start, ram_fd, err): the `start` request: ledger, machine, control socket. */
-int vmproc_make(struct vmproc *vm, const json_t *start, int ram_fd, struct err *err);
+/* What snapshots need (requests_snapshot.c). */
+vmproc_handler do_snapshot_begin, do_snapshot_end, do_epoch_delete;
+/* requests_snapshot_gone: the client that made a snapshot is gone.  requests_epoch_deleted: the answer to epoch-delete is due. */
+void requests_snapshot_gone(struct vmproc *vm);
+void requests_epoch_deleted(struct vmproc *vm);
+/* requests_check_idle(vm, err): nobody moves, copies or measures this VM; ERR_STATE with what is under way. */
+int requests_check_idle(const struct vmproc *vm, struct err *err);
+/* vmproc_read_state(fd, state, err): a machine state that came as a file, appended to *state; the caller frees. */
+int vmproc_read_state(int fd, struct buf *state, struct err *err);
+/* vmproc_memfd(name, data, len, err): a memfd with that content, the caller's; or -1. */
+int vmproc_memfd(const char *name, const void *data, size_t len, struct err *err);
+/* vmproc_answer: an answer that came later: to the client in slot `client`, if it is still the one with that serial. */
+void vmproc_answer(struct vmproc *vm, size_t client, uint64_t serial, uint64_t request_id, json_t *ok,
+		   const struct err *err);
+
+/* vmproc_make(vm, start, start_fd, err): the `start` request: ledger, machine, control socket.  start_fd: what came with it (RAM, or
+ * a snapshot's machine state), or -1. */
+int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err);
 /* vmproc_quit(vm, why, detail, status): end the process once the present answer is out. */
 void vmproc_quit(struct vmproc *vm, const char *why, const char *detail, int status);
 void vmproc_end_rate(struct vmproc *vm); /* stop the sample, answer it */
