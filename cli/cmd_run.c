@@ -32,15 +32,17 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 	config->memory_bytes = args->memory_bytes;
 	config->cpus = (unsigned)args->cpus;
 	config->dirty_mode = (enum dirty_mode)args->dirty_tracking;
+	config->boot = (enum boot_source)args->boot;
 	config->emulation = args->emulate;
 	config->kernel = copy(args->kernel);
 	config->initrd = copy(args->initrd);
 	config->cmdline = copy(args->append);
 	config->firmware = copy(args->firmware);
-	if (!args->kernel && !args->disks.count)
-		return err_set(err, ERR_USAGE,
-			       "run: there is nothing to boot: give it a --disk or a --kernel; see 'drover "
-			       "help run'");
+	if (!args->kernel && !args->disks.count && args->boot != BOOT_NETWORK)
+		return err_set(
+		    err, ERR_USAGE,
+		    "run: there is nothing to boot: give it a --disk or a --kernel, or a --net and "
+		    "--boot network; see 'drover help run'");
 	if (args->kernel ? args->firmware != NULL : args->initrd || args->append)
 		return err_set(err, ERR_USAGE,
 			       "run: --initrd and --append go with --kernel, and --firmware without it; see "

@@ -62,6 +62,13 @@ static const struct option_spec run_options[] = {
      .help = "the BIOS that boots the first disk (SeaBIOS)",
      .type = OPTION_TEXT,
      .offset = AT(firmware)},
+    {.name = "boot",
+     .argument = "FROM",
+     .help = "what its firmware boots: disk, network (disk)",
+     .type = OPTION_WORD,
+     .offset = AT(boot),
+     .words = config_boot_sources,
+     .initial = BOOT_DISK},
     {.name = "disk",
      .argument = "FILE[,read-only]",
      .help = "a volume, or a raw image read-only; again for more",
@@ -246,9 +253,10 @@ const struct command commands[] = {
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
 		 "[--disk FILE[,read-only]]... [--net TAP[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
-		 "[--firmware FILE] [--emulate]\n"
+		 "[--boot disk|network] [--firmware FILE] [--emulate]\n"
 		 "[--dirty-tracking auto|ring|bitmap] [--detach [--json]]",
-     .details = "Without --kernel the VM boots from its first disk, by its firmware.\n"
+     .details = "Without --kernel the VM boots from its first disk, by its firmware; with\n"
+		"--boot network from its network cards first, by iPXE.\n"
 		"\n"
 		"The VM runs in a process of its own. Without --detach the guest's serial console\n"
 		"is shown here (Ctrl-] leaves it, the VM runs on), and drover ends when the guest\n"

@@ -41,6 +41,7 @@ struct args {
 	const char *remote_command;
 	uint64_t memory_bytes;
 	uint64_t cpus;
+	uint64_t boot;           /* enum boot_source */
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
 	uint64_t interval_ns;

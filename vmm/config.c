@@ -17,9 +17,11 @@ enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
 const char *const config_cpu_models[] = {
     [CPU_HOST] = "host", [CPU_X86_64_V2] = "x86-64-v2", [CPU_X86_64_V3] = "x86-64-v3", NULL};
 
-static const char *const known_keys[] = {"name",       "uuid",    "memory_bytes", "cpus",
-					 "dirty_mode", "kernel",  "initrd",       "cmdline",
-					 "firmware",   "devices", "cpu_model",    "emulation"};
+const char *const config_boot_sources[] = {[BOOT_DISK] = "disk", [BOOT_NETWORK] = "network", NULL};
+
+static const char *const known_keys[] = {"name",      "uuid",      "memory_bytes", "cpus",     "dirty_mode",
+					 "kernel",    "initrd",    "cmdline",      "firmware", "devices",
+					 "cpu_model", "emulation", "boot"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 json_t *config_to_json(const struct vm_config *config)
@@ -40,6 +42,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "firmware", json_string(config->firmware));
 	if (config->cpu_model != CPU_HOST)
 		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
+	if (config->boot != BOOT_DISK)
+		json_object_set_new(json, "boot", json_string(config_boot_sources[config->boot]));
 	if (config->emulation)
 		json_object_set_new(json, "emulation", json_true());
 	if (config->ndevices)
@@ -57,6 +61,17 @@ static int check_path(const char *what, const char *path, struct err *err)
 		return err_set(err, ERR_INPUT, "%s: the path is longer than %d characters", what,
 			       PATH_MAX - 1);
 	return 0;
+}
+
+static int check_network_boot(const struct vm_config *config, struct err *err)
+{
+	if (config->kernel)
+		return err_set(err, ERR_INPUT,
+			       "boot: not from the network, since a kernel is booted directly");
+	for (unsigned i = 0; i < config->ndevices; i++)
+		if (config->devices[i].kind == DEVICE_NET)
+			return 0;
+	return err_set(err, ERR_INPUT, "boot: from the network, but the VM has no network card");
 }
 
 int config_check(const struct vm_config *config, struct err *err)
@@ -87,6 +102,8 @@ int config_check(const struct vm_config *config, struct err *err)
 	if (config->kernel && config->firmware)
 		return err_set(err, ERR_INPUT,
 			       "firmware: it would not run, since a kernel is booted directly");
+	if (config->boot == BOOT_NETWORK && check_network_boot(config, err))
+		return -1;
 	if (!config->kernel && (config->initrd || config->cmdline))
 		return err_set(err, ERR_INPUT, "%s: there is no kernel that could use it",
 			       config->initrd ? "initrd" : "command line");
@@ -129,6 +146,24 @@ static int copy_string(const json_t *json, const char *key, size_t max_len, char
 	return 0;
 }
 
+/* read_word: an optional field that is one of these words; *value is left alone where it is not there. */
+static int read_word(const json_t *json, const char *key, const char *const *words, unsigned *value,
+		     struct err *err)
+{
+	const char *text = NULL;
+	if (jobj_string(json, key, false, 16, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	unsigned i = 0;
+	while (words[i] && strcmp(text, words[i]))
+		i++;
+	if (!words[i])
+		return err_set(err, ERR_INPUT, "%s: this version of drover does not know \"%s\"", key, text);
+	*value = i;
+	return 0;
+}
+
 static int read_fields(const json_t *json, struct vm_config *config, struct err *err)
 {
 	const char *text = NULL;
@@ -153,16 +188,12 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 	if (mode == MODE_COUNT)
 		return err_set(err, ERR_INPUT, "dirty_mode: \"%s\" is none of auto, ring, bitmap", text);
 	config->dirty_mode = (enum dirty_mode)mode;
-	text = config_cpu_models[CPU_HOST];
-	if (jobj_string(json, "cpu_model", false, 16, &text, err))
+	unsigned model = CPU_HOST, boot = BOOT_DISK;
+	if (read_word(json, "cpu_model", config_cpu_models, &model, err) ||
+	    read_word(json, "boot", config_boot_sources, &boot, err))
 		return -1;
-	unsigned model = 0;
-	while (config_cpu_models[model] && strcmp(text, config_cpu_models[model]))
-		model++;
-	if (!config_cpu_models[model])
-		return err_set(err, ERR_INPUT, "cpu_model: this version of drover does not know \"%s\"",
-			       text);
 	config->cpu_model = (enum cpu_model)model;
+	config->boot = (enum boot_source)boot;
 	if (jobj_bool(json, "emulation", false, &config->emulation, err))
 		return -1;
 	if (copy_string(json, "kernel", PATH_MAX - 1, &config->kernel, err) ||

@@ -68,6 +68,11 @@ enum cpu_model {
 	CPU_X86_64_V3,
 };
 
+enum boot_source {
+	BOOT_DISK,    /* its first disk */
+	BOOT_NETWORK, /* its network cards, by iPXE (vmm/netrom.h), and then its disks */
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX + 1];
 	char uuid[CONFIG_UUID_LEN +
@@ -76,7 +81,8 @@ struct vm_config {
 	unsigned cpus;
 	enum dirty_mode dirty_mode;
 	enum cpu_model cpu_model;
-	bool emulation; /* of instructions that this host's KVM lacks (vmm/emulate.h) */
+	enum boot_source boot; /* of a VM without a kernel */
+	bool emulation;        /* of instructions that this host's KVM lacks (vmm/emulate.h) */
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;
 	char *initrd;   /* or NULL */
@@ -93,7 +99,8 @@ int config_from_json(const json_t *json, struct vm_config *config, struct err *e
 void config_free(struct vm_config *config);
 /* config_check(config, err): the checks of config_from_json on a struct filled from options. */
 int config_check(const struct vm_config *config, struct err *err);
-extern const char *const config_cpu_models[]; /* in the order of enum cpu_model; NULL at the end */
+extern const char *const config_cpu_models[];   /* in the order of enum cpu_model; NULL at the end */
+extern const char *const config_boot_sources[]; /* the same, of enum boot_source */
 /* config_add_device: a zeroed device at the end of the list, in the lowest slot that is free; NULL when there are
  * CONFIG_MAX_DEVICES. */
 struct device_config *config_add_device(struct vm_config *config, enum device_kind kind);

@@ -24,7 +24,7 @@ struct net_text {
 
 struct text {
 	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model,
-	    *emulate;
+	    *emulate, *boot;
 	struct disk_text *disks;
 	unsigned disks_count;
 	struct net_text *nets;
@@ -67,6 +67,7 @@ static const cyaml_schema_field_t fields[] = {
     MAYBE("balloon", struct text, balloon),
     MAYBE("dirty-tracking", struct text, dirty_tracking),
     MAYBE("cpu-model", struct text, cpu_model),
+    MAYBE("boot", struct text, boot),
     MAYBE("emulate", struct text, emulate),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, disks, &disk_schema,
 			 0, CONFIG_MAX_DEVICES),
@@ -394,6 +395,17 @@ static int read_cpu_model(const char *text, struct vm_config *config, struct err
 	return err_set(err, ERR_INPUT, "\"%.40s\" is none of host, x86-64-v2, x86-64-v3", text);
 }
 
+static int read_boot(const char *text, struct vm_config *config, struct err *err)
+{
+	for (unsigned i = 0; config_boot_sources[i]; i++) {
+		if (!strcmp(text, config_boot_sources[i])) {
+			config->boot = (enum boot_source)i;
+			return 0;
+		}
+	}
+	return err_set(err, ERR_INPUT, "\"%.40s\" is neither disk nor network", text);
+}
+
 static int read_machine(const struct input *input, const struct text *text, struct vm_config *config,
 			struct err *err)
 {
@@ -413,6 +425,8 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		abort();
 	if (text->cpu_model && read_cpu_model(text->cpu_model, config, err))
 		return wrong(input, NULL, 0, "cpu-model", err);
+	if (text->boot && read_boot(text->boot, config, err))
+		return wrong(input, NULL, 0, "boot", err);
 	if (text->emulate && read_bool(text->emulate, &config->emulation, err))
 		return wrong(input, NULL, 0, "emulate", err);
 	if (!text->dirty_tracking)

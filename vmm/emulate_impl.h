@@ -121,6 +121,9 @@ enum {
 	FLAGS_ID = 1u << 21,
 };
 
+/* Bits of the flags that are always 0. */
+#define FLAGS_ZERO 0xffc08028u
+
 /* The handlers, one file for each kind of instruction. */
 enum emulate emulate_iret(struct emulation *e);
 enum emulate emulate_int3(struct emulation *e); /* emulate_fpu.c, as the next two */

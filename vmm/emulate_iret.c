@@ -10,8 +10,8 @@ struct frame {
 };
 enum { FRAME_SAME = 3, FRAME_OUTER = 5 };
 
-/* The first n values on the stack; the stack pointer stays. */
-static enum emulate read_frame(struct emulation *e, unsigned n, struct frame *frame)
+/* The first n values on the stack, which is at base; the stack pointer stays. */
+static enum emulate read_frame(struct emulation *e, uint64_t base, unsigned n, struct frame *frame)
 {
 	const struct kvm_segment *ss = &e->sregs.ss;
 	uint32_t *to[FRAME_OUTER] = {&frame->eip, &frame->cs, &frame->eflags, &frame->esp, &frame->ss};
@@ -21,7 +21,7 @@ static enum emulate read_frame(struct emulation *e, unsigned n, struct frame *fr
 		if (!emulate_inside(ss, at, e->operand))
 			return emulate_fault_code(e, VECTOR_STACK, 0);
 		*to[i] = 0;
-		enum emulate result = emulate_read(e, (uint32_t)(ss->base + at), to[i], e->operand,
+		enum emulate result = emulate_read(e, (uint32_t)(base + at), to[i], e->operand,
 						   emulate_cpl(e) == 3 ? ACCESS_USER : 0);
 		if (result != EMULATE_DONE)
 			return result;
@@ -95,7 +95,7 @@ static enum emulate return_outer(struct emulation *e, struct frame *frame, struc
 	struct kvm_segment *const data[] = {&e->sregs.ds, &e->sregs.es, &e->sregs.fs, &e->sregs.gs};
 	unsigned cpl = frame->cs & SELECTOR_RPL;
 	struct kvm_segment ss;
-	enum emulate result = read_frame(e, FRAME_OUTER, frame);
+	enum emulate result = read_frame(e, e->sregs.ss.base, FRAME_OUTER, frame);
 	if (result == EMULATE_DONE)
 		result = check_stack(e, frame, &ss);
 	if (result == EMULATE_DONE && !emulate_inside(cs, frame->eip, 1))
@@ -123,13 +123,11 @@ static enum emulate return_same(struct emulation *e, const struct frame *frame, 
 	return result;
 }
 
-enum emulate emulate_iret(struct emulation *e)
+static enum emulate return_by(struct emulation *e, uint64_t base)
 {
 	struct frame frame;
 	struct kvm_segment cs;
-	if (!(e->sregs.cr0 & CR0_PE) || e->sregs.efer & EFER_LMA || e->regs.rflags & (FLAGS_NT | FLAGS_VM))
-		return EMULATE_CANNOT;
-	enum emulate result = read_frame(e, FRAME_SAME, &frame);
+	enum emulate result = read_frame(e, base, FRAME_SAME, &frame);
 	if (result != EMULATE_DONE)
 		return result;
 	if (e->operand == 4 && frame.eflags & FLAGS_VM && !emulate_cpl(e))
@@ -149,4 +147,27 @@ enum emulate emulate_iret(struct emulation *e)
 	e->events.nmi.masked = 0;
 	emulate_jump(e, frame.eip);
 	return EMULATE_DONE;
+}
+
+/* A KVM that comes here delivers interrupts and exceptions of ring 0 with a mistake of its own: it pushes their frames as if
+ * the stack segment had base 0.  What it should have written to is stale and may look like a frame; so where there is one in
+ * the wrong place, that is it.  (A guest that makes frames itself, on such a stack, could be taken for this; none is known.) */
+static bool return_by_misplaced(struct emulation *e)
+{
+	struct emulation other = *e;
+	struct frame frame;
+	if (!e->sregs.ss.base || emulate_cpl(e) ||
+	    read_frame(&other, 0, FRAME_SAME, &frame) != EMULATE_DONE ||
+	    (frame.eflags & (FLAGS_ZERO | FLAGS_FIXED | FLAGS_VM)) != FLAGS_FIXED ||
+	    return_by(&other, 0) != EMULATE_DONE || emulate_cpl(&other))
+		return false;
+	*e = other;
+	return true;
+}
+
+enum emulate emulate_iret(struct emulation *e)
+{
+	if (!(e->sregs.cr0 & CR0_PE) || e->sregs.efer & EFER_LMA || e->regs.rflags & (FLAGS_NT | FLAGS_VM))
+		return EMULATE_CANNOT;
+	return return_by_misplaced(e) ? EMULATE_DONE : return_by(e, e->sregs.ss.base);
 }

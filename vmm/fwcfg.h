@@ -53,6 +53,11 @@ void fwcfg_write(struct machine *machine, uint16_t port, unsigned size, uint32_t
 void fwcfg_save(const struct fwcfg *fwcfg, struct buf *out);
 int fwcfg_load(struct fwcfg *fwcfg, const void *data, size_t len, struct err *err);
 
+/* fwcfg_find: the content of a file; NULL: there is none of that name.  fwcfg_fill: another content for one that there is,
+ * before the machine runs. */
+const struct buf *fwcfg_find(const struct fwcfg *fwcfg, const char *name);
+void fwcfg_fill(struct fwcfg *fwcfg, const char *name, const void *data, size_t len);
+
 /* For fwcfg.c and fwcfg_items.c: an empty item or file, whose content is then put into it. */
 struct buf *fwcfg_item(struct fwcfg *fwcfg, uint16_t key);
 struct buf *fwcfg_file(struct fwcfg *fwcfg, const char *name);

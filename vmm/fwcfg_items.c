@@ -3,6 +3,7 @@
 #include "vmm/acpi.h"
 #include "vmm/boot.h"
 #include "vmm/machine_impl.h"
+#include "vmm/netrom.h"
 #include <endian.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,10 +55,10 @@ static void numbered(struct fwcfg *fwcfg, const struct vm_config *config)
 }
 
 /* The directory: number of files, and of each its length, number and name; big-endian. */
-static void directory(struct fwcfg *fwcfg)
+static void directory(const struct fwcfg *fwcfg, struct buf *out)
 {
-	struct buf *out = fwcfg_item(fwcfg, KEY_DIRECTORY);
 	uint32_t files = 0;
+	buf_clear(out);
 	for (unsigned i = 0; i < fwcfg->items; i++)
 		files += fwcfg->item[i].name[0] != 0;
 	buf_put_u32(out, htobe32(files));
@@ -70,6 +71,29 @@ static void directory(struct fwcfg *fwcfg)
 		buf_put_u16(out, 0);
 		buf_put(out, item->name, sizeof(item->name));
 	}
+}
+
+const struct buf *fwcfg_find(const struct fwcfg *fwcfg, const char *name)
+{
+	for (unsigned i = 0; i < fwcfg->items; i++)
+		if (!strcmp(fwcfg->item[i].name, name))
+			return &fwcfg->item[i].data;
+	return NULL;
+}
+
+void fwcfg_fill(struct fwcfg *fwcfg, const char *name, const void *data, size_t len)
+{
+	for (unsigned i = 0; i < fwcfg->items; i++) {
+		struct fwcfg_item *item = &fwcfg->item[i];
+		if (!strcmp(item->name, name)) {
+			buf_clear(&item->data);
+			buf_put(&item->data, data, len);
+		}
+	}
+	/* It has the files' lengths. */
+	for (unsigned i = 0; i < fwcfg->items; i++)
+		if (fwcfg->item[i].key == KEY_DIRECTORY)
+			directory(fwcfg, &fwcfg->item[i].data);
 }
 
 /* ---- files ----------------------------------------------------------------------------------------------- */
@@ -93,17 +117,25 @@ static void put_memory_map(struct machine *machine, struct buf *out)
 	}
 }
 
-/* Disks in the order in which the definition names them. */
-static void boot_order(const struct vm_config *config, struct buf *out)
+static void put_devices(const struct vm_config *config, enum device_kind kind, const char *name,
+			const char *rest, struct buf *out)
 {
 	for (unsigned i = 0; i < config->ndevices; i++) {
 		char line[64];
-		if (config->devices[i].kind != DEVICE_DISK)
+		if (config->devices[i].kind != kind)
 			continue;
 		int len =
-		    snprintf(line, sizeof(line), "/pci@i0cf8/scsi@%x/disk@0,0\n", config->devices[i].slot);
+		    snprintf(line, sizeof(line), "/pci@i0cf8/%s@%x%s\n", name, config->devices[i].slot, rest);
 		buf_put(out, line, (size_t)len);
 	}
+}
+
+/* Disks in the order in which the definition names them; before them network cards where it says so. */
+static void boot_order(const struct vm_config *config, struct buf *out)
+{
+	if (config->boot == BOOT_NETWORK)
+		put_devices(config, DEVICE_NET, "ethernet", "", out);
+	put_devices(config, DEVICE_DISK, "scsi", "/disk@0,0", out);
 	if (out->len)
 		out->data[out->len - 1] = 0; /* a NUL ends the last one */
 }
@@ -171,5 +203,7 @@ void fwcfg_init(struct machine *machine, const struct vm_config *config)
 	buf_put(fwcfg_file(fwcfg, "etc/system-states"), states, sizeof(states));
 	boot_order(config, fwcfg_file(fwcfg, "bootorder"));
 	acpi_files(machine, config->cpus);
-	directory(fwcfg);
+	if (config->boot == BOOT_NETWORK)
+		(void)fwcfg_file(fwcfg, NETROM_FILE); /* netrom_load and netrom_restore fill it */
+	directory(fwcfg, fwcfg_item(fwcfg, KEY_DIRECTORY));
 }

@@ -5,6 +5,7 @@
 #include "vmm/cpuid_model.h"
 #include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
+#include "vmm/netrom.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,7 +202,8 @@ int machine_boot(struct machine *machine, const struct vm_config *config, struct
 	if (machine->ever_ran)
 		return err_set(err, ERR_STATE, "this machine has run already");
 	if (!config->kernel) {
-		if (firmware_load(machine, config->firmware, err))
+		if (firmware_load(machine, config->firmware, err) ||
+		    netrom_load(machine, NETROM_DEFAULT, err))
 			return -1;
 		firmware_shadow(machine);
 		return machine_set_generation(machine, err);

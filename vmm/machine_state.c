@@ -2,6 +2,7 @@
 #include "vmm/clock.h"
 #include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
+#include "vmm/netrom.h"
 #include "vmm/vcpu_state.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -83,6 +84,9 @@ static void save_devices(struct machine *machine, struct state_writer *writer)
 		firmware_save(&machine->firmware, writer->out);
 		state_close(writer);
 	}
+	const struct buf *rom = netrom_get(machine);
+	if (rom)
+		state_put(writer, STATE_NETROM, 0, rom->data, rom->len);
 	devices_save(machine, writer);
 }
 
@@ -92,6 +96,7 @@ static int load_devices(struct machine *machine, const struct state *state, stru
 	const struct state_section *rtc = state_get(state, STATE_RTC, 0);
 	const struct state_section *power = state_get(state, STATE_POWER, 0);
 	const struct state_section *fwcfg = state_get(state, STATE_FWCFG, 0);
+	const struct state_section *rom = state_get(state, STATE_NETROM, 0);
 	const struct state_section *firmware = state_get(state, STATE_FIRMWARE, 0);
 	if (serial_load(&machine->serial, serial->data, serial->len, err))
 		return -1;
@@ -101,7 +106,8 @@ static int load_devices(struct machine *machine, const struct state *state, stru
 		     (fwcfg->data && fwcfg_load(&machine->fwcfg, fwcfg->data, fwcfg->len, err));
 	machine_update_sci(machine);
 	pthread_mutex_unlock(&machine->devices);
-	if (failed || (firmware->data && firmware_restore(machine, firmware->data, firmware->len, err)))
+	if (failed || (firmware->data && firmware_restore(machine, firmware->data, firmware->len, err)) ||
+	    netrom_restore(machine, rom->data, rom->len, err))
 		return -1;
 	return devices_load(machine, state, err);
 }

@@ -5,6 +5,7 @@
 #include "vmm/firmware.h"
 #include "vmm/fwcfg.h"
 #include "vmm/msr.h"
+#include "vmm/netrom.h"
 #include "vmm/power.h"
 #include "vmm/rtc.h"
 #include "vmm/serial.h"
@@ -40,6 +41,7 @@ static const struct kind {
     [STATE_FIRMWARE] = {"firmware", OPTIONAL, FIRMWARE_STATE_VERSION, 1, FIRMWARE_STATE_HEADER,
 			FIRMWARE_STATE_HEADER + FIRMWARE_MAX},
     [STATE_FWCFG] = {"fwcfg", OPTIONAL, FWCFG_STATE_VERSION, 1, FWCFG_STATE_LEN, FWCFG_STATE_LEN},
+    [STATE_NETROM] = {"netrom", OPTIONAL, NETROM_STATE_VERSION, 1, 512, NETROM_MAX},
     [STATE_EMULATION] = {"emulation", OPTIONAL, 1, 1, 8, 8 * CONFIG_MAX_CPUS},
     [STATE_VCPU_REGS] = {"vcpu-regs", EACH_VCPU, 1, 1, sizeof(struct kvm_regs), sizeof(struct kvm_regs)},
     [STATE_VCPU_SREGS] = {"vcpu-sregs", EACH_VCPU, 1, 1, sizeof(struct kvm_sregs2),

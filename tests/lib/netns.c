@@ -118,6 +118,21 @@ void netns_bridge(const char *name)
 	up(name);
 }
 
+static void set_address(const char *name, unsigned long what, const char *address)
+{
+	struct ifreq request = request_for(name);
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	assert_int_equal(inet_pton(AF_INET, address, &in.sin_addr), 1);
+	memcpy(&request.ifr_addr, &in, sizeof(in));
+	control(what, &request);
+}
+
+void netns_address(const char *name, const char *address)
+{
+	set_address(name, SIOCSIFADDR, address);
+	set_address(name, SIOCSIFNETMASK, "255.255.255.0");
+}
+
 void netns_join(const char *bridge, const char *name)
 {
 	struct ifreq request = request_for(bridge);

@@ -12,11 +12,14 @@
  * Once a process is enough. */
 void netns_enter(void);
 
-/* netns_tap, netns_bridge: make one, up.  netns_join: the interface becomes a port of the bridge.  netns_delete: of any kind;
+/* netns_tap, netns_bridge: make one, up.  netns_join: the interface becomes a port of the bridge.
+ * netns_delete: of any kind;
  * harmless when it is not there. */
 void netns_tap(const char *name);
 void netns_bridge(const char *name);
 void netns_join(const char *bridge, const char *name);
+/* netns_address: the interface has the IPv4 address, as in "192.0.2.1", in a network of 24 bits. */
+void netns_address(const char *name, const char *address);
 void netns_delete(const char *name);
 /* netns_running(name): returns when the interface, a tap that somebody has attached to, carries frames: the kernel learns of
  * that in its own time, and loses them until then. */

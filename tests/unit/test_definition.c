@@ -92,10 +92,30 @@ static void test_least(void **state)
 	assert_int_equal(config.cpus, 1);
 	assert_null(config.kernel);
 	assert_false(config.emulation);
+	assert_int_equal(config.boot, BOOT_DISK);
 	/* What nobody has to ask for. */
 	assert_int_equal(config.ndevices, 2);
 	assert_int_equal(config.devices[0].kind, DEVICE_RNG);
 	assert_int_equal(config.devices[1].kind, DEVICE_BALLOON);
+	config_free(&config);
+}
+
+static void test_network_boot(void **state)
+{
+	(void)state;
+	struct vm_config config, again;
+	struct err err = {0};
+	accept("memory: 512M\nboot: network\nnets:\n  - tap: tap0\n", NULL, &config);
+	assert_int_equal(config.boot, BOOT_NETWORK);
+	json_t *json = config_to_json(&config);
+	if (config_from_json(json, &again, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(again.boot, BOOT_NETWORK);
+	config_free(&again);
+	json_object_set_new(json, "boot", json_string("tape"));
+	assert_int_equal(config_from_json(json, &again, &err), -1);
+	assert_non_null(strstr(err.text, "tape"));
+	json_decref(json);
 	config_free(&config);
 }
 
@@ -127,6 +147,9 @@ static void test_refused(void **state)
 	    {"memory: 2G\nconsole-ports: [a, a]\n", "two ports"},
 	    {"memory: 2G\ncpu-model: 486\n", "line 2: cpu-model"},
 	    {"memory: 2G\nemulate: maybe\n", "line 2: emulate"},
+	    {"memory: 2G\nboot: floppy\n", "line 2: boot"},
+	    {"memory: 2G\nboot: network\n", "no network card"},
+	    {"memory: 2G\nboot: network\nkernel: /k\nnets:\n  - tap: t\n", "a kernel is booted"},
 	    {"memory: &a 2G\ncmdline: *a\n", "web.yaml"},
 	    {"- memory: 2G\n", "web.yaml"},
 	    {"memory: [\n", "line"},
@@ -183,6 +206,7 @@ static void test_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_whole), cmocka_unit_test(test_least),
+					   cmocka_unit_test(test_network_boot),
 					   cmocka_unit_test(test_refused), cmocka_unit_test(test_kept)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

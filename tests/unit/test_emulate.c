@@ -31,63 +31,81 @@ enum {
 #define STUB(n)            "	.balign 16\n	push $0\n	push $" #n "\n	jmp dump\n"
 #define STUB_ERROR(n)      "	.balign 16\n	push $" #n "\n	jmp dump\n"
 
-extern const uint8_t iret_wide[], iret_narrow[], target_0[], target_16[], target_3[], vectors[];
-GUEST_CODE(iret, 32,
-	   "	cld\n"
-	   "	lgdt 0x80000\n"
-	   "	lidt 0x80008\n"
-	   "	mov $0x10, %eax\n"
-	   "	mov %eax, %ds\n"
-	   "	mov %eax, %es\n"
-	   "	mov %eax, %ss\n"
-	   "	mov $0x2b, %eax\n" /* fs: of ring 3, which survives */
-	   "	mov %eax, %fs\n"
-	   "	mov $0x10, %eax\n"
-	   "	mov %eax, %gs\n"
-	   "	mov $0x38, %eax\n"
-	   "	ltr %ax\n"
-	   "	mov $0x82000, %esp\n"
-	   "	ljmp $0x08, $(0x100000 + 1f - guest_iret)\n"
-	   "1:	cmpb $0, 0x80010\n" /* which iret */
-	   "	jne iret_narrow\n"
-	   ".globl iret_wide, iret_narrow, target_0, target_16, target_3, vectors\n"
-	   "iret_wide:\n"
-	   "	iret\n"
-	   "iret_narrow:\n"
-	   "	iretw\n"
-	   /* In the segment of 16 bits, whose base is that of the code. */
-	   "target_16:\n"
-	   "	.byte 0x8c, 0xcb\n" /* mov %cs, %ebx */
-	   "	.byte 0x66, 0xea\n"
-	   "	.long 0x100000 + 2f - guest_iret\n"
-	   "	.word 0x08\n"
-	   "target_0:\n"
-	   "	mov %cs, %ebx\n"
-	   "2:	pushf\n"
-	   "	push %ebx\n"
-	   "	push $0\n"
-	   "	push $0\n"
-	   "	push $256\n"
-	   "	jmp dump\n"
-	   "target_3:\n"
-	   "	ud2\n"
-	   "dump:\n"
-	   "	push %gs\n"
-	   "	push %fs\n"
-	   "	push %es\n"
-	   "	push %ds\n"
-	   "	mov %esp, %esi\n"
-	   "	mov $0x10, %eax\n"
-	   "	mov %eax, %ds\n"
-	   "	mov $0x3f8, %edx\n"
-	   "	mov $44, %ecx\n"
-	   "	cld\n"
-	   "	rep outsb\n"
-	   "3:	hlt\n"
-	   "	jmp 3b\n"
-	   "	.balign 16\n"
-	   "vectors:\n" STUB(0) STUB(1) STUB(2) STUB(3) STUB(4) STUB(5) STUB(6) STUB(7) STUB_ERROR(8) STUB(9)
-	       STUB_ERROR(10) STUB_ERROR(11) STUB_ERROR(12) STUB_ERROR(13) STUB_ERROR(14) STUB(15));
+extern const uint8_t iret_wide[], iret_narrow[], handler[], target_0[], target_16[], target_3[], vectors[];
+GUEST_CODE(
+    iret, 32,
+    "	cld\n"
+    "	lgdt 0x80000\n"
+    "	lidt 0x80008\n"
+    "	mov $0x10, %eax\n"
+    "	mov %eax, %ds\n"
+    "	mov %eax, %es\n"
+    "	mov %eax, %ss\n"
+    "	mov $0x2b, %eax\n" /* fs: of ring 3, which survives */
+    "	mov %eax, %fs\n"
+    "	mov $0x10, %eax\n"
+    "	mov %eax, %gs\n"
+    "	mov $0x38, %eax\n"
+    "	ltr %ax\n"
+    "	mov $0x82000, %esp\n"
+    "	ljmp $0x08, $(0x100000 + 1f - guest_iret)\n"
+    "1:	cmpb $1, 0x80010\n" /* which iret */
+    "	je iret_narrow\n"
+    "	jb iret_wide\n"
+    /* A stack segment with a base, and an exception by whose frame the handler returns once it has mended ecx. */
+    "	mov $0x60, %eax\n"
+    "	mov %eax, %ss\n"
+    "	xor %edx, %edx\n"
+    "	xor %ecx, %ecx\n"
+    "	div %ecx\n"
+    "	cmp $0x82000, %esp\n" /* all of the frame is gone */
+    "	je target_0\n"
+    "	hlt\n"
+    "handler:\n"
+    "	mov $1, %ecx\n"
+    "	iret\n"
+    ".globl iret_wide, iret_narrow, handler, target_0, target_16, target_3, vectors\n"
+    "iret_wide:\n"
+    "	iret\n"
+    "iret_narrow:\n"
+    "	iretw\n"
+    /* In the segment of 16 bits, whose base is that of the code. */
+    "target_16:\n"
+    "	.byte 0x8c, 0xcb\n" /* mov %cs, %ebx */
+    "	.byte 0x66, 0xea\n"
+    "	.long 0x100000 + 2f - guest_iret\n"
+    "	.word 0x08\n"
+    "target_0:\n"
+    "	mov %cs, %ebx\n"
+    "2:	pushf\n"
+    "	push %ebx\n"
+    "	push $0\n"
+    "	push $0\n"
+    "	push $256\n"
+    "	jmp dump\n"
+    "target_3:\n"
+    "	ud2\n"
+    "dump:\n"
+    "	push %gs\n"
+    "	push %fs\n"
+    "	push %es\n"
+    "	push %ds\n"
+    "	mov %esp, %esi\n"
+    "	mov $0x10, %eax\n"
+    "	mov %ss, %ebx\n" /* esi is an offset in it */
+    "	cmp $0x60, %ebx\n"
+    "	jne 4f\n"
+    "	mov %ebx, %eax\n"
+    "4:	mov %eax, %ds\n"
+    "	mov $0x3f8, %edx\n"
+    "	mov $44, %ecx\n"
+    "	cld\n"
+    "	rep outsb\n"
+    "3:	hlt\n"
+    "	jmp 3b\n"
+    "	.balign 16\n"
+    "vectors:\n" STUB(0) STUB(1) STUB(2) STUB(3) STUB(4) STUB(5) STUB(6) STUB(7) STUB_ERROR(8) STUB(9)
+	STUB_ERROR(10) STUB_ERROR(11) STUB_ERROR(12) STUB_ERROR(13) STUB_ERROR(14) STUB(15));
 
 /* The guest's dump. */
 struct dump {
@@ -122,6 +140,7 @@ enum {
 	CODE_CONFORMING = 0x48, /* of ring 0 */
 	CODE_SHORT = 0x50,      /* of 16 bytes */
 	DATA_READ = 0x5b,       /* of ring 3, read-only */
+	DATA_BASED = 0x60,      /* of ring 0, from 64 KiB on */
 	BEYOND = 0x83,          /* behind the table */
 };
 
@@ -136,7 +155,7 @@ static void put(uint64_t gpa, const void *data, size_t len)
 	memcpy(memory_at(&vm.machine->ram, gpa, len), data, len);
 }
 
-static void put_tables(void)
+static void put_tables(bool based)
 {
 	const uint64_t gdt[GDT_ENTRIES] = {
 	    [CODE_0 >> 3] = descriptor(0, 0xfffff, 0x9a, 0xc),
@@ -149,6 +168,7 @@ static void put_tables(void)
 	    [DATA_ABSENT >> 3] = descriptor(0, 0xfffff, 0x72, 0xc),
 	    [CODE_CONFORMING >> 3] = descriptor(0, 0xfffff, 0x9e, 0xc),
 	    [CODE_SHORT >> 3] = descriptor(0, 0xf, 0x9a, 0x4),
+	    [DATA_BASED >> 3] = descriptor(0x10000, 0xfffff, 0x92, 0xc),
 	    [DATA_READ >> 3] = descriptor(0, 0xfffff, 0xf0, 0xc),
 	};
 	const uint32_t tss[26] = {[1] = STACK_INNER, [2] = DATA_0};
@@ -162,7 +182,7 @@ static void put_tables(void)
 	put(TABLES, &gdtr, sizeof(gdtr));
 	put(TABLES + 8, &idtr, sizeof(idtr));
 	for (uint32_t i = 0; i < 16; i++) {
-		uint32_t at = TEXT(iret, vectors) + 16 * i;
+		uint32_t at = based && !i ? TEXT(iret, handler) : TEXT(iret, vectors) + 16 * i;
 		uint64_t gate = (at & 0xffff) | CODE_0 << 16 | 0x8e0000000000 | (uint64_t)(at >> 16) << 48;
 		put(IDT + 8 * i, &gate, sizeof(gate));
 	}
@@ -170,20 +190,22 @@ static void put_tables(void)
 
 /* ---- one iret after the other ------------------------------------------------------------------------------ */
 
-static struct dump run(const struct frame *frame, bool narrow)
+enum how { WIDE, NARROW, BASED };
+
+static struct dump run(const struct frame *frame, enum how how)
 {
 	const uint32_t wide[5] = {frame->eip, frame->cs, frame->eflags, frame->esp, frame->ss};
 	struct dump dump;
-	uint8_t which = narrow;
+	uint8_t which = (uint8_t)how;
 
 	vm_make(&vm, 16, 1, DIRTY_AUTO);
 	vm.config.emulation = true;
 	vm_replace(&vm);
 	vm_boot32(&vm, guest_iret, guest_iret_end);
-	put_tables();
+	put_tables(how == BASED);
 	put(TABLES + 16, &which, 1);
 	for (unsigned i = 0; i < 5; i++)
-		put(STACK + (narrow ? 2 : 4) * i, &wide[i], narrow ? 2 : 4);
+		put(STACK + (how == NARROW ? 2 : 4) * i, &wide[i], how == NARROW ? 2 : 4);
 	machine_resume(vm.machine);
 	vm_wait_console(&vm, sizeof(dump));
 	memcpy(&dump, vm.console, sizeof(dump));
@@ -197,14 +219,14 @@ static void test_same_level(void **state)
 
 	(void)state;
 	need_kvm();
-	struct dump dump = run(&frame, false);
+	struct dump dump = run(&frame, WIDE);
 	assert_int_equal(dump.vector, TARGET);
 	assert_int_equal(dump.cs, CODE_0);
 	assert_int_equal(dump.eflags, frame.eflags);
 	assert_int_equal(dump.ds, DATA_0);
 	/* Of the upper half of a selector on the stack nothing counts. */
 	frame.cs |= 0xabcd0000;
-	dump = run(&frame, false);
+	dump = run(&frame, WIDE);
 	assert_int_equal(dump.vector, TARGET);
 	assert_int_equal(dump.cs, CODE_0);
 }
@@ -215,8 +237,8 @@ static void test_sixteen_bits(void **state)
 
 	(void)state;
 	need_kvm();
-	for (unsigned narrow = 0; narrow < 2; narrow++) {
-		struct dump dump = run(&frame, narrow);
+	for (enum how how = WIDE; how <= NARROW; how++) {
+		struct dump dump = run(&frame, how);
 		assert_int_equal(dump.vector, TARGET);
 		assert_int_equal(dump.cs, CODE_16);
 		assert_int_equal(dump.eflags, frame.eflags);
@@ -230,7 +252,7 @@ static void test_outer_level(void **state)
 
 	(void)state;
 	need_kvm();
-	struct dump dump = run(&frame, false);
+	struct dump dump = run(&frame, WIDE);
 	assert_int_equal(dump.vector, 6);
 	assert_int_equal(dump.eip, frame.eip);
 	assert_int_equal(dump.cs, CODE_3);
@@ -270,7 +292,7 @@ static void test_refused(void **state)
 	(void)state;
 	need_kvm();
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct dump dump = run(&cases[i].frame, false);
+		struct dump dump = run(&cases[i].frame, WIDE);
 		if (dump.vector != cases[i].vector || dump.error != cases[i].error)
 			fail_msg("case %zu: vector %u with 0x%x, not %u with 0x%x", i, dump.vector,
 				 dump.error, cases[i].vector, cases[i].error);
@@ -286,14 +308,26 @@ static void test_conforming(void **state)
 
 	(void)state;
 	need_kvm();
-	struct dump dump = run(&frame, false);
+	struct dump dump = run(&frame, WIDE);
 	assert_int_equal(dump.vector, TARGET);
 	assert_int_equal(dump.cs, CODE_CONFORMING);
 	frame.eip = TEXT(iret, target_3);
 	frame.cs |= 3;
-	dump = run(&frame, false);
+	dump = run(&frame, WIDE);
 	assert_int_equal(dump.vector, 6);
 	assert_int_equal(dump.cs, CODE_CONFORMING | 3);
+}
+
+/* The frame is that of an exception, on a stack whose segment has a base. */
+static void test_based_stack(void **state)
+{
+	const struct frame nothing = {0, 0, 0, 0, 0};
+
+	(void)state;
+	need_kvm();
+	struct dump dump = run(&nothing, BASED);
+	assert_int_equal(dump.vector, TARGET);
+	assert_int_equal(dump.cs, CODE_0);
 }
 
 int main(void)
@@ -304,6 +338,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_outer_level, teardown),
 	    cmocka_unit_test_teardown(test_refused, teardown),
 	    cmocka_unit_test_teardown(test_conforming, teardown),
+	    cmocka_unit_test_teardown(test_based_stack, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

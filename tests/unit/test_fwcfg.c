@@ -155,6 +155,18 @@ static void test_boot_order(void **state)
 	fwcfg_init(vm.machine, &vm.config);
 	file("bootorder", data, sizeof(data));
 	assert_string_equal(data, "/pci@i0cf8/scsi@b/disk@0,0\n/pci@i0cf8/scsi@3/disk@0,0");
+	/* From the network: cards before disks, and only where it is wanted. */
+	config_add_device(&vm.config, DEVICE_NET)->slot = 17;
+	fwcfg_free(&vm.machine->fwcfg);
+	fwcfg_init(vm.machine, &vm.config);
+	file("bootorder", data, sizeof(data));
+	assert_string_equal(data, "/pci@i0cf8/scsi@b/disk@0,0\n/pci@i0cf8/scsi@3/disk@0,0");
+	vm.config.boot = BOOT_NETWORK;
+	fwcfg_free(&vm.machine->fwcfg);
+	fwcfg_init(vm.machine, &vm.config);
+	file("bootorder", data, sizeof(data));
+	assert_string_equal(data, "/pci@i0cf8/ethernet@11\n/pci@i0cf8/scsi@b/disk@0,0\n"
+				  "/pci@i0cf8/scsi@3/disk@0,0");
 	config_free(&vm.config);
 }
 
