@@ -2,6 +2,7 @@
 #include "vmm/machine.h"
 #include "common/io.h"
 #include "vmm/boot.h"
+#include "vmm/clock.h"
 #include "vmm/cpuid_model.h"
 #include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
@@ -113,6 +114,7 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 		    dirty_ring_map(&machine->vcpus[i], err))
 			return -1;
 	}
+	machine->tsc_khz = clock_tsc_khz(machine->vcpus[0].fd);
 	return msr_list_probe(&machine->kvm, machine->vcpus[0].fd, machine->msrs, err);
 }
 

@@ -51,6 +51,7 @@ struct machine {
 	struct vcpu *vcpus;
 	struct cpuid_table *cpuid; /* without the per-vCPU parts */
 	struct msr_list *msrs;
+	uint32_t tsc_khz; /* of its TSC; kept here, since KVM does not tell while the vCPU runs */
 
 	pthread_mutex_t lock; /* of what follows, up to the next blank line */
 	pthread_cond_t go;    /* vCPU threads wait here for their turn */
