@@ -15,6 +15,7 @@ enum {
 	SSE = 1u << 1,
 	AVX = 1u << 2,
 	PARTS = X87 | SSE | AVX,
+	FSW = 2,            /* the x87 status word */
 	FSW_SUMMARY = 0x80, /* an exception is pending */
 	MXCSR_AT = 24,
 	HEADER_AT = 512,
@@ -32,14 +33,28 @@ enum emulate emulate_int3(struct emulation *e)
 	return EMULATE_DONE;
 }
 
+/* own_state: the vCPU's registers as KVM_GET_XSAVE has them, which the caller frees; NULL: they cannot be had. */
+static uint8_t *own_state(const struct emulation *e)
+{
+	const struct kvm *kvm = &e->vcpu->machine->kvm;
+	uint8_t *own = calloc(1, kvm->xsave_bytes);
+	if (own && ioctl(e->vcpu->fd, kvm->xsave2 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, own)) {
+		free(own);
+		own = NULL;
+	}
+	return own;
+}
+
 enum emulate emulate_wait(struct emulation *e)
 {
-	struct kvm_fpu fpu;
 	if ((e->sregs.cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
 		return emulate_fault(e, VECTOR_NO_FPU);
-	if (ioctl(e->vcpu->fd, KVM_GET_FPU, &fpu))
+	uint8_t *own = own_state(e);
+	if (!own)
 		return EMULATE_CANNOT;
-	return fpu.fsw & FSW_SUMMARY ? emulate_fault(e, VECTOR_FPU) : EMULATE_DONE;
+	bool pending = own[FSW] & FSW_SUMMARY;
+	free(own);
+	return pending ? emulate_fault(e, VECTOR_FPU) : EMULATE_DONE;
 }
 
 /* ---- the operand ------------------------------------------------------------------------------------------- */
@@ -160,7 +175,6 @@ static enum emulate restore(struct emulation *e, uint64_t address, uint64_t part
 
 static enum emulate with_registers(struct emulation *e, uint64_t address, bool saves)
 {
-	const struct kvm *kvm = &e->vcpu->machine->kvm;
 	struct kvm_xcrs xcrs;
 	if (ioctl(e->vcpu->fd, KVM_GET_XCRS, &xcrs) || !xcrs.nr_xcrs)
 		return EMULATE_CANNOT;
@@ -168,12 +182,10 @@ static enum emulate with_registers(struct emulation *e, uint64_t address, bool s
 	uint64_t parts = enabled & (e->regs.rdx << 32 | (e->regs.rax & UINT32_MAX));
 	if (enabled & ~(uint64_t)PARTS)
 		return EMULATE_CANNOT;
-	uint8_t *own = calloc(1, kvm->xsave_bytes);
+	uint8_t *own = own_state(e);
 	if (!own)
 		return EMULATE_CANNOT;
-	enum emulate result = EMULATE_CANNOT;
-	if (!ioctl(e->vcpu->fd, kvm->xsave2 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, own))
-		result = saves ? save(e, address, parts, own) : restore(e, address, parts, own);
+	enum emulate result = saves ? save(e, address, parts, own) : restore(e, address, parts, own);
 	free(own);
 	return result;
 }

@@ -58,11 +58,10 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-int emulate_tick_start(struct machine *machine, struct err *err)
+int emulate_tick_prepare(struct machine *machine, struct err *err)
 {
 	struct emulate_tick *tick = &machine->tick;
 	pthread_condattr_t monotonic;
-	sigset_t all, before;
 	if (irq_take_timer(&machine->irq, err))
 		return -1;
 	pthread_condattr_init(&monotonic);
@@ -70,18 +69,23 @@ int emulate_tick_start(struct machine *machine, struct err *err)
 	pthread_mutex_init(&tick->lock, NULL);
 	pthread_cond_init(&tick->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
+	tick->prepared = true;
+	return 0;
+}
+
+int emulate_tick_start(struct machine *machine, struct err *err)
+{
+	struct emulate_tick *tick = &machine->tick;
+	sigset_t all, before;
+	if (!tick->prepared)
+		return 0;
 	sigfillset(&all); /* signals are for the main thread */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int failed = pthread_create(&tick->thread, NULL, thread_main, machine);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!failed) {
-		tick->started = true;
-		return 0;
-	}
-	pthread_cond_destroy(&tick->changed);
-	pthread_mutex_destroy(&tick->lock);
+	tick->started = !failed;
 	errno = failed;
-	return err_sys(err, "cannot start the timer's thread");
+	return failed ? err_sys(err, "cannot start the timer's thread") : 0;
 }
 
 static void tell(struct emulate_tick *tick, bool running, bool quit)
@@ -108,11 +112,13 @@ void emulate_tick_pause(struct machine *machine)
 void emulate_tick_stop(struct machine *machine)
 {
 	struct emulate_tick *tick = &machine->tick;
-	if (!tick->started)
+	if (!tick->prepared)
 		return;
-	tell(tick, false, true);
-	pthread_join(tick->thread, NULL);
+	if (tick->started) {
+		tell(tick, false, true);
+		pthread_join(tick->thread, NULL);
+	}
 	pthread_cond_destroy(&tick->changed);
 	pthread_mutex_destroy(&tick->lock);
-	tick->started = false;
+	tick->prepared = tick->started = false;
 }

@@ -21,7 +21,7 @@ struct machine;
 enum { EMULATE_TICK_MS = 40 };
 
 struct emulate_tick {
-	bool started;
+	bool prepared, started;
 	pthread_t thread;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
@@ -29,8 +29,10 @@ struct emulate_tick {
 	uint64_t next_ns; /* when the chip is to fire next (CLOCK_MONOTONIC) */
 };
 
-/* emulate_tick_start: for a machine that emulates, whose interrupts are there.  resume, pause: with the machine; after a
- * pause none is raised.  stop: also of one that was never started.  All but start do nothing then. */
+/* emulate_tick_prepare: for a machine that emulates, whose interrupts are there.  start: its thread, of one that was prepared.
+ * resume, pause: with the machine; after a pause none is raised.  stop: also of one that was never prepared.  All but prepare
+ * do nothing then. */
+int emulate_tick_prepare(struct machine *machine, struct err *err);
 int emulate_tick_start(struct machine *machine, struct err *err);
 void emulate_tick_resume(struct machine *machine);
 void emulate_tick_pause(struct machine *machine);

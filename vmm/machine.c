@@ -123,7 +123,7 @@ static int create_emulation(struct machine *machine, struct err *err)
 {
 	if (!machine->emulation || kvm_has_hardware())
 		return 0;
-	return emulate_syscall_prepare(machine, err) || emulate_tick_start(machine, err) ? -1 : 0;
+	return emulate_syscall_prepare(machine, err) || emulate_tick_prepare(machine, err) ? -1 : 0;
 }
 
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)
@@ -159,7 +159,7 @@ int machine_start(struct machine *machine, struct err *err)
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (vcpu_start(&machine->vcpus[i], err))
 			return -1;
-	return 0;
+	return emulate_tick_start(machine, err);
 }
 
 void machine_destroy(struct machine *machine)
