@@ -20,10 +20,10 @@ config := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)))$(if $(findstring
 B := build$(if $(config),/$(patsubst -%,%,$(config)))
 
 # `make deps` must work before any library is there, so the libraries are looked up only when compiling.
-PACKAGES := libsystemd libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libseccomp libnbd nbdkit
+PACKAGES := libsystemd libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libseccomp liburing libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
-LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto libseccomp) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libseccomp libnbd) -lpthread
+LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto libseccomp liburing) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libseccomp liburing libnbd) -lpthread
 LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef

@@ -3,7 +3,6 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report.h"
-#include "migrate/ssh.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -50,20 +49,21 @@ int cmd_migrate(const struct args *args, struct err *err)
 	static struct move_report report; /* too large for comfort on a stack */
 	struct move_options options = {
 	    .vm = args->operand[0],
-	    .url = args->operand[1],
+	    .peer = args->operand[1],
 	    .identity = args->identity,
 	    .known_hosts = args->known_hosts,
 	    .remote_command = args->remote_command,
 	    .downtime_ns = args->downtime_ns,
+	    .reconnect_ns = args->reconnect_ns,
+	    .links = (unsigned)args->streams,
+	    .bytes_per_s = args->bytes_per_s,
+	    .packing = (enum packer_mode)args->packing,
 	    .cancel = &cancelled,
 	};
 	struct progress progress = {.phase_seen = &phase};
 	struct move_observer observer = progress_observer(&progress);
-	struct ssh_target target;
 	int status;
 
-	if (ssh_url_parse(options.url, &target, err))
-		return err_context(err, "migrate");
 	catch_signals();
 	status = move_vm(&options, &observer, &report, err);
 	progress_end(&progress);

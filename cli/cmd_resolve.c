@@ -3,31 +3,36 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/vms.h"
-#include "migrate/ssh.h"
+#include "migrate/peer.h"
 
 int cmd_resolve(const struct args *args, struct err *err)
 {
 	struct move_options options = {
 	    .vm = args->operand[0],
-	    .url = args->operand[1],
+	    .peer = args->operand[1],
 	    .identity = args->identity,
 	    .known_hosts = args->known_hosts,
 	    .remote_command = args->remote_command,
 	};
 	struct progress progress = {0};
 	struct move_observer observer = progress_observer(&progress);
-	struct ssh_target target;
 	struct vm_view view;
+	struct peer known;
 	const char *peer;
 	bool started = false;
 	int status;
 
-	if (options.url && ssh_url_parse(options.url, &target, err))
-		return err_context(err, "resolve");
+	/* What is wrong with the command line comes before what is wrong with the VM. */
+	if (options.peer) {
+		status = peer_find(options.peer, &known, err);
+		peer_free(&known);
+		if (status)
+			return err_context(err, "resolve");
+	}
 	vms_view(options.vm, &view);
 	if (!view.answered)
 		return vms_no_process(&view, err);
-	peer = options.url ? options.url : view.peer;
+	peer = options.peer ? options.peer : view.peer;
 	status = move_resolve(&options, &observer, &started, err);
 	progress_end(&progress);
 	if (status)

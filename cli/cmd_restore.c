@@ -30,7 +30,7 @@ static int check_stopped(const struct restore *restore, struct err *err)
 	const char *name = restore->args->operand[0];
 	struct vm_view view;
 
-	vms_view(name, &view);
+	vms_view_settled(name, &view);
 	if (!view.known)
 		return vms_no_process(&view, err);
 	if (restore->args->as)

@@ -6,11 +6,14 @@
 
 int cmd_serve(const struct args *args, struct err *err)
 {
-	(void)args;
+	struct permit permit = {.vms = args->vms.item, .nvms = args->vms.count};
+
 	if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO))
 		return err_set(
 		    err, ERR_USAGE,
 		    "serve: it speaks with another host's drover on stdin and stdout, not with a terminal; "
 		    "see 'drover help serve'");
-	return serve_run(STDIN_FILENO, STDOUT_FILENO, err) ? -1 : 0;
+	if (permit_actions(args->actions.item, args->actions.count, &permit.actions, err))
+		return err_context(err, "serve");
+	return serve_run(STDIN_FILENO, STDOUT_FILENO, &permit, err) ? -1 : 0;
 }

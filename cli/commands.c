@@ -2,6 +2,8 @@
 #include "cli/commands.h"
 
 #include "cli/table.h"
+#include "migrate/message.h"
+#include "migrate/packer.h"
 #include "vmm/config.h"
 
 #include <stdio.h>
@@ -163,23 +165,6 @@ static const struct option_spec dirty_rate_options[] = {
     END,
 };
 
-#define SSH_OPTIONS                                                                                          \
-	{.name = "identity",                                                                                 \
-	 .argument = "FILE",                                                                                 \
-	 .help = "SSH private key (the agent and your usual keys)",                                          \
-	 .type = OPTION_TEXT,                                                                                \
-	 .offset = AT(identity)},                                                                            \
-	    {.name = "known-hosts",                                                                          \
-	     .argument = "FILE",                                                                             \
-	     .help = "where the host's key must stand (your known_hosts)",                                   \
-	     .type = OPTION_TEXT,                                                                            \
-	     .offset = AT(known_hosts)},                                                                     \
-	{                                                                                                    \
-		.name = "remote-command", .argument = "COMMAND",                                             \
-		.help = "what to start there ('drover serve')", .type = OPTION_TEXT,                         \
-		.offset = AT(remote_command)                                                                 \
-	}
-
 static const struct option_spec migrate_options[] = {
     SSH_OPTIONS,
     {.name = "downtime",
@@ -190,9 +175,39 @@ static const struct option_spec migrate_options[] = {
      .min = 1000000,
      .max = 3600000000000,
      .initial = 30000000},
+    {.name = "streams",
+     .argument = "N",
+     .help = "SSH connections in parallel, 1 to 16 (2 or more)",
+     .type = OPTION_COUNT,
+     .offset = AT(streams),
+     .min = 1,
+     .max = STREAM_LINKS},
+    {.name = "bandwidth",
+     .argument = "SIZE",
+     .help = "bytes a second, of all connections (no limit)",
+     .type = OPTION_SIZE,
+     .offset = AT(bytes_per_s),
+     .min = 65536,
+     .max = INT64_MAX},
+    {.name = "compress",
+     .argument = "HOW",
+     .help = "auto, none, lz4 or zstd (auto: what is fastest)",
+     .type = OPTION_WORD,
+     .offset = AT(packing),
+     .words = packer_modes},
+    {.name = "reconnect",
+     .argument = "TIME",
+     .help = "how long to try again after a break, up to 1h (60s)",
+     .type = OPTION_DURATION,
+     .offset = AT(reconnect_ns),
+     .min = 0,
+     .max = 3600000000000,
+     .initial = 60000000000},
     JSON,
     END,
 };
+
+static const struct option_spec serve_options[] = {PERMIT_OPTIONS, END};
 
 static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
 
@@ -415,9 +430,12 @@ const struct command commands[] = {
      .operands = {VM}},
     {.name = "migrate",
      .summary = "move a running VM to another host",
-     .synopsis = "NAME URL [--identity FILE] [--known-hosts FILE]\n"
-		 "[--remote-command COMMAND] [--downtime TIME] [--json]",
-     .details = "URL is ssh://[USER@]HOST[:PORT]. The host needs an OpenSSH server and drover.\n"
+     .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
+		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--reconnect TIME] [--json]",
+     .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
+		"server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
 		"the last part. Until the destination may have started it, anything that goes\n"
 		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
@@ -426,7 +444,7 @@ const struct command commands[] = {
 		"asks again.",
      .run = cmd_migrate,
      .options = migrate_options,
-     .operands = {VM, {.label = "URL"}}},
+     .operands = {VM, {.label = "HOST"}}},
     {.name = "cancel",
      .summary = "give up a migration under way",
      .synopsis = "NAME [--json]",
@@ -436,13 +454,13 @@ const struct command commands[] = {
      .operands = {VM}},
     {.name = "resolve",
      .summary = "learn how a broken hand-over ended",
-     .synopsis = "NAME [URL] [--identity FILE] [--known-hosts FILE]\n"
+     .synopsis = "NAME [HOST] [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--json]",
-     .details = "Asks the destination (URL, or the recorded one) whether it runs the VM. If so,\n"
+     .details = "Asks the destination (HOST, or the recorded one) whether it runs the VM. If so,\n"
 		"the copy here ends; if not, it never will, and the guest resumes here.",
      .run = cmd_resolve,
      .options = resolve_options,
-     .operands = {VM, {.label = "URL", .optional = true}}},
+     .operands = {VM, {.label = "HOST", .optional = true}}},
     {.name = "forget",
      .summary = "remove what this host has recorded of a VM",
      .synopsis = "NAME [--force] [--json]",
@@ -461,13 +479,22 @@ const struct command commands[] = {
 		"term and number, as in 1.5.",
      .options = none,
      .group = image_commands},
+    {.name = "peer",
+     .summary = "other hosts, by names of your own",
+     .synopsis = "",
+     .details = "Wherever a command wants another host it takes a peer's name or an ssh URL. What\n"
+		"a peer was added with - key, known hosts, command - counts unless the command\n"
+		"line says otherwise.",
+     .options = none,
+     .group = peer_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
-     .synopsis = "",
+     .synopsis = "[--vm PATTERN]... [--action ACTION]...",
      .details = "Started by the other host through SSH, for one hand-over or one question; fit\n"
-		"for a forced command in authorized_keys.",
+		"for a forced command in authorized_keys ('drover peer authorize' prints the\n"
+		"line), where the options say what that key may ask for: without, anything.",
      .run = cmd_serve,
-     .options = none,
+     .options = serve_options,
      .plumbing = true},
     {.name = "help",
      .summary = "what a command does",

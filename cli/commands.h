@@ -7,6 +7,7 @@
 /* Each table ends with a NULL name. */
 extern const struct command commands[];
 extern const struct command image_commands[];
+extern const struct command peer_commands[];
 
 /* commands_find(words, count, &used): the command that the first words name, and how many of them (1, or 2 of a command in a
  * group).  The group itself where no command of it is named; NULL, used 0, when there is none of that name. */
@@ -54,5 +55,10 @@ int cmd_image_export(const struct args *args, struct err *err);
 int cmd_image_apply(const struct args *args, struct err *err);
 int cmd_image_resize(const struct args *args, struct err *err);
 int cmd_image_pack(const struct args *args, struct err *err);
+int cmd_peer_add(const struct args *args, struct err *err);
+int cmd_peer_list(const struct args *args, struct err *err);
+int cmd_peer_check(const struct args *args, struct err *err);
+int cmd_peer_remove(const struct args *args, struct err *err);
+int cmd_peer_authorize(const struct args *args, struct err *err);
 
 #endif

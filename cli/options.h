@@ -40,11 +40,17 @@ struct args {
 	const char *identity;
 	const char *known_hosts;
 	const char *remote_command;
+	struct args_list vms;     /* patterns */
+	struct args_list actions; /* permit_words */
 	uint64_t memory_bytes;
 	uint64_t cpus;
 	uint64_t boot;           /* enum boot_source */
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
+	uint64_t reconnect_ns;
+	uint64_t streams;     /* 0: as many as seem useful */
+	uint64_t bytes_per_s; /* 0: no limit */
+	uint64_t packing;     /* enum packer_mode */
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */
 	uint64_t size_bytes; /* an operand */

@@ -30,7 +30,7 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 {
 	char text[512], real[24], forecast[24], budget[24];
 
-	text_format(text, sizeof(text), "%s", options->url);
+	text_format(text, sizeof(text), "%s", options->peer);
 	fprintf(out, "VM '%s' runs on %s now\n", options->vm, text);
 	fprintf(out, "  total time  %-10s forecast %s\n", units_format_duration(report->total_ns, real),
 		units_format_duration(report->forecast_ns, forecast));
@@ -42,7 +42,11 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
 		report->zero_pages);
 	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
-	fprintf(out, "  throughput  %.1f MB/s (%" PRIu64 " Mbit/s)\n", (double)report->wire_mbps / 8,
+	fprintf(out, "  links       %u", report->links);
+	if (report->reconnects || report->pages_again)
+		fprintf(out, ", connected again %u times, %" PRIu64 " pages sent again", report->reconnects,
+			report->pages_again);
+	fprintf(out, "\n  throughput  %.1f MB/s (%" PRIu64 " Mbit/s)\n", (double)report->wire_mbps / 8,
 		report->wire_mbps);
 	if (report->max_throttle)
 		fprintf(out, "  throttle    the guest was slowed by up to %u%%\n", report->max_throttle);
@@ -65,14 +69,15 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"bytes", (json_int_t)round->bytes, "ms", output_ms(round->ns),
 						"throttle", (int)round->throttle));
 	}
-	return json_pack("{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o}",
-			 "name", options->vm, "destination", output_string(options->url), "term",
-			 (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
-			 output_ms(report->downtime_ns), "downtime_budget_ms",
-			 output_ms(options->downtime_ns), "forecast_ms", output_ms(report->forecast_ns),
-			 "forecast_downtime_ms", output_ms(report->forecast_downtime_ns), "rounds",
-			 (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
-			 (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent,
-			 "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle",
-			 (int)report->max_throttle, "rounds_detail", detail);
+	return json_pack(
+	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
+	    "name", options->vm, "destination", output_string(options->peer), "term", (json_int_t)report->term,
+	    "total_ms", output_ms(report->total_ns), "downtime_ms", output_ms(report->downtime_ns),
+	    "downtime_budget_ms", output_ms(options->downtime_ns), "forecast_ms",
+	    output_ms(report->forecast_ns), "forecast_downtime_ms", output_ms(report->forecast_downtime_ns),
+	    "rounds", (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
+	    (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent, "bytes_per_round",
+	    bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle", (int)report->max_throttle,
+	    "rounds_detail", detail, "links", (int)report->links, "reconnects", (int)report->reconnects,
+	    "pages_again", (json_int_t)report->pages_again);
 }

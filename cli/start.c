@@ -24,7 +24,7 @@ int start_check_name(const char *name, struct err *err)
 {
 	struct vm_view view;
 
-	vms_view(name, &view);
+	vms_view_settled(name, &view);
 	if (!strcmp(view.state, "pending"))
 		return view.answered
 			   ? err_set(
@@ -70,7 +70,7 @@ int start_check_free(const char *name, struct err *err)
 		*err = why;
 		return -1;
 	}
-	vms_view(name, &view);
+	vms_view_settled(name, &view);
 	if (!view.known || !strcmp(view.state, "empty"))
 		return 0;
 	return err_set(err, ERR_STATE,

@@ -13,4 +13,30 @@
 	{                                                                                                    \
 		.name = NULL                                                                                 \
 	}
+#define SSH_OPTIONS                                                                                          \
+	{.name = "identity",                                                                                 \
+	 .argument = "FILE",                                                                                 \
+	 .help = "SSH private key (the agent and your usual keys)",                                          \
+	 .type = OPTION_TEXT,                                                                                \
+	 .offset = AT(identity)},                                                                            \
+	    {.name = "known-hosts",                                                                          \
+	     .argument = "FILE",                                                                             \
+	     .help = "where the host's key must stand (your known_hosts)",                                   \
+	     .type = OPTION_TEXT,                                                                            \
+	     .offset = AT(known_hosts)},                                                                     \
+	{                                                                                                    \
+		.name = "remote-command", .argument = "COMMAND",                                             \
+		.help = "what to start there ('drover serve')", .type = OPTION_TEXT,                         \
+		.offset = AT(remote_command)                                                                 \
+	}
+#define PERMIT_OPTIONS                                                                                       \
+	{.name = "vm",                                                                                       \
+	 .argument = "PATTERN",                                                                              \
+	 .help = "only VMs of such names; * and ? match (any)",                                              \
+	 .type = OPTION_LIST,                                                                                \
+	 .offset = AT(vms)},                                                                                 \
+	{                                                                                                    \
+		.name = "action", .argument = "ACTION", .help = "only this: move, outcome or check (all)",   \
+		.type = OPTION_LIST, .offset = AT(actions)                                                   \
+	}
 #endif

@@ -104,6 +104,18 @@ void vms_view(const char *name, struct vm_view *view)
 	vms_view_reply(name, view, NULL);
 }
 
+void vms_view_settled(const char *name, struct vm_view *view)
+{
+	enum { TRIES = 250, TRY_MS = 20 };
+
+	vms_view(name, view);
+	for (int i = 0; i < TRIES && view->locked && !view->answered && !strcmp(view->state, "stopped");
+	     i++) {
+		poll(NULL, 0, TRY_MS);
+		vms_view(name, view);
+	}
+}
+
 void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
 {
 	struct ledger_record record = {0};

@@ -227,9 +227,27 @@ static uint64_t next_word(const struct pageset *set, uint64_t word)
 	return words;
 }
 
+bool pageset_claim(const struct pageset *set, uint64_t *cursor, uint64_t unit, uint64_t *first, uint64_t *end)
+{
+	uint64_t at = load(cursor);
+
+	do {
+		*first = at < set->pages ? next_word(set, at / WORD_BITS) * WORD_BITS : set->pages;
+		if (*first >= set->pages)
+			return false;
+		*end = set->pages - *first > unit ? *first + unit : set->pages;
+	} while (!__atomic_compare_exchange_n(cursor, &at, *end, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return true;
+}
+
 size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size_t max)
 {
-	uint64_t words = words_for(set->pages);
+	return pageset_take_below(set, cursor, set->pages, pages, max);
+}
+
+size_t pageset_take_below(struct pageset *set, uint64_t *cursor, uint64_t end, uint64_t *pages, size_t max)
+{
+	uint64_t words = words_for(end < set->pages ? end : set->pages);
 	uint64_t first = *cursor / WORD_BITS;
 	uint64_t mask = bits_from(*cursor % WORD_BITS);
 	size_t count = 0;

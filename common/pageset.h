@@ -38,6 +38,13 @@ bool pageset_has(const struct pageset *set, uint64_t page);
  * were there at or above the cursor; 0: none.  One thread at a time.  What a taker that dies had taken is gone
  * from the set: whoever goes on after it has to begin with all pages. */
 size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size_t max);
+/* Several threads share the taking out: each claims a range of its own, and takes what is in it.
+ * pageset_claim(set, cursor, unit, &first, &end): the next range of at most `unit` pages (a multiple of 64) that has
+ * members; *cursor, 0 at first, is shared by all of them.  false: there is none up to the end of the set.
+ * pageset_take_below: pageset_take, of members below `end` only; first and end are multiples of 64, or the set's end. */
+bool pageset_claim(const struct pageset *set, uint64_t *cursor, uint64_t unit, uint64_t *first,
+		   uint64_t *end);
+size_t pageset_take_below(struct pageset *set, uint64_t *cursor, uint64_t end, uint64_t *pages, size_t max);
 /* pageset_count(set): members now (walks the summary); of no single moment while others add. */
 uint64_t pageset_count(const struct pageset *set);
 void pageset_clear(struct pageset *set);

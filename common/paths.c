@@ -164,6 +164,30 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 	return port ? check_socket("port's", path, err) : 0;
 }
 
+int paths_peer(const char *name, char path[PATHS_MAX], struct err *err)
+{
+	char state[PATHS_MAX];
+
+	if (!units_name_valid(name))
+		return err_set(err, ERR_USAGE,
+			       "'%.80s' is no name for a peer: 1 to 63 letters, digits, '.', '_', '-', the first one a letter "
+			       "or digit",
+			       name);
+	if (paths_state(state, err) < 0)
+		return -1;
+	return make_path(path, err, "%s/peers/%s.json", state, name);
+}
+
+int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err)
+{
+	char run[PATHS_MAX];
+
+	if (check_name(name, err) < 0 || paths_run(run, err) < 0 ||
+	    make_path(path, err, "%s/incoming/%s.sock", run, name) < 0)
+		return -1;
+	return check_socket("session's", path, err);
+}
+
 int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err)
 {
 	char run[PATHS_MAX];

@@ -10,8 +10,10 @@
  *   <state>/vms/NAME/snapshots/ its snapshots (vmm/snapshot_store.h)
  *   <state>/vms/NAME/disks/     clones that are its disks, of a VM that was made of a snapshot
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
+ *   <state>/peers/NAME.json     another host, and how to reach it (migrate/peer.h)
  *   <run>/vms/NAME.sock         control socket of the VM process
  *   <run>/vms/NAME.ports/PORT   sockets of the ports of its console devices
+ *   <run>/incoming/NAME.sock    where further links join the session that receives the VM
  *   <run>/vms/NAME.groups       the control groups that its process is in (vmm/cgroup.h)
  *
  * User ids of VMs are the host's, wherever its folders are: /run/drover/ids (vmm/jail_id.c). */
@@ -33,6 +35,10 @@ int paths_vm_socket(const char *name, char path[PATHS_MAX], struct err *err);
 /* paths_vm_ports: the folder; with port NULL.  Else that port's socket. */
 int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], struct err *err);
 
+/* paths_incoming: the socket of the session that receives a VM of that name. */
+int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err);
+
+int paths_peer(const char *name, char path[PATHS_MAX], struct err *err);
 int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else

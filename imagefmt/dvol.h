@@ -105,6 +105,30 @@ int dvol_read(struct dvol *vol, void *data, size_t len, uint64_t offset, struct 
  * sector of the range has its old or its new content. */
 int dvol_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t offset, struct err *err);
 int dvol_write(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);
+/* dvol_direct(vol, write, iov, count, offset, direct): the same for a caller that transfers the data itself, in its own
+ * time.  Waits for nothing but the volume's metadata.
+ *   DVOL_DIRECT_NO    not possible for this range now; dvol_readv or dvol_writev are
+ *   DVOL_DIRECT_DONE  it was read already
+ *   DVOL_DIRECT_IO    read or write direct->fd at direct->at (aligned, for direct I/O).  Nobody moves these blocks until
+ *                     dvol_direct_end, by any thread, once the transfer is over; *direct stays where it is until then.
+ * dvol_direct_end(vol, direct, whole): whole: all of it was transferred.  Returns true when the data is read, or written as
+ * by dvol_writev; false: it is not, and may be by the functions above.
+ * Epochs are not closed meanwhile, so it must not take longer than the disk does. */
+struct dvol_direct {
+	int fd;
+	uint64_t at;
+	/* the volume's */
+	bool write, placed; /* placed: not in place, but where a new place was taken */
+	unsigned slot;
+	struct dvol_range {
+		uint64_t first, last; /* blocks */
+		struct dvol_range *next;
+	} range;
+};
+enum dvol_direct_kind { DVOL_DIRECT_NO, DVOL_DIRECT_DONE, DVOL_DIRECT_IO };
+enum dvol_direct_kind dvol_direct(struct dvol *vol, bool write, const struct iovec *iov, int count,
+				  uint64_t offset, struct dvol_direct *direct);
+bool dvol_direct_end(struct dvol *vol, struct dvol_direct *direct, bool whole);
 /* dvol_write_cold(vol, …): as dvol_write, for data that is not likely to be written again soon: whole blocks are compressed
  * where the volume was made so, several at a time (64 KiB are best), while others are held up for a moment. */
 int dvol_write_cold(struct dvol *vol, const void *data, size_t len, uint64_t offset, struct err *err);

@@ -116,6 +116,7 @@ const struct file_ops file_system = {
     .punch = system_punch,
     .size = system_size,
     .lock = system_lock,
+    .descriptor = fd_of,
     .unlink = system_unlink,
     .sync_folder = system_sync_folder,
 };

@@ -11,6 +11,7 @@
 /* Each returns as its system call does: -1 with errno; reads and writes may be short.  `file` is what open gave.
  * open: flags O_RDONLY or O_RDWR, with O_CREAT | O_EXCL to create (mode 0600), O_DIRECT.
  * punch: the range reads as zeroes; may return EOPNOTSUPP, which is no error.
+ * descriptor: its file descriptor, for transfers that do not go through these operations; may be NULL: it has none.
  * lock: one byte of an OFD lock; -1 with EAGAIN when somebody else has it.  kind: F_RDLCK, F_WRLCK, F_UNLCK. */
 struct file_ops {
 	void *(*open)(void *context, const char *path, int flags);
@@ -22,6 +23,7 @@ struct file_ops {
 	int (*punch)(void *file, uint64_t offset, uint64_t len);
 	int (*size)(void *file, uint64_t *size);
 	int (*lock)(void *file, int kind, uint64_t byte);
+	int (*descriptor)(void *file);
 	int (*unlink)(void *context, const char *path);
 	int (*sync_folder)(void *context, const char *path); /* of this file */
 };

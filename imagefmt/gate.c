@@ -42,15 +42,22 @@ static void enter_slowly(struct gate *gate, unsigned slot)
 	pthread_mutex_unlock(&gate->lock);
 }
 
-unsigned gate_enter(struct gate *gate)
+bool gate_try(struct gate *gate, unsigned *slot)
 {
 	/* A number that is wrong, or wrong in a moment, costs speed only. */
-	unsigned slot = (unsigned)sched_getcpu() % GATE_SLOTS;
-	__atomic_fetch_add(&gate->slots[slot].inside, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&gate->shut, __ATOMIC_SEQ_CST)) {
-		gate_leave(gate, slot);
+	*slot = (unsigned)sched_getcpu() % GATE_SLOTS;
+	__atomic_fetch_add(&gate->slots[*slot].inside, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&gate->shut, __ATOMIC_SEQ_CST))
+		return true;
+	gate_leave(gate, *slot);
+	return false;
+}
+
+unsigned gate_enter(struct gate *gate)
+{
+	unsigned slot;
+	if (!gate_try(gate, &slot))
 		enter_slowly(gate, slot);
-	}
 	return slot;
 }
 

@@ -2,7 +2,7 @@
  *
  * Whoever comes in writes only to the count of the CPU on which it runs, so that threads on different CPUs do not
  * hand one cache line to and fro.  To shut the gate costs a look at every count.  Not recursive: a thread that is
- * inside must not come in again, nor shut it. */
+ * inside must not come in again by gate_enter, nor shut it. */
 #ifndef IMAGEFMT_GATE_H
 #define IMAGEFMT_GATE_H
 
@@ -33,6 +33,9 @@ void gate_destroy(struct gate *gate); /* nobody inside or waiting */
  * thread may call. */
 unsigned gate_enter(struct gate *gate);
 void gate_leave(struct gate *gate, unsigned slot);
+/* gate_try(gate, slot): come in only where that needs no waiting; a thread that is inside already may do so.  false: it is
+ * shut. */
+bool gate_try(struct gate *gate, unsigned *slot);
 /* gate_shut(gate): let nobody in any longer, and wait until nobody is inside.  One thread at a time; the others wait.
  * gate_open: by the thread that shut it; those who waited come in before it can be shut again. */
 void gate_shut(struct gate *gate);

@@ -167,14 +167,26 @@ int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct er
 	return 0;
 }
 
-static const struct file *file_for(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at)
+bool data_is_direct(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at)
 {
 	if (vol->direct.ops == NULL || at % BLOCK != 0)
-		return &vol->file;
+		return false;
 	for (int i = 0; i < count; i++)
 		if ((uintptr_t)iov[i].iov_base % BLOCK != 0 || iov[i].iov_len % BLOCK != 0)
-			return &vol->file;
-	return &vol->direct;
+			return false;
+	return true;
+}
+
+static const struct file *file_for(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at)
+{
+	return data_is_direct(vol, iov, count, at) ? &vol->direct : &vol->file;
+}
+
+void data_wrote(struct dvol *vol)
+{
+	/* Where it is set already, a sync that begins later takes it back. */
+	if (!__atomic_load_n(&vol->unsynced, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&vol->unsynced, true, __ATOMIC_SEQ_CST);
 }
 
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err)
@@ -189,9 +201,7 @@ int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t a
 {
 	int result = file_writev(file_for(vol, iov, count, at), iov, count, at);
 	int saved = errno;
-	/* Where it is set already, a sync that begins later takes it back. */
-	if (!__atomic_load_n(&vol->unsynced, __ATOMIC_SEQ_CST))
-		__atomic_store_n(&vol->unsynced, true, __ATOMIC_SEQ_CST);
+	data_wrote(vol);
 	errno = saved;
 	if (result < 0)
 		return err_sys(err, "%s: writing data at byte %llu of the file", vol->path,
@@ -199,25 +209,25 @@ int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t a
 	return 0;
 }
 
-void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last)
+bool range_try(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last)
 {
-	range->first = first;
-	range->last = last;
-	for (struct range *other = vol->ranges; other != NULL;) {
-		if (other->first <= last && first <= other->last) {
-			pthread_cond_wait(&vol->range_free, &vol->meta);
-			other = vol->ranges;
-		} else {
-			other = other->next;
-		}
-	}
-	range->next = vol->ranges;
+	for (const struct dvol_range *other = vol->ranges; other != NULL; other = other->next)
+		if (other->first <= last && first <= other->last)
+			return false;
+	*range = (struct dvol_range){.first = first, .last = last, .next = vol->ranges};
 	vol->ranges = range;
+	return true;
 }
 
-void range_unlock(struct dvol *vol, struct range *range)
+void range_lock(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last)
 {
-	struct range **link = &vol->ranges;
+	while (!range_try(vol, range, first, last))
+		pthread_cond_wait(&vol->range_free, &vol->meta);
+}
+
+void range_unlock(struct dvol *vol, struct dvol_range *range)
+{
+	struct dvol_range **link = &vol->ranges;
 	while (*link != range)
 		link = &(*link)->next;
 	*link = range->next;

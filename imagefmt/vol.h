@@ -351,11 +351,6 @@ struct digester {
 };
 
 /* ---- the rest ---- */
-struct range {
-	struct range *next;
-	uint64_t first, last;
-};
-
 struct dvol {
 	struct file file;    /* buffered: metadata, and data that is not aligned */
 	struct file direct;  /* data with O_DIRECT, or ops NULL */
@@ -377,7 +372,7 @@ struct dvol {
 	struct extent catalog_at;
 	struct gate gate, peeks;
 	pthread_cond_t range_free;
-	struct range *ranges; /* blocks that somebody is giving a new place (meta) */
+	struct dvol_range *ranges; /* blocks that somebody is giving a new place (meta) */
 
 	struct super super;
 	struct tables tables;
@@ -430,13 +425,23 @@ int view_words(struct dvol *vol, enum table table, uint64_t first, unsigned coun
 /* data_readv, data_writev: of one run of blocks, with O_DIRECT where that is on and everything is aligned. */
 int data_readv(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
 int data_writev(struct dvol *vol, const struct iovec *iov, int count, uint64_t at, struct err *err);
+/* place_take (gate shared, not meta): for a write of whole blocks whose words are in memory, by somebody who does not wait for
+ * other writers: a place for all of them, of one piece; the range is locked.  false: it is not that simple.
+ * place_give (the same): the place is theirs (whole, the data is there), or given back.  false: given back, or the handle
+ * failed.  Both pair up as the parts of a write do; see write.c. */
+bool place_take(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t blocks, uint64_t *pbn);
+bool place_give(struct dvol *vol, struct dvol_range *range, uint64_t pbn, bool whole);
+/* data_is_direct: they go with O_DIRECT.  data_wrote: data was written to the file; a sync that begins later is due. */
+bool data_is_direct(const struct dvol *vol, const struct iovec *iov, int count, uint64_t at);
+void data_wrote(struct dvol *vol);
 /* vol_has_content: -1 with err for a handle of the list alone.
  * check_range: -1 with err unless [offset, offset + len) is within the volume. */
 int vol_has_content(const struct dvol *vol, struct err *err);
 int check_range(const struct dvol *vol, uint64_t offset, uint64_t len, struct err *err);
-/* range_lock (meta; waits), range_unlock (meta): see dvol.ranges. */
-void range_lock(struct dvol *vol, struct range *range, uint64_t first, uint64_t last);
-void range_unlock(struct dvol *vol, struct range *range);
+/* range_lock (meta; waits), range_try (meta; false: somebody has a part of it), range_unlock (meta): see dvol.ranges. */
+bool range_try(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last);
+void range_lock(struct dvol *vol, struct dvol_range *range, uint64_t first, uint64_t last);
+void range_unlock(struct dvol *vol, struct dvol_range *range);
 /* backing_open, backing_close; backing_read: zeroes past its end. */
 int backing_open(struct dvol *vol, struct err *err);
 void backing_close(struct dvol *vol);

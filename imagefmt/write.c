@@ -171,7 +171,7 @@ static int put_all(struct dvol *vol, const struct write *w, struct err *err)
 static int write_chunk(struct dvol *vol, struct write *w, bool alone, struct err *err)
 {
 	bool all;
-	struct range range;
+	struct dvol_range range;
 	if (map_peek(vol, w->first, w->blocks, w->words) && plan(vol, w))
 		return put_all(vol, w, err);
 	pthread_mutex_lock(&vol->meta);

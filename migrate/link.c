@@ -120,6 +120,16 @@ void link_cut(struct link *link)
 		err_set(&link->failed, ERR_LINK, "the connection to %s was cut", link->peer);
 }
 
+bool link_broken(const struct link *link)
+{
+	return link->failed.kind != ERR_NONE;
+}
+
+void link_expect(struct link *link, uint32_t sequence)
+{
+	link->parser.sequence = sequence;
+}
+
 void link_set_stall(struct link *link, unsigned ms)
 {
 	link->stall_ms = ms;
@@ -148,6 +158,11 @@ uint64_t link_bytes_sent(const struct link *link)
 uint64_t link_bytes_received(const struct link *link)
 {
 	return link->received;
+}
+
+uint64_t link_rtt_ns(const struct link *link)
+{
+	return link->ops->rtt ? link->ops->rtt(link->io) : 0;
 }
 
 uint64_t link_send_ns(const struct link *link)

@@ -75,6 +75,10 @@ int link_readable(struct link *link, struct err *err);
 /* link_cut(link): drop the connection at once, as if the wire were cut; every later use fails with ERR_LINK.
  */
 void link_cut(struct link *link);
+/* link_broken(link): it can only be closed; what failed last was the link itself. */
+bool link_broken(const struct link *link);
+/* link_expect(link, sequence): the first frame that comes has this number: those before it were read elsewhere. */
+void link_expect(struct link *link, uint32_t sequence);
 
 /* link_fault(link, id, err): pass a fault point of a process that speaks over this link: -1 with *err when the step is
  * to fail here; a cut drops the link, and the steps that follow run into it. */
@@ -83,6 +87,8 @@ int link_fault(struct link *link, enum fault_point_id id, struct err *err);
 const char *link_peer(const struct link *link);
 uint64_t link_bytes_sent(const struct link *link); /* stream bytes handed over, without what SSH adds */
 uint64_t link_bytes_received(const struct link *link);
+/* link_rtt_ns(link): what a round trip took when the link was made; 0: not known. */
+uint64_t link_rtt_ns(const struct link *link);
 /* link_send_ns(link): time spent so far in handing bytes over, waiting included: with link_bytes_sent what a byte
  * costs on this link (pages_encoder_link). */
 uint64_t link_send_ns(const struct link *link);

@@ -136,6 +136,9 @@ static void fds_cut(void *io)
 {
 	struct fds *fds = io;
 
+	/* A shell that started this process may hold the same socket: closing alone would not tell the other side. */
+	if (fds->socket && fds->out >= 0)
+		(void)shutdown(fds->out, SHUT_RDWR);
 	if (fds->out != fds->in)
 		io_close(&fds->out);
 	io_close(&fds->in);

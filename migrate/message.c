@@ -7,11 +7,12 @@
 #include <string.h>
 
 static const char *const names[MESSAGE_TYPES] = {
-    [MESSAGE_HELLO] = "HELLO",     [MESSAGE_WELCOME] = "WELCOME",   [MESSAGE_REFUSE] = "REFUSE",
-    [MESSAGE_BEGIN] = "BEGIN",     [MESSAGE_READY] = "READY",       [MESSAGE_EPOCH] = "EPOCH",
-    [MESSAGE_PAGES] = "PAGES",     [MESSAGE_STATE] = "STATE",       [MESSAGE_SEAL] = "SEAL",
-    [MESSAGE_ACK] = "ACK",         [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
-    [MESSAGE_STARTED] = "STARTED", [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
+    [MESSAGE_HELLO] = "HELLO",       [MESSAGE_WELCOME] = "WELCOME",   [MESSAGE_REFUSE] = "REFUSE",
+    [MESSAGE_BEGIN] = "BEGIN",       [MESSAGE_READY] = "READY",       [MESSAGE_EPOCH] = "EPOCH",
+    [MESSAGE_PAGES] = "PAGES",       [MESSAGE_STATE] = "STATE",       [MESSAGE_SEAL] = "SEAL",
+    [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
+    [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
+    [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",
 };
 
 const char *message_name(unsigned type)
@@ -54,9 +55,27 @@ int message_send_seal(struct link *link, const struct message_seal *seal, struct
 	struct buf *out = link_begin(link);
 
 	buf_put_u64(out, seal->epoch);
-	buf_put_u64(out, seal->frames);
-	buf_put_u64(out, seal->pages);
+	buf_put_u64(out, seal->state_bytes);
+	buf_put_u32(out, seal->links);
+	buf_put_u32(out, 0);
+	for (unsigned i = 0; i < seal->links; i++) {
+		buf_put_u32(out, seal->link[i].id);
+		buf_put_u32(out, 0);
+		buf_put_u64(out, seal->link[i].frames);
+	}
 	return link_send(link, MESSAGE_SEAL, 0, err);
+}
+
+int message_send_ack(struct link *link, const struct message_ack *ack, struct err *err)
+{
+	struct buf *out = link_begin(link);
+
+	buf_put_u64(out, ack->epoch);
+	buf_put_u32(out, ack->links);
+	buf_put_u32(out, 0);
+	for (unsigned i = 0; i < ack->links; i++)
+		buf_put_u32(out, ack->lost[i]);
+	return link_send(link, MESSAGE_ACK, 0, err);
 }
 
 int message_send_commit(struct link *link, const struct message_commit *commit, struct err *err)
@@ -123,9 +142,34 @@ int message_seal(const struct frame *frame, struct message_seal *seal, struct er
 {
 	struct reader reader = reader_of(frame->payload, frame->len);
 
+	uint32_t reserved;
+
 	seal->epoch = reader_u64(&reader);
-	seal->frames = reader_u64(&reader);
-	seal->pages = reader_u64(&reader);
+	seal->state_bytes = reader_u64(&reader);
+	seal->links = reader_u32(&reader);
+	reserved = reader_u32(&reader);
+	if (reader.bad || reserved || seal->links > STREAM_LINKS)
+		return bad(frame, err);
+	for (unsigned i = 0; i < seal->links; i++) {
+		seal->link[i].id = reader_u32(&reader);
+		reserved |= reader_u32(&reader);
+		seal->link[i].frames = reader_u64(&reader);
+	}
+	return reader.bad || reader.left || reserved ? bad(frame, err) : 0;
+}
+
+int message_ack(const struct frame *frame, struct message_ack *ack, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+	uint32_t reserved;
+
+	ack->epoch = reader_u64(&reader);
+	ack->links = reader_u32(&reader);
+	reserved = reader_u32(&reader);
+	if (reader.bad || reserved || ack->links > STREAM_LINKS)
+		return bad(frame, err);
+	for (unsigned i = 0; i < ack->links; i++)
+		ack->lost[i] = reader_u32(&reader);
 	return reader.bad || reader.left ? bad(frame, err) : 0;
 }
 

@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STREAM_PROTOCOL = 1, STREAM_PROTOCOL_MIN = 1, STREAM_STATE_MAX = 16 << 20 };
+enum { STREAM_PROTOCOL = 2, STREAM_PROTOCOL_MIN = 2, STREAM_STATE_MAX = 16 << 20 };
+enum { STREAM_LINKS = 16 }; /* of a session at a time, the control link included */
 
 enum message_type {
 	MESSAGE_HELLO = 1,
@@ -28,6 +29,8 @@ enum message_type {
 	MESSAGE_STARTED,
 	MESSAGE_ABORT,
 	MESSAGE_OUTCOME,
+	MESSAGE_RECEIVED,
+	MESSAGE_PROBE,
 	MESSAGE_TYPES,
 };
 
@@ -40,10 +43,20 @@ struct message_epoch {
 	uint64_t term, epoch, parent;
 	uint32_t flags;
 };
+/* What an epoch was made of: the receiver has all of it when each of these links brought so many PAGES frames. */
 struct message_seal {
 	uint64_t epoch;
-	uint64_t frames; /* PAGES and STATE since EPOCH */
-	uint64_t pages;  /* in those, zero pages included */
+	uint64_t state_bytes; /* 0 unless the epoch is consistent */
+	unsigned links;
+	struct {
+		uint32_t id;
+		uint64_t frames; /* PAGES since it joined the session */
+	} link[STREAM_LINKS];
+};
+struct message_ack {
+	uint64_t epoch;
+	unsigned links;
+	uint32_t lost[STREAM_LINKS]; /* links of the seal that broke before they brought all */
 };
 struct message_commit {
 	uint64_t term;
@@ -56,6 +69,7 @@ int message_send_json(struct link *link, enum message_type type, json_t *payload
 int message_send_number(struct link *link, enum message_type type, uint64_t number, struct err *err);
 int message_send_epoch(struct link *link, const struct message_epoch *epoch, struct err *err);
 int message_send_seal(struct link *link, const struct message_seal *seal, struct err *err);
+int message_send_ack(struct link *link, const struct message_ack *ack, struct err *err);
 int message_send_commit(struct link *link, const struct message_commit *commit, struct err *err);
 /* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
 void message_send_error(struct link *link, enum message_type type, const struct err *why);
@@ -65,6 +79,7 @@ json_t *message_json(const struct frame *frame, struct err *err);
 int message_number(const struct frame *frame, uint64_t *number, struct err *err);
 int message_epoch(const struct frame *frame, struct message_epoch *epoch, struct err *err);
 int message_seal(const struct frame *frame, struct message_seal *seal, struct err *err);
+int message_ack(const struct frame *frame, struct message_ack *ack, struct err *err);
 int message_commit(const struct frame *frame, struct message_commit *commit, struct err *err);
 
 /* message_await(link, type, timeout_ms, frame, err): the next frame, which must be of this type; ABORT and REFUSE

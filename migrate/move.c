@@ -95,15 +95,42 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s}", "cpu", mover->cpu, "term",
+	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s, s:I}", "cpu", mover->cpu, "term",
 			  (json_int_t)mover->term, "config", config_to_json(&mover->config), "touched_bytes",
-			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host);
+			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host,
+			  "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000));
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
 	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
 		return -1;
 	return link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
+}
+
+/* How many links: one moves at most what the SSH channel's window, 2 MiB, lets through in a round trip, and uses one CPU at
+ * each end. */
+static unsigned links_wanted(const struct mover *mover)
+{
+	enum { NEAR = 2, FAR_NS = 6000000 };
+	uint64_t links = NEAR + link_rtt_ns(mover->link) / FAR_NS;
+
+	if (mover->options->links)
+		return mover->options->links;
+	if (sysconf(_SC_NPROCESSORS_ONLN) < NEAR && links == NEAR)
+		links = 1;
+	return links < STREAM_LINKS ? (unsigned)links : STREAM_LINKS;
+}
+
+static int open_sender(struct mover *mover, struct err *err)
+{
+	const struct sender_session session = {.arg = mover, .join = mover_join};
+
+	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
+			mover->options->packing, err))
+		return -1;
+	mover->sender.bytes_per_s = mover->options->bytes_per_s;
+	sender_set_control(&mover->sender, mover->link, 0);
+	return sender_start_workers(&mover->sender, links_wanted(mover), err);
 }
 
 static int run(struct mover *mover, struct err *err)
@@ -124,6 +151,8 @@ static int run(struct mover *mover, struct err *err)
 	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
+	if (open_sender(mover, err))
+		return -1;
 	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;
 }
 
@@ -135,8 +164,14 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 
 	memset(report, 0, sizeof(*report));
 	status = mover_open(&mover, options, observer, report, err);
-	if (!status)
+	if (!status) {
 		status = run(&mover, err);
+		/* Without a word the receiver would keep what it has, and wait for this sender to come back. */
+		if (status && mover.link && !mover.switching) {
+			link_watch(mover.link, NULL, 0); /* what ended the move must not end this */
+			message_send_error(mover.link, MESSAGE_ABORT, err);
+		}
+	}
 	if (!status) {
 		report->term = mover.term;
 		mover_tell(&mover, MOVE_DONE);

@@ -3,6 +3,7 @@
 #define MIGRATE_MOVE_H
 
 #include "common/err.h"
+#include "migrate/packer.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,11 +12,15 @@ enum { MOVE_MAX_ROUNDS = 64 };
 
 struct move_options {
 	const char *vm;
-	const char *url;            /* ssh://[user@]host[:port] */
-	const char *identity;       /* private key file, or NULL: agent and the user's defaults */
-	const char *known_hosts;    /* file, or NULL: the user's default */
-	const char *remote_command; /* NULL: "drover serve" */
-	uint64_t downtime_ns;       /* budget for the pause */
+	const char *peer;     /* a peer's name (peer.h), or ssh://[user@]host[:port] */
+	const char *identity; /* these three: NULL: as the peer says, else as usual */
+	const char *known_hosts;
+	const char *remote_command;
+	uint64_t downtime_ns;     /* budget for the pause */
+	uint64_t reconnect_ns;    /* how long a broken link is tried again */
+	unsigned links;           /* connections in parallel; 0: as many as seem useful */
+	enum packer_mode packing; /* of what is sent */
+	uint64_t bytes_per_s;     /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;
 };
@@ -56,6 +61,9 @@ struct move_report {
 	uint64_t forecast_downtime_ns;
 	unsigned rounds; /* the last one, in the pause, included */
 	struct move_round round[MOVE_MAX_ROUNDS];
+	unsigned links;        /* that were there at the end */
+	unsigned reconnects;   /* of the control link */
+	uint64_t pages_again;  /* sent once more, since a link broke before they were acknowledged */
 	uint64_t pages_sent;   /* each time that a page was sent counts */
 	uint64_t zero_pages;   /* of these, as a few bytes */
 	uint64_t bytes_sent;   /* on the stream, before encryption */
@@ -72,7 +80,7 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 	    struct move_report *report, struct err *err);
 
 /* move_resolve(options, observer, started, err): ask the peer of a pending hand-over how it ended
- * (options->url may be NULL: the recorded peer) and tell the VM process, which ends (*started true) or
+ * (options->peer may be NULL: the recorded one) and tell the VM process, which ends (*started true) or
  * resumes. */
 int move_resolve(const struct move_options *options, const struct move_observer *observer, bool *started,
 		 struct err *err);

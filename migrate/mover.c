@@ -1,6 +1,7 @@
 #include "migrate/mover.h"
 
 #include "common/io.h"
+#include "common/jobj.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -10,7 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { TICK_NS = 100000000, CHECK_FRAMES = 16 };
+enum { TICK_NS = 100000000, LOOK_NS = 10000000, RETRY_NS = 500000000 };
 
 static void new_session(char session[LEDGER_SESSION_LEN + 1])
 {
@@ -20,6 +21,21 @@ static void new_session(char session[LEDGER_SESSION_LEN + 1])
 		;
 	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(session + 2 * i, 3, "%02x", random[i]);
+}
+
+int mover_set_peer(struct mover *mover, const char *word, struct err *err)
+{
+	const struct move_options *options = mover->options;
+
+	if (strlen(word) > LEDGER_PEER_MAX)
+		return err_set(err, ERR_USAGE, "the destination's URL is longer than %d characters",
+			       LEDGER_PEER_MAX);
+	strcpy(mover->peer, word);
+	peer_free(&mover->host);
+	if (peer_find(word, &mover->host, err))
+		return -1;
+	peer_override(&mover->host, options->identity, options->known_hosts, options->remote_command);
+	return peer_target(&mover->host, &mover->target, err);
 }
 
 int mover_open(struct mover *mover, const struct move_options *options, const struct move_observer *observer,
@@ -35,36 +51,28 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 				.timer_fd = -1,
 				.dirty.fd = -1,
 				.started_ns = clock_mono_ns()};
-	/* Without a URL the peer is the one that a pending hand-over names. */
-	if (options->url) {
-		if (strlen(options->url) > LEDGER_PEER_MAX)
-			return err_set(err, ERR_USAGE, "the destination's URL is longer than %d characters",
-				       LEDGER_PEER_MAX);
-		strcpy(mover->peer, options->url);
-		if (ssh_url_parse(options->url, &mover->target, err))
-			return -1;
-	}
-	mover->target.identity = options->identity;
-	mover->target.known_hosts = options->known_hosts;
-	mover->target.command = options->remote_command ? options->remote_command : "drover serve";
+	/* Without one the peer is the one that a pending hand-over names. */
+	if (options->peer && mover_set_peer(mover, options->peer, err))
+		return -1;
 	new_session(mover->session);
 	mover->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (mover->timer_fd < 0 || timerfd_settime(mover->timer_fd, 0, &tick, NULL))
 		return err_sys(err, "cannot make a timer");
-	mover->encoder = pages_encoder_open(err);
-	return mover->encoder ? 0 : -1;
+	return 0;
 }
 
 void mover_close(struct mover *mover)
 {
-	link_close(mover->link);
-	mover->link = NULL;
+	/* First of all the guest: its VM process does what is right for its phase.  Links may take their time. */
 	if (mover->vm.fd >= 0)
 		control_close(&mover->vm);
-	pages_encoder_close(mover->encoder);
+	sender_close(&mover->sender);
+	link_close(mover->link);
+	mover->link = NULL;
 	pageset_close(&mover->dirty);
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
+	peer_free(&mover->host);
 	config_free(&mover->config);
 	json_decref(mover->cpu);
 }
@@ -167,88 +175,189 @@ int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *
 
 /* ---- epochs ---------------------------------------------------------------------------------------------------- */
 
-int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err)
+/* Between frames, and while others send: account, and look up now and then. */
+static int tick(void *arg, struct err *err)
 {
-	struct message_epoch epoch = {
-	    .term = mover->term, .epoch = mover->epoch + 1, .parent = mover->epoch, .flags = flags};
+	struct mover *mover = arg;
+	uint64_t now, pages;
+	struct err note;
 
-	mover->epoch++;
-	mover->frames = mover->pages = 0;
-	return message_send_epoch(mover->link, &epoch, err);
-}
-
-/* After each frame: account, and look up now and then. */
-static int sent_pages(struct mover *mover, uint64_t pages, struct err *err)
-{
-	struct frame frame;
-	int waiting;
-
-	if (link_send(mover->link, MESSAGE_PAGES, 0, err))
-		return -1;
 	mover->frames++;
-	mover->pages += pages;
-	mover->progress.pages_left =
-	    pages < mover->progress.pages_left ? mover->progress.pages_left - pages : 0;
 	if (mover->frames == 4 && mover->epoch == 1 && link_fault(mover->link, FAULT_MOVER_ROUND_MIDDLE, err))
 		return -1;
 	if (mover_check_cancel(mover, err))
 		return -1;
-	if (mover->frames % CHECK_FRAMES)
+	now = clock_mono_ns();
+	if (now - mover->looked_ns < LOOK_NS)
 		return 0;
-	mover->progress.bytes_sent = link_bytes_sent(mover->link);
-	pages_encoder_link(mover->encoder, link_send_ns(mover->link), mover->progress.bytes_sent);
+	mover->looked_ns = now;
+	pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
+	/* After 1/16 of the first round there is enough to go by. */
+	if (mover->report->forecast_ns == 0 && !mover->switching && pages > mover->touched / 16 &&
+	    precopy_forecast(mover, err))
+		return -1;
+	mover->progress.pages_left =
+	    pages < mover->progress.pages_total ? mover->progress.pages_total - pages : 0;
+	mover->progress.bytes_sent = sender_bytes(&mover->sender);
 	mover_tell(mover, mover->progress.phase);
-	if (link_check(mover->link, err))
-		return -1;
-	/* The receiver speaks inside an epoch only to give up. */
-	waiting = link_readable(mover->link, err);
-	if (waiting <= 0)
-		return waiting;
-	if (link_receive(mover->link, 0, &frame, err) < 0)
-		return -1;
-	return message_unexpected(mover->link, &frame, err);
+	if (sender_note(&mover->sender, &note))
+		mover_notice(mover, "%s", note.text);
+	return link_check(mover->link, err);
 }
 
-int mover_send_range(struct mover *mover, uint64_t first, uint64_t count, struct err *err)
+static void add_all(struct pageset *to, struct pageset *from)
 {
-	struct pages_source source = {.fd = mover->ram_fd, .pages = mover->config.memory_bytes / PAGES_SIZE};
-
-	while (count > 0) {
-		int64_t n =
-		    pages_encode_range(mover->encoder, &source, first, count, link_begin(mover->link), err);
-
-		if (n < 0 || sent_pages(mover, (uint64_t)n, err))
-			return -1;
-		first += (uint64_t)n;
-		count -= (uint64_t)n;
-	}
-	return 0;
-}
-
-int mover_send_dirty(struct mover *mover, struct err *err)
-{
-	struct pages_source source = {.fd = mover->ram_fd, .pages = mover->config.memory_bytes / PAGES_SIZE};
 	uint64_t pages[1024], cursor = 0;
-	size_t taken;
+	size_t n;
 
-	while ((taken = pageset_take(&mover->dirty, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0) {
-		for (size_t done = 0; done < taken;) {
-			int n = pages_encode(mover->encoder, &source, pages + done, taken - done,
-					     link_begin(mover->link), err);
+	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
+		for (size_t i = 0; i < n; i++)
+			pageset_add(to, pages[i]);
+}
 
-			if (n < 0 || sent_pages(mover, (uint64_t)n, err))
-				return -1;
-			done += (size_t)n;
-		}
+static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
+{
+	struct message_epoch epoch = {.term = mover->term, .flags = flags};
+
+	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
+	if (!mover->epoch_open) {
+		add_all(&mover->sender.todo, &mover->sender.again);
+		add_all(&mover->sender.todo, &mover->dirty);
+		mover->epoch++;
+		mover->epoch_open = true;
+	}
+	epoch.epoch = mover->epoch;
+	epoch.parent = mover->epoch - 1;
+	if (mover->their_epoch == mover->epoch)
+		return 0;
+	mover->their_epoch = mover->epoch;
+	return message_send_epoch(mover->link, &epoch, err);
+}
+
+int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
+{
+	if (begin_epoch(mover, flags, err))
+		return -1;
+	mover->frames = 0;
+	mover->progress.pages_total = mover->progress.pages_left = pageset_count(&mover->sender.todo);
+	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
+}
+
+int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err)
+{
+	struct message_seal seal;
+
+	sender_seal(&mover->sender, &seal);
+	seal.state_bytes = state_bytes;
+	return message_send_seal(mover->link, &seal, err) || link_flush(mover->link, err) ? -1 : 0;
+}
+
+/* ---- joining --------------------------------------------------------------------------------------------------- */
+
+struct whereabouts {
+	uint64_t epoch;         /* the last one that the receiver has begun */
+	struct message_ack ack; /* the last one that it gave */
+};
+
+static int read_ack(const json_t *welcome, struct message_ack *ack, struct err *err)
+{
+	const json_t *lost = json_object_get(welcome, "lost");
+
+	ack->links = (unsigned)json_array_size(lost);
+	if (!json_is_array(lost) || ack->links > STREAM_LINKS)
+		return err_set(err, ERR_INPUT, "'lost' is not a list of links");
+	for (unsigned i = 0; i < ack->links; i++)
+		ack->lost[i] = (uint32_t)json_integer_value(json_array_get(lost, i));
+	return jobj_u64(welcome, "complete", true, 0, INT64_MAX - 1, &ack->epoch, err);
+}
+
+/* HELLO and WELCOME of a link that joins. */
+static int join(const struct mover *mover, struct link *link, uint32_t id, bool control,
+		struct whereabouts *there, struct err *err)
+{
+	json_t *hello = mover_hello(mover, "join", err), *welcome;
+	struct frame frame;
+	int failed;
+
+	if (!hello)
+		return -1;
+	json_object_set_new(hello, "link", json_integer((json_int_t)id));
+	json_object_set_new(hello, "control", json_boolean(control));
+	if (message_send_json(link, MESSAGE_HELLO, hello, err) ||
+	    message_await(link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
+		return -1;
+	welcome = message_json(&frame, err);
+	if (!welcome)
+		return -1;
+	failed = jobj_u64(welcome, "epoch", true, 0, INT64_MAX - 1, &there->epoch, err) ||
+		 read_ack(welcome, &there->ack, err);
+	json_decref(welcome);
+	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;
+}
+
+struct link *mover_join(void *arg, uint32_t id, struct err *err)
+{
+	const struct mover *mover = arg;
+	struct link *link = link_open_ssh(&mover->target, err);
+	struct whereabouts there;
+
+	if (link && join(mover, link, id, false, &there, err)) {
+		link_close(link);
+		link = NULL;
+	}
+	return link;
+}
+
+/* Without a link: is there a reason not to go on waiting for one? */
+static int wait_a_moment(struct mover *mover, struct err *err)
+{
+	struct pollfd fds[] = {{.fd = mover->timer_fd, .events = POLLIN},
+			       {.fd = mover->vm.fd, .events = POLLIN}};
+
+	for (uint64_t until = clock_mono_ns() + RETRY_NS; clock_mono_ns() < until;) {
+		if (poll(fds, 2, (int)(RETRY_NS / 1000000)) < 0)
+			continue;
+		if ((fds[0].revents && on_tick(mover, 0, err)) || (fds[1].revents && on_vm(mover, 0, err)))
+			return -1;
 	}
 	return 0;
 }
 
-int mover_epoch_seal(struct mover *mover, struct err *err)
+int mover_rejoin(struct mover *mover, const struct err *why, struct err *err)
 {
-	struct message_seal seal = {.epoch = mover->epoch, .frames = mover->frames, .pages = mover->pages};
+	uint64_t until = clock_mono_ns() + mover->options->reconnect_ns;
+	struct whereabouts there;
 
-	return message_send_seal(mover->link, &seal, err) || link_flush(mover->link, err) ? -1 : 0;
+	sender_set_control(&mover->sender, NULL, 0);
+	mover_notice(mover, "the link broke (%s); connecting again, the guest runs on here", why->text);
+	for (;;) {
+		uint32_t id = sender_take_id(&mover->sender);
+		struct err last;
+
+		if (!mover_connect(mover, &last) && !join(mover, mover->link, id, true, &there, &last)) {
+			if (there.epoch > mover->epoch || there.epoch + 1 < mover->epoch)
+				return err_set(err, ERR_INPUT, "%s is in epoch %llu instead of %llu",
+					       mover->peer, (unsigned long long)there.epoch,
+					       (unsigned long long)mover->epoch);
+			mover->their_epoch = there.epoch;
+			/* Its acknowledgement was lost with the link. */
+			if (there.ack.epoch == mover->epoch && mover->epoch_open) {
+				sender_acked(&mover->sender, &there.ack);
+				mover->epoch_open = false;
+			}
+			sender_set_control(&mover->sender, mover->link, id);
+			mover_watch(mover, true);
+			mover->report->reconnects++;
+			return 0;
+		}
+		if (last.kind == ERR_REFUSED)
+			return err_set(err, ERR_LINK, "%s; before that, the link broke: %s", last.text,
+				       why->text);
+		if (clock_mono_ns() >= until)
+			return err_set(err, ERR_LINK, "%s, and did not come back: %s", why->text, last.text);
+		if (wait_a_moment(mover, err))
+			return -1;
+	}
 }
 
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err)

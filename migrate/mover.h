@@ -9,6 +9,8 @@
 #include "migrate/message.h"
 #include "migrate/move.h"
 #include "migrate/pages.h"
+#include "migrate/peer.h"
+#include "migrate/sender.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 
@@ -23,10 +25,12 @@ struct mover {
 	const struct move_options *options;
 	const struct move_observer *observer;
 	struct move_report *report;
-	struct ssh_target target;
-	char peer[LEDGER_PEER_MAX + 1]; /* the ssh URL, as recorded and shown */
+	struct peer host;
+	struct ssh_target target;       /* of host */
+	char peer[LEDGER_PEER_MAX + 1]; /* its name or ssh URL, as recorded and shown */
 	struct control vm;
-	struct link *link;
+	struct link *link; /* the control link; while pages are sent the sender uses it, too */
+	struct sender sender;
 	int timer_fd; /* wakes the link's waits, to look at the cancel flag and to show progress */
 
 	struct vm_config config;
@@ -37,17 +41,20 @@ struct mover {
 
 	int ram_fd;
 	struct pageset dirty;
-	struct pages_encoder *encoder;
-	uint64_t epoch;   /* the last one begun */
-	uint64_t frames;  /* PAGES and STATE in it */
-	uint64_t pages;   /* in those */
-	uint64_t ack_ns;  /* shortest time from a seal to its acknowledgement so far; 0: none yet */
-	uint64_t touched; /* pages of RAM that were allocated at the start */
+	uint64_t epoch;       /* the last one begun */
+	uint64_t their_epoch; /* the last one that the receiver is known to have begun */
+	bool epoch_open;      /* it is not acknowledged */
+	uint64_t ack_ns;      /* shortest time from a seal to its acknowledgement so far; 0: none yet */
+	uint64_t touched;     /* pages of RAM that were allocated at the start */
 	uint64_t started_ns;
+	uint64_t copy_ns; /* when the first round began */
+	bool switching; /* the guest is paused, or may run there: who gives up says so at the right moment */
 	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
 	struct move_progress progress;
 	uint64_t progress_told_ns;
+	uint64_t frames;    /* seen by the tick, in this epoch */
+	uint64_t looked_ns; /* when the tick last looked around */
 };
 
 /* mover_open(mover, options, observer, report, err): checks the options, makes what needs no connection.
@@ -56,8 +63,12 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 	       struct move_report *report, struct err *err);
 void mover_close(struct mover *mover);
 
+/* mover_set_peer(mover, word, err): the other host: a peer's name, or an ssh URL; what the options say of it counts. */
+int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
+/* mover_join: the sender's join (sender_session). */
+struct link *mover_join(void *mover, uint32_t id, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);
@@ -73,12 +84,16 @@ int mover_call(struct mover *mover, json_t *request, struct err *err);
 /* mover_ask: the same, with its answer (a new reference). */
 int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err);
 
-/* An epoch, in pieces: begin, then pages from the dirty set or a range, then seal. */
-int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);
-int mover_send_range(struct mover *mover, uint64_t first, uint64_t count, struct err *err);
-int mover_send_dirty(struct mover *mover, struct err *err); /* takes the set empty */
-int mover_epoch_seal(struct mover *mover, struct err *err);
+/* An epoch, in pieces.  mover_epoch_pages: begin it, and send sender.todo, what is to be sent again, and all of the dirty
+ * set, which is empty then; or go on with one whose link broke.  mover_epoch_seal: its commit record, with so many bytes of machine state. */
+int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err);
+int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err);
+/* mover_rejoin(mover, why, err): the control link broke because of `why`: connect again, for as long as the options allow.
+ * -1 with *err: the move is over. */
+int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
 
+/* precopy_forecast(mover, err): fills the report's forecast, from what the first round has shown so far. */
+int precopy_forecast(struct mover *mover, struct err *err);
 /* precopy_run(mover, err): rounds until it is time to switch over. */
 int precopy_run(struct mover *mover, struct err *err);
 /* switchover_run(mover, err): the last epoch and the hand-over.  0: the guest runs there. */

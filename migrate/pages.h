@@ -2,14 +2,13 @@
  *
  * Payload, little-endian:
  *    0 u16 volume           which memory; ids are the upper layer's
- *    2 u16 encoding         0 raw, 1 lz4
+ *    2 u16 encoding         0 raw, 1 packed
  *    4 u32 runs             1 .. PAGES_RUNS_MAX
  *    8 u32 decoded length   bytes of all data pages: 4096 x data pages, at most PAGES_BATCH_MAX pages
  *   12 runs: { u64 first page, u32 count (not 0), u32 kind: 0 data, 1 zero }, ascending, none overlapping
  *   then the data pages of all data runs in order:
  *     raw: as they are
- *     lz4: in blocks of PAGES_BLOCK pages (the last one may have fewer), each a u32, the length of the block on the
- *          wire, with bit 31 set when it is stored as it is, and so many bytes of lz4 block format
+ *     packed: in blocks of PAGES_BLOCK pages (the last one may have fewer), as in packer.h
  * Nothing follows.  What the upper layer needs besides (epoch, round) goes before it, in a header of its own.
  */
 #ifndef MIGRATE_PAGES_H
@@ -17,6 +16,7 @@
 
 #include "common/buf.h"
 #include "common/err.h"
+#include "migrate/packer.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,14 +24,14 @@
 enum {
 	PAGES_SIZE = 4096,
 	PAGES_BATCH = 64,      /* data pages the encoder puts into a frame */
-	PAGES_BLOCK = 16,      /* pages compressed together: 64 KiB is all that lz4 looks back */
+	PAGES_BLOCK = 16,      /* pages packed together */
 	PAGES_BATCH_MAX = 128, /* data pages a decoder takes */
 	PAGES_RUNS_MAX = 1024,
 	PAGES_HEADER = 12,
 	PAGES_RUN = 16,
 
 	PAGES_RAW = 0, /* encodings */
-	PAGES_LZ4 = 1,
+	PAGES_PACKED = 1,
 	PAGES_RUN_DATA = 0, /* kinds of runs */
 	PAGES_RUN_ZERO = 1,
 };
@@ -43,7 +43,7 @@ struct pages_stats {
 	uint64_t raw_bytes;     /* pages x 4096 */
 	uint64_t encoded_bytes; /* payload bytes */
 	uint64_t frames;
-	uint64_t frames_raw; /* frames with data of which lz4 would have made nothing */
+	uint64_t frames_raw; /* frames with data of which no packing made less */
 };
 
 /* ---- encoder: one thread at a time; one per link ---- */
@@ -55,8 +55,8 @@ struct pages_source {
 	uint64_t pages; /* its size */
 };
 struct pages_encoder;
-/* pages_encoder_open(err): NULL with *err when out of memory.  pages_encoder_close(NULL) is harmless. */
-struct pages_encoder *pages_encoder_open(struct err *err);
+/* pages_encoder_open(mode, err): NULL with *err when out of memory.  pages_encoder_close(NULL) is harmless. */
+struct pages_encoder *pages_encoder_open(enum packer_mode mode, struct err *err);
 void pages_encoder_close(struct pages_encoder *encoder);
 /* pages_encode(encoder, source, pages, n, out, err): append one payload to out, with the first so many of the
  * n pages (numbers strictly ascending, all below source->pages) as make one frame of at most PAGES_BATCH data
@@ -66,11 +66,6 @@ void pages_encoder_close(struct pages_encoder *encoder);
  * *err: ERR_SYSTEM reading the memfd failed, ERR_STATE pages not ascending or past the end. */
 int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *source, const uint64_t *pages,
 		     size_t n, struct buf *out, struct err *err);
-/* pages_encode_range(encoder, source, first, count, out, err): the same for a contiguous range. */
-int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
-			   uint64_t count, struct buf *out, struct err *err);
-/* pages_encoder_compress(encoder, on): with false data goes raw; on at first. */
-void pages_encoder_compress(struct pages_encoder *encoder, bool on);
 /* pages_encoder_link(encoder, ns, bytes): what the link has taken so far to send so many bytes (link_send_ns,
  * link_bytes_sent); call it now and then.  From then on what costs more time to compress than it saves on the link goes
  * raw, so that compression never makes a transfer slower.  Before the first call everything that shrinks is worth it. */

@@ -3,11 +3,11 @@
  * Everything is checked and decompressed before the first byte is written.  The data goes from a scratch area that
  * stays in the cache to the memfd by pwrite: for pages that the memfd does not hold yet that is cheaper than writing
  * through a mapping, which takes a page fault for each. */
+#include "migrate/packer.h"
 #include "migrate/pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lz4.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +19,6 @@ enum {
 	PUNCH_MIN = 16,
 	WORD = 64,
 };
-#define STORED 0x80000000u
 
 struct run {
 	uint64_t first;
@@ -30,6 +29,7 @@ struct run {
 struct pages_decoder {
 	struct pages_stats stats;
 	struct run runs[PAGES_RUNS_MAX];
+	struct unpacker *unpacker;
 	uint8_t *scratch; /* PAGES_BATCH_MAX pages */
 };
 
@@ -76,9 +76,11 @@ struct pages_decoder *pages_decoder_open(struct err *err)
 {
 	struct pages_decoder *decoder = calloc(1, sizeof(*decoder));
 
-	if (decoder)
+	if (decoder) {
 		decoder->scratch = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH_MAX * PAGES_SIZE);
-	if (!decoder || !decoder->scratch) {
+		decoder->unpacker = unpacker_open();
+	}
+	if (!decoder || !decoder->scratch || !decoder->unpacker) {
 		err_sys(err, "cannot allocate a page decoder");
 		pages_decoder_close(decoder);
 		return NULL;
@@ -90,6 +92,7 @@ void pages_decoder_close(struct pages_decoder *decoder)
 {
 	if (!decoder)
 		return;
+	unpacker_close(decoder->unpacker);
 	free(decoder->scratch);
 	free(decoder);
 }
@@ -161,7 +164,7 @@ static int check_head(struct pages_decoder *decoder, struct pages_target *target
 		return err_set(err, ERR_INPUT,
 			       "pages from the other side are for volume %u, which is not known here",
 			       volume);
-	if (payload->encoding != PAGES_RAW && payload->encoding != PAGES_LZ4)
+	if (payload->encoding != PAGES_RAW && payload->encoding != PAGES_PACKED)
 		return err_set(err, ERR_INPUT,
 			       "pages from the other side have encoding %u, which is not known here",
 			       payload->encoding);
@@ -180,20 +183,10 @@ static int decompress(struct pages_decoder *decoder, const struct payload *paylo
 
 	for (size_t at = 0; at < payload->decoded; at += BLOCK_BYTES) {
 		size_t block = payload->decoded - at < BLOCK_BYTES ? payload->decoded - at : BLOCK_BYTES;
-		uint32_t head = reader_u32(&reader);
-		uint32_t len = head & ~STORED;
-		const void *from = reader_bytes(&reader, len);
-		char *to = (char *)decoder->scratch + at;
+		const char *wrong = unpacker_take(decoder->unpacker, &reader, decoder->scratch + at, block);
 
-		if (!from || len > block)
-			return bad(err, "a compressed block has a wrong length");
-		if (head & STORED) {
-			if (len != block)
-				return bad(err, "a stored block has a wrong length");
-			memcpy(to, from, len);
-		} else if (LZ4_decompress_safe(from, to, (int)len, (int)block) != (int)block) {
-			return bad(err, "a compressed block is damaged");
-		}
+		if (wrong)
+			return bad(err, wrong);
 	}
 	if (reader.left > 0)
 		return bad(err, "something follows the data");

@@ -5,32 +5,21 @@
  * another.  The copy is a pread of the memfd rather than a read through a mapping: that costs no page faults, fills no
  * holes, and cannot raise SIGBUS.
  *
- * lz4 runs over blocks of 64 KiB: that is all it looks back anyhow, and up to there it uses a smaller table, which
- * is 1.4 times faster than one run over the whole batch.  An output limit makes it give up early on what does not
- * shrink; after a block that did not, only one page of the next blocks is tried until one shrinks again.
- *
- * Whether it is worth the time is measured: a block that took longer to compress than the bytes it saved would have
- * taken on the link makes the encoder pass over some blocks (more each time it happens, up to PASS_MAX) before it tries
- * again. */
+ * What is copied is packed in blocks of 64 KiB (packer.h), each as pays on the link. */
 #include "migrate/pages.h"
 
-#include "common/io.h"
+#include "migrate/packer.h"
 #include <errno.h>
-#include <lz4.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
 	BLOCK_BYTES = PAGES_BLOCK * PAGES_SIZE,
-	BLOCK_HEAD = 4, /* its length on the wire */
-	ACCELERATION = 2,
-	MIN_GAIN = 32,         /* a block must shrink by 1/32 at least to be worth decompressing */
 	SCAN_MAX = 4096,       /* pages read for one payload: bounds the time when all of them are zero */
-	PASS_MAX = 64,         /* blocks passed over at most: costs of trying stay below 2 % */
 	LINK_SAMPLE = 4 << 20, /* bytes over which the link's speed is measured */
 };
-#define STORED 0x80000000u
+_Static_assert((int)BLOCK_BYTES == (int)PACKER_BLOCK, "a block is what the packer packs");
 
 struct run {
 	uint64_t first;
@@ -40,39 +29,31 @@ struct run {
 
 struct pages_encoder {
 	struct pages_stats stats;
-	bool compress;
-	bool hard;        /* the last block did not shrink: try a page before the next */
-	unsigned pass;    /* blocks to be passed over before the next is tried */
-	unsigned passed;  /* how many were passed over the last time */
 	uint64_t link_ns; /* at the last sample */
 	uint64_t link_bytes;
 	uint64_t mib_ns; /* what a MiB takes on the link; 0: not known */
-	unsigned probed; /* which page of a block is tried, so that it is not always the same */
 	size_t nruns;
 	size_t data_pages;
 	struct run runs[PAGES_RUNS_MAX];
-	void *lz4;
+	struct packer *packer;
 	uint8_t *staging; /* PAGES_BATCH pages */
-	uint8_t probe[PAGES_SIZE];
 };
 
-/* What is asked for: a list of page numbers, or (list NULL) n pages from `first`. */
+/* What is asked for. */
 struct request {
 	const uint64_t *list;
-	uint64_t first;
 	uint64_t n;
 };
 
-struct pages_encoder *pages_encoder_open(struct err *err)
+struct pages_encoder *pages_encoder_open(enum packer_mode mode, struct err *err)
 {
 	struct pages_encoder *encoder = calloc(1, sizeof(*encoder));
 
 	if (encoder) {
-		encoder->compress = true;
-		encoder->lz4 = malloc((size_t)LZ4_sizeofState());
+		encoder->packer = packer_open(mode);
 		encoder->staging = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH * PAGES_SIZE);
 	}
-	if (!encoder || !encoder->lz4 || !encoder->staging) {
+	if (!encoder || !encoder->packer || !encoder->staging) {
 		err_sys(err, "cannot allocate a page encoder");
 		pages_encoder_close(encoder);
 		return NULL;
@@ -84,14 +65,9 @@ void pages_encoder_close(struct pages_encoder *encoder)
 {
 	if (!encoder)
 		return;
-	free(encoder->lz4);
+	packer_close(encoder->packer);
 	free(encoder->staging);
 	free(encoder);
-}
-
-void pages_encoder_compress(struct pages_encoder *encoder, bool on)
-{
-	encoder->compress = on;
 }
 
 const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encoder)
@@ -99,23 +75,16 @@ const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encode
 	return &encoder->stats;
 }
 
-static uint64_t page_at(const struct request *request, uint64_t i)
-{
-	return request->list ? request->list[i] : request->first + i;
-}
-
 /* How many of the entries from i on are neighbours in memory, all below `end`; at most max. */
 static uint64_t neighbours(const struct request *request, uint64_t i, uint64_t end, uint64_t max)
 {
-	uint64_t page = page_at(request, i);
+	uint64_t page = request->list[i];
 	uint64_t count = 1;
 
 	if (max > request->n - i)
 		max = request->n - i;
 	if (max > end - page)
 		max = end - page;
-	if (!request->list)
-		return max;
 	while (count < max && request->list[i + count] == page + count)
 		count++;
 	return count;
@@ -125,13 +94,13 @@ static uint64_t neighbours(const struct request *request, uint64_t i, uint64_t e
 static int check_request(const struct pages_source *source, const struct request *request, uint64_t i,
 			 uint64_t count, struct err *err)
 {
-	uint64_t page = page_at(request, i);
+	uint64_t page = request->list[i];
 
 	if (page >= source->pages || count > source->pages - page)
 		return err_set(err, ERR_STATE,
 			       "page %llu to be sent is past the end of the memory (%llu pages)",
 			       (unsigned long long)(page + count - 1), (unsigned long long)source->pages);
-	if (i > 0 && page <= page_at(request, i - 1))
+	if (i > 0 && page <= request->list[i - 1])
 		return err_set(err, ERR_STATE, "the pages to be sent are not in ascending order at page %llu",
 			       (unsigned long long)page);
 	return 0;
@@ -230,7 +199,7 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 	encoder->data_pages = 0;
 	while (i < request->n && encoder->nruns < PAGES_RUNS_MAX && encoder->data_pages < PAGES_BATCH &&
 	       scanned < SCAN_MAX) {
-		uint64_t page = page_at(request, i);
+		uint64_t page = request->list[i];
 		uint64_t room = PAGES_BATCH - encoder->data_pages;
 		uint64_t count;
 		int zero;
@@ -261,68 +230,18 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 
 void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t bytes)
 {
-	uint64_t sample = bytes - encoder->link_bytes;
-	uint64_t mib_ns;
+	uint64_t sample, mib_ns;
 
+	if (bytes < encoder->link_bytes)
+		encoder->link_ns = encoder->link_bytes = 0; /* another link */
+	sample = bytes - encoder->link_bytes;
 	if (sample < LINK_SAMPLE)
 		return;
 	mib_ns = ((ns - encoder->link_ns) / (sample >> 10) << 10) + 1;
 	encoder->mib_ns = encoder->mib_ns ? (3 * encoder->mib_ns + mib_ns) / 4 : mib_ns;
 	encoder->link_ns = ns;
 	encoder->link_bytes = bytes;
-}
-
-/* Note what compressing a block took and brought. */
-static void judge(struct pages_encoder *encoder, uint64_t took_ns, size_t saved)
-{
-	if (encoder->mib_ns == 0 || took_ns <= (saved * encoder->mib_ns) >> 20) {
-		encoder->passed = 0;
-		return;
-	}
-	encoder->passed = encoder->passed ? encoder->passed * 2 : 1;
-	if (encoder->passed > PASS_MAX)
-		encoder->passed = PASS_MAX;
-	encoder->pass = encoder->passed;
-}
-
-static bool worth_trying(struct pages_encoder *encoder, const uint8_t *block, size_t len)
-{
-	size_t page = encoder->probed++ % (len / PAGES_SIZE);
-
-	if (encoder->pass > 0) {
-		encoder->pass--;
-		return false;
-	}
-	return !encoder->hard ||
-	       LZ4_compress_fast_extState(encoder->lz4, (const char *)block + page * PAGES_SIZE,
-					  (char *)encoder->probe, PAGES_SIZE,
-					  PAGES_SIZE - PAGES_SIZE / MIN_GAIN, ACCELERATION) > 0;
-}
-
-/* Compress a block to `to` (behind its length), if that is worth it.  Returns the bytes taken there, or 0. */
-static size_t compress_block(struct pages_encoder *encoder, const uint8_t *block, size_t len, uint8_t *to)
-{
-	uint64_t start;
-	int got;
-
-	if (!worth_trying(encoder, block, len))
-		return 0;
-	start = clock_mono_ns();
-	got = LZ4_compress_fast_extState(encoder->lz4, (const char *)block, (char *)to + BLOCK_HEAD, (int)len,
-					 (int)(len - len / MIN_GAIN), ACCELERATION);
-	encoder->hard = got <= 0;
-	if (got <= 0)
-		return 0;
-	judge(encoder, clock_mono_ns() - start, len - (size_t)got);
-	le32_put(to, (uint32_t)got);
-	return BLOCK_HEAD + (size_t)got;
-}
-
-static size_t store_block(const uint8_t *block, size_t len, uint8_t *to)
-{
-	le32_put(to, (uint32_t)len | STORED);
-	memcpy(to + BLOCK_HEAD, block, len);
-	return BLOCK_HEAD + len;
+	packer_link(encoder->packer, encoder->mib_ns);
 }
 
 /* All data pages to `to`, which has room for them and a length for each block.  Sets *encoding.  Until a block
@@ -334,21 +253,21 @@ static size_t encode_data(struct pages_encoder *encoder, uint8_t *to, uint16_t *
 	size_t used = 0;
 
 	*encoding = PAGES_RAW;
-	for (size_t at = 0; at < len && encoder->compress; at += BLOCK_BYTES) {
+	for (size_t at = 0; at < len; at += BLOCK_BYTES) {
 		size_t block = len - at < BLOCK_BYTES ? len - at : BLOCK_BYTES;
-		size_t got = compress_block(encoder, from + at, block, to + used);
+		size_t got = packer_pack(encoder->packer, from + at, block, to + used);
 
 		if (got > 0 && *encoding == PAGES_RAW) {
 			for (size_t i = 0; i < at / BLOCK_BYTES; i++)
-				store_block(from + i * BLOCK_BYTES, BLOCK_BYTES,
-					    to + i * (BLOCK_HEAD + BLOCK_BYTES));
-			*encoding = PAGES_LZ4;
+				packer_store(from + i * BLOCK_BYTES, BLOCK_BYTES,
+					     to + i * (PACKER_HEAD + BLOCK_BYTES));
+			*encoding = PAGES_PACKED;
 		}
-		if (got == 0 && *encoding == PAGES_LZ4)
-			got = store_block(from + at, block, to + used);
-		used += got > 0 ? got : BLOCK_HEAD + block;
+		if (got == 0 && *encoding == PAGES_PACKED)
+			got = packer_store(from + at, block, to + used);
+		used += got > 0 ? got : PACKER_HEAD + block;
 	}
-	if (*encoding == PAGES_LZ4)
+	if (*encoding == PAGES_PACKED)
 		return used;
 	memcpy(to, from, len);
 	return len;
@@ -358,7 +277,7 @@ static void put_payload(struct pages_encoder *encoder, uint16_t volume, struct b
 {
 	size_t len = encoder->data_pages * PAGES_SIZE;
 	size_t head = PAGES_HEADER + encoder->nruns * PAGES_RUN;
-	uint8_t *at = buf_reserve(out, head + len + (PAGES_BATCH / PAGES_BLOCK + 1) * BLOCK_HEAD);
+	uint8_t *at = buf_reserve(out, head + len + (PAGES_BATCH / PAGES_BLOCK + 1) * PACKER_HEAD);
 	uint8_t *run = at + PAGES_HEADER;
 	uint16_t encoding;
 	size_t used;
@@ -401,14 +320,4 @@ int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *s
 		     size_t n, struct buf *out, struct err *err)
 {
 	return encode(encoder, source, &(struct request){.list = pages, .n = n}, out, err);
-}
-
-int64_t pages_encode_range(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
-			   uint64_t count, struct buf *out, struct err *err)
-{
-	const struct request request = {.first = first, .n = count};
-
-	if (count > 0 && check_request(source, &request, 0, count, err) < 0)
-		return -1;
-	return encode(encoder, source, &request, out, err);
 }

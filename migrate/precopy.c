@@ -17,44 +17,47 @@ static uint64_t fixed_ns(const struct mover *mover)
 	return SWITCH_FIXED_NS + 2 * mover->ack_ns;
 }
 
-static int report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
+static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
 {
 	struct move_report *report = mover->report;
 	struct move_round *round = &report->round[report->rounds++];
 
-	round->pages = mover->pages;
-	round->bytes = link_bytes_sent(mover->link) - bytes_before;
+	round->pages = mover->sender.pages;
+	round->bytes = sender_bytes(&mover->sender) - bytes_before;
 	round->ns = clock_mono_ns() - started;
 	round->throttle = throttle;
 	mover->progress.bytes_per_s =
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
-	return 0;
 }
 
 static int await_ack(struct mover *mover, struct err *err)
 {
-	uint64_t epoch, sealed = clock_mono_ns(), took;
+	uint64_t sealed = clock_mono_ns(), took;
+	struct message_ack ack;
 	struct frame frame;
 
-	if (message_await(mover->link, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
-	    message_number(&frame, &epoch, err))
+	if (sender_await(&mover->sender, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
+	    message_ack(&frame, &ack, err))
 		return -1;
-	if (epoch != mover->epoch)
+	if (ack.epoch != mover->epoch)
 		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
-			       link_peer(mover->link), (unsigned long long)epoch,
+			       link_peer(mover->link), (unsigned long long)ack.epoch,
 			       (unsigned long long)mover->epoch);
+	sender_acked(&mover->sender, &ack);
+	mover->epoch_open = false;
 	took = clock_mono_ns() - sealed;
 	if (mover->ack_ns == 0 || took < mover->ack_ns)
 		mover->ack_ns = took;
 	return 0;
 }
 
-/* Once 1/16 of the first round is through, the link, the content and the guest have shown their rates. */
-static int forecast(struct mover *mover, uint64_t started, struct err *err)
+/* The link, the content and the guest have shown their rates. */
+int precopy_forecast(struct mover *mover, struct err *err)
 {
 	struct move_report *report = mover->report;
-	uint64_t ns = clock_mono_ns() - started, before = started - mover->started_ns;
-	double page_ns = (double)ns / (double)mover->pages, dirty_per_s;
+	uint64_t ns = clock_mono_ns() - mover->copy_ns, before = mover->copy_ns - mover->started_ns;
+	uint64_t pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
+	double page_ns = (double)ns / (double)pages, dirty_per_s;
 
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 		return -1;
@@ -67,28 +70,19 @@ static int forecast(struct mover *mover, uint64_t started, struct err *err)
 	return 0;
 }
 
-/* Every page of RAM that has memory behind it; the others are zero on both sides. */
-static int send_touched(struct mover *mover, uint64_t started, struct err *err)
+/* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
+static int seed(struct mover *mover, struct err *err)
 {
-	uint64_t slice = mover->touched / 16 + 1;
 	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
 
+	mover->touched = 0;
 	while (data < size && (data = lseek(mover->ram_fd, data, SEEK_DATA)) >= 0) {
 		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
 		if (hole < 0)
 			break;
-		while (data < hole) {
-			uint64_t count = (uint64_t)(hole - data) / PAGES_SIZE;
-
-			if (mover->report->forecast_ns == 0 && count > slice)
-				count = slice;
-			if (mover_send_range(mover, (uint64_t)data / PAGES_SIZE, count, err))
-				return -1;
-			data += (off_t)(count * PAGES_SIZE);
-			if (mover->report->forecast_ns == 0 && mover->pages >= slice &&
-			    forecast(mover, started, err))
-				return -1;
-		}
+		mover->touched += pageset_add_range(&mover->sender.todo, (uint64_t)data / PAGES_SIZE,
+						    (uint64_t)(hole - data) / PAGES_SIZE);
+		data = hole;
 	}
 	if (data < 0 && errno != ENXIO)
 		return err_sys(err, "cannot read the guest's RAM");
@@ -97,16 +91,12 @@ static int send_touched(struct mover *mover, uint64_t started, struct err *err)
 
 static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 {
-	uint64_t started = clock_mono_ns(), bytes = link_bytes_sent(mover->link);
-	bool first = mover->epoch == 0;
+	uint64_t started = clock_mono_ns(), bytes = sender_bytes(&mover->sender);
+	bool first = mover->report->rounds == 0;
 
 	mover->progress.round = mover->report->rounds + 1;
-	mover->progress.pages_total = mover->progress.pages_left =
-	    first ? mover->touched : pageset_count(&mover->dirty);
 	mover->progress.throttle = throttle;
-	if (mover_epoch_begin(mover, 0, err) ||
-	    (first ? send_touched(mover, started, err) : mover_send_dirty(mover, err)) ||
-	    mover_epoch_seal(mover, err) || await_ack(mover, err))
+	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) || await_ack(mover, err))
 		return -1;
 	report_round(mover, started, bytes, throttle);
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
@@ -123,16 +113,27 @@ int precopy_run(struct mover *mover, struct err *err)
 {
 	struct plan_input input = {.budget_ns = mover->options->downtime_ns, .round = mover->report->round};
 
+	if (seed(mover, err))
+		return -1;
+	mover->copy_ns = clock_mono_ns();
 	for (;;) {
 		struct plan_decision next;
 		const struct move_round *last;
+		struct err why;
 
-		if (one_round(mover, input.throttle, err) ||
-		    mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
+		if (one_round(mover, input.throttle, &why)) {
+			/* The epoch goes on over the new link with what it had not sent yet. */
+			if (!link_broken(mover->link))
+				return err_set(err, why.kind, "%s", why.text);
+			if (mover_rejoin(mover, &why, err))
+				return -1;
+			continue;
+		}
+		if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 			return -1;
 		input.rounds = mover->report->rounds;
 		input.fixed_ns = fixed_ns(mover);
-		input.remaining = pageset_count(&mover->dirty);
+		input.remaining = pageset_count(&mover->dirty) + pageset_count(&mover->sender.again);
 		last = &mover->report->round[input.rounds - 1];
 		if (last->ns > 0)
 			mover->progress.dirty_bytes_per_s =

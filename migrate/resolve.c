@@ -82,10 +82,8 @@ static int adopt(struct mover *mover, struct err *err)
 		 jobj_string(reply, "session", true, LEDGER_SESSION_LEN, &session, err);
 	if (!failed) {
 		strcpy(mover->session, session);
-		if (!*mover->peer) {
-			strcpy(mover->peer, peer);
-			failed = ssh_url_parse(peer, &mover->target, err);
-		}
+		if (!*mover->peer)
+			failed = mover_set_peer(mover, peer, err);
 	}
 	json_decref(reply);
 	return failed ? -1 : 0;

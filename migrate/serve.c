@@ -4,51 +4,20 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "common/units.h"
-#include "migrate/link.h"
-#include "migrate/message.h"
-#include "migrate/pages.h"
+#include "migrate/facts.h"
+#include "migrate/serve_internal.h"
 #include "migrate/serve_outcome.h"
-#include "vmm/control.h"
-#include "vmm/ledger.h"
 #include "vmm/memory.h"
 #include "vmm/spawn.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-	HELLO_MS = 30000,
-	QUIET_MS = 120000, /* a sender that says nothing for so long is gone */
-	VM_MS = 20000,
-};
-
-/* Where a session stands; what may come next follows from it. */
-enum serve_state {
-	SERVE_IDLE,     /* between epochs: EPOCH */
-	SERVE_EPOCH,    /* inside one: PAGES, STATE, SEAL */
-	SERVE_PREPARED, /* COMMIT */
-	SERVE_STARTED,  /* nothing: the session is over */
-};
-
-struct serve {
-	struct link *link;
-	struct vm_config config;
-	uint64_t term;
-	char session[LEDGER_SESSION_LEN + 1];
-	struct control vm; /* the VM process around the received RAM */
-	struct pages_target ram;
-	struct pages_decoder *decoder;
-	int ram_fd;
-	int state_fd; /* memfd; machine state of the consistent epoch */
-	uint64_t state_len;
-
-	enum serve_state state;
-	struct message_epoch epoch;
-	uint64_t frames, pages; /* of this epoch so far */
-};
+enum { HELLO_MS = 30000, RECONNECT_MAX_MS = 3600000 };
 
 /* ---- greeting ------------------------------------------------------------------------------------------------ */
 
@@ -67,8 +36,11 @@ static int read_hello(struct serve *serve, const json_t *hello, const char **pur
 			       "the older side",
 			       STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, (unsigned long long)oldest,
 			       (unsigned long long)newest);
-	if (jobj_string(hello, "purpose", true, 16, purpose, err) ||
-	    jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+	if (jobj_string(hello, "purpose", true, 16, purpose, err))
+		return -1;
+	if (!strcmp(*purpose, "check"))
+		return 0; /* of no VM */
+	if (jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    jobj_object(hello, "vm", true, &vm, err) ||
 	    jobj_string(vm, "name", true, CONFIG_NAME_MAX, &name, err) ||
 	    jobj_string(vm, "uuid", true, CONFIG_UUID_LEN, &uuid, err))
@@ -89,27 +61,18 @@ static int welcome(struct serve *serve, struct err *err)
 
 	if (ledger_peek(serve->config.name, &record, &locked, err))
 		return -1;
+	if (locked) {
+		serve_supersede(serve->config.name, serve->config.uuid);
+		if (ledger_peek(serve->config.name, &record, &locked, err))
+			return -1;
+	}
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
-	return message_send_json(serve->link, MESSAGE_WELCOME,
+	return message_send_json(serve->control.link, MESSAGE_WELCOME,
 				 json_pack("{s:i, s:s, s:I}", "protocol", STREAM_PROTOCOL, "drover",
 					   DROVER_VERSION, "promised_term",
 					   (json_int_t)ledger_promised_term(&record, serve->config.uuid)),
 				 err);
-}
-
-static uint64_t available_memory(void)
-{
-	unsigned long long kib = UINT64_MAX >> 10;
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib << 10;
 }
 
 static int read_begin(struct serve *serve, const json_t *begin, struct spawn_incoming *incoming,
@@ -117,12 +80,13 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 {
 	struct vm_config config = {0};
 	json_t *cpu;
-	uint64_t touched, available = available_memory();
+	uint64_t touched, available = facts_available_memory();
 
 	if (jobj_u64(begin, "term", true, 1, INT64_MAX, &serve->term, err) ||
 	    jobj_u64(begin, "touched_bytes", true, 0, CONFIG_MAX_MEMORY, &touched, err) ||
 	    jobj_bool(begin, "paused", true, &incoming->paused, err) ||
 	    jobj_string(begin, "from", true, LEDGER_PEER_MAX, &incoming->peer, err) ||
+	    jobj_u64(begin, "reconnect_ms", true, 0, RECONNECT_MAX_MS, &serve->reconnect_ms, err) ||
 	    jobj_object(begin, "cpu", true, &cpu, err) ||
 	    config_from_json(json_object_get(begin, "config"), &config, err))
 		return -1;
@@ -154,7 +118,7 @@ static int begin(struct serve *serve, struct err *err)
 	pid_t pid;
 	int failed;
 
-	if (message_await(serve->link, MESSAGE_BEGIN, QUIET_MS, &frame, err))
+	if (message_await(serve->control.link, MESSAGE_BEGIN, SERVE_QUIET_MS, &frame, err))
 		return -1;
 	json = message_json(&frame, err);
 	if (!json)
@@ -166,134 +130,18 @@ static int begin(struct serve *serve, struct err *err)
 		failed = serve->ram_fd < 0 || spawn_vm(&serve->config, &incoming, &serve->vm, &pid, err);
 	}
 	json_decref(json);
-	if (failed || link_fault(serve->link, FAULT_SERVE_VM_SPAWNED, err) ||
+	if (failed || link_fault(serve->control.link, FAULT_SERVE_VM_SPAWNED, err) ||
 	    pages_target_open(&serve->ram, 0, serve->ram_fd, serve->config.memory_bytes / PAGES_SIZE, err))
 		return -1;
-	serve->decoder = pages_decoder_open(err);
-	if (!serve->decoder ||
-	    message_send_json(serve->link, MESSAGE_READY, json_pack("{s:i}", "pid", (int)pid), err) ||
-	    link_flush(serve->link, err))
+	serve->control.decoder = pages_decoder_open(err);
+	if (!serve->control.decoder || serve_links_open(serve, err) ||
+	    message_send_json(serve->control.link, MESSAGE_READY, json_pack("{s:i}", "pid", (int)pid), err) ||
+	    link_flush(serve->control.link, err))
 		return -1;
-	return link_fault(serve->link, FAULT_SERVE_ACCEPTED, err);
+	return link_fault(serve->control.link, FAULT_SERVE_ACCEPTED, err);
 }
 
-/* ---- epochs -------------------------------------------------------------------------------------------------- */
-
-static int on_epoch(struct serve *serve, const struct frame *frame, struct err *err)
-{
-	struct message_epoch epoch;
-
-	if (serve->state != SERVE_IDLE)
-		return message_unexpected(serve->link, frame, err);
-	if (message_epoch(frame, &epoch, err))
-		return -1;
-	if (epoch.term != serve->term || epoch.parent != serve->epoch.epoch ||
-	    epoch.epoch != epoch.parent + 1)
-		return err_set(err, ERR_INPUT,
-			       "epoch %llu of term %llu does not follow epoch %llu of term %llu",
-			       (unsigned long long)epoch.epoch, (unsigned long long)epoch.term,
-			       (unsigned long long)serve->epoch.epoch, (unsigned long long)serve->term);
-	serve->epoch = epoch;
-	serve->frames = serve->pages = 0;
-	serve->state = SERVE_EPOCH;
-	return 0;
-}
-
-static int on_pages(struct serve *serve, const struct frame *frame, struct err *err)
-{
-	int64_t pages;
-
-	if (serve->state != SERVE_EPOCH)
-		return message_unexpected(serve->link, frame, err);
-	pages = pages_decode(serve->decoder, &serve->ram, 1, frame->payload, frame->len, err);
-	if (pages < 0)
-		return -1;
-	serve->pages += (uint64_t)pages;
-	serve->frames++;
-	return serve->frames == 4 && serve->epoch.epoch == 1
-		   ? link_fault(serve->link, FAULT_SERVE_ROUND_MIDDLE, err)
-		   : 0;
-}
-
-static int on_state(struct serve *serve, const struct frame *frame, struct err *err)
-{
-	if (serve->state != SERVE_EPOCH || !(serve->epoch.flags & EPOCH_CONSISTENT))
-		return message_unexpected(serve->link, frame, err);
-	if (serve->state_len + frame->len > STREAM_STATE_MAX)
-		return err_set(err, ERR_INPUT, "the machine state is larger than %d MiB",
-			       STREAM_STATE_MAX >> 20);
-	if (serve->state_fd < 0)
-		serve->state_fd = memfd_create("drover-state", MFD_CLOEXEC);
-	if (serve->state_fd < 0 || io_write_full(serve->state_fd, frame->payload, frame->len))
-		return err_sys(err, "cannot keep the machine state");
-	serve->state_len += frame->len;
-	serve->frames++;
-	return 0;
-}
-
-static int prepare(struct serve *serve, struct err *err)
-{
-	if (serve->state_len == 0)
-		return err_set(err, ERR_INPUT, "the consistent epoch came without a machine state");
-	if (link_fault(serve->link, FAULT_SERVE_STATE, err) ||
-	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, VM_MS, NULL,
-			    err) ||
-	    link_fault(serve->link, FAULT_SERVE_PREPARED, err))
-		return -1;
-	serve->state = SERVE_PREPARED;
-	return message_send_number(serve->link, MESSAGE_PREPARED, serve->epoch.epoch, err);
-}
-
-static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)
-{
-	struct message_seal seal;
-
-	if (serve->state != SERVE_EPOCH)
-		return message_unexpected(serve->link, frame, err);
-	if (message_seal(frame, &seal, err))
-		return -1;
-	if (seal.epoch != serve->epoch.epoch || seal.frames != serve->frames || seal.pages != serve->pages)
-		return err_set(
-		    err, ERR_INPUT,
-		    "the seal of epoch %llu speaks of %llu frames and %llu pages, %llu and %llu came",
-		    (unsigned long long)seal.epoch, (unsigned long long)seal.frames,
-		    (unsigned long long)seal.pages, (unsigned long long)serve->frames,
-		    (unsigned long long)serve->pages);
-	if (serve->epoch.flags & EPOCH_CONSISTENT)
-		return prepare(serve, err);
-	if (seal.epoch == 1 && link_fault(serve->link, FAULT_SERVE_ROUND_ACK, err))
-		return -1;
-	serve->state = SERVE_IDLE;
-	return message_send_number(serve->link, MESSAGE_ACK, seal.epoch, err);
-}
-
-static int on_commit(struct serve *serve, const struct frame *frame, struct err *err)
-{
-	struct message_commit commit;
-
-	if (serve->state != SERVE_PREPARED)
-		return message_unexpected(serve->link, frame, err);
-	if (message_commit(frame, &commit, err) || link_fault(serve->link, FAULT_SERVE_COMMIT, err) ||
-	    control_call(&serve->vm,
-			 json_pack("{s:s, s:I, s:s}", "cmd", "commit", "term", (json_int_t)commit.term,
-				   "session", commit.session),
-			 VM_MS, NULL, NULL, NULL, err))
-		return -1;
-	serve->state = SERVE_STARTED;
-	if (link_fault(serve->link, FAULT_SERVE_STARTED, err) ||
-	    message_send_number(serve->link, MESSAGE_STARTED, serve->term, err) ||
-	    link_flush(serve->link, err))
-		return -1;
-	return link_fault(serve->link, FAULT_SERVE_STARTED_SENT, err);
-}
-
-static const struct {
-	enum message_type type;
-	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
-} handlers[] = {
-    {MESSAGE_PAGES, on_pages}, {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit},
-};
+/* ---- the stream ------------------------------------------------------------------------------------------------ */
 
 static int on_vm_gone(void *arg, short revents, struct err *err)
 {
@@ -303,27 +151,90 @@ static int on_vm_gone(void *arg, short revents, struct err *err)
 	return err_set(err, ERR_LINK, "the VM process of '%s' there has ended", serve->config.name);
 }
 
-static int receive(struct serve *serve, struct err *err)
+/* Something other than the control link has a word: look at it, in receive(). */
+static int on_wake(void *arg, short revents, struct err *err)
+{
+	bool *woken = arg;
+
+	(void)revents;
+	*woken = true;
+	return err_set(err, ERR_STATE, "woken");
+}
+
+static int on_join(void *arg, short revents, struct err *err)
+{
+	struct serve *serve = arg;
+
+	(void)revents;
+	serve_links_accept(serve);
+	/* A sender that comes back knows better than this host that the old link is dead. */
+	return serve->replacement.link ? err_set(err, ERR_LINK, "the sender connected again") : 0;
+}
+
+static int failure_of_others(struct serve *serve, struct err *err)
+{
+	eventfd_t ignored;
+	int status = 0;
+
+	(void)eventfd_read(serve->wake_fd, &ignored);
+	pthread_mutex_lock(&serve->lock);
+	if (serve->failed.kind != ERR_NONE)
+		status = err_set(err, serve->failed.kind, "%s", serve->failed.text);
+	pthread_mutex_unlock(&serve->lock);
+	return status;
+}
+
+static void watch(struct serve *serve, bool *woken)
 {
 	/* The VM process says nothing unasked: anything to read is the end of the socket. */
-	struct link_watch watch = {.fd = serve->vm.fd, .events = POLLIN, .ready = on_vm_gone, .arg = serve};
+	const struct link_watch watches[] = {
+	    {.fd = serve->vm.fd, .events = POLLIN, .ready = on_vm_gone, .arg = serve},
+	    {.fd = serve->listen_fd, .events = POLLIN, .ready = on_join, .arg = serve},
+	    {.fd = serve->wake_fd, .events = POLLIN, .ready = on_wake, .arg = woken},
+	};
 
-	link_watch(serve->link, &watch, 1);
+	link_watch(serve->control.link, watches, sizeof(watches) / sizeof(watches[0]));
+}
+
+/* One message, or one wake-up, of the control link. */
+static int step(struct serve *serve, bool *woken, struct err *err)
+{
+	struct frame frame;
+	int got;
+
+	*woken = false;
+	/* Only here: a wake-up must not end the sending of an answer. */
+	watch(serve, woken);
+	got = link_receive(serve->control.link, clock_mono_ns() + SERVE_QUIET_MS * 1000000ull, &frame, err);
+	link_watch(serve->control.link, NULL, 0);
+	if (got < 0 && *woken)
+		return failure_of_others(serve, err) ? -1 : serve_settle(serve, err);
+	if (got < 0)
+		return -1;
+	if (got == 0) {
+		link_cut(serve->control.link);
+		return err_set(err, ERR_LINK, "the sender said nothing for %d s", SERVE_QUIET_MS / 1000);
+	}
+	return serve_frame(serve, &frame, err);
+}
+
+static int receive(struct serve *serve, struct err *err)
+{
+	bool woken;
+
 	while (serve->state != SERVE_STARTED) {
-		struct frame frame;
-		size_t i;
-		int got = link_receive(serve->link, clock_mono_ns() + QUIET_MS * 1000000ull, &frame, err);
+		struct err why = {.kind = ERR_NONE};
 
-		if (got < 0)
-			return -1;
-		if (got == 0)
-			return err_set(err, ERR_LINK, "the sender said nothing for %d s", QUIET_MS / 1000);
-		for (i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
-			if (handlers[i].type == frame.type)
-				break;
-		if (i == sizeof(handlers) / sizeof(handlers[0]))
-			return message_unexpected(serve->link, &frame, err);
-		if (handlers[i].handle(serve, &frame, err))
+		if (!step(serve, &woken, &why))
+			continue;
+		/* Until the guest could start the sender may come back, over another control link. */
+		if (!serve->replacement.link) {
+			if (!link_broken(serve->control.link) || serve->state >= SERVE_PREPARED)
+				return err_set(err, why.kind, "%s", why.text);
+			if (serve_links_await(serve, &why, err))
+				return -1;
+		}
+		if (serve_links_adopt(serve, err) && !link_broken(serve->control.link))
 			return -1;
 	}
 	return 0;
@@ -341,14 +252,50 @@ static int answer_outcome(struct serve *serve, const json_t *hello, struct err *
 	    serve_outcome(serve->config.name, serve->config.uuid, term, serve->session, &started, detail,
 			  sizeof(detail), err) ||
 	    message_send_json(
-		serve->link, MESSAGE_OUTCOME,
+		serve->control.link, MESSAGE_OUTCOME,
 		json_pack("{s:s, s:s}", "outcome", started ? "started" : "never", "detail", detail), err))
 		return -1;
-	return link_flush(serve->link, err);
+	return link_flush(serve->control.link, err);
+}
+
+/* What this host is like, and how fast the link is. */
+static int answer_check(struct serve *serve, struct err *err)
+{
+	struct link *link = serve->control.link;
+	json_t *facts = facts_json(err), *welcome;
+	uint64_t bytes = 0;
+	struct frame frame;
+
+	if (!facts)
+		return -1;
+	welcome = json_pack("{s:i, s:s, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION, "facts",
+			    facts);
+	if (message_send_json(link, MESSAGE_WELCOME, welcome, err))
+		return -1;
+	do {
+		if (message_await(link, MESSAGE_PROBE, SERVE_QUIET_MS, &frame, err))
+			return -1;
+		bytes += frame.len;
+	} while (frame.len > 0);
+	return message_send_number(link, MESSAGE_RECEIVED, bytes, err) || link_flush(link, err) ? -1 : 0;
+}
+
+static int may(const struct serve *serve, const char *purpose, struct err *err)
+{
+	const char *vm = serve->config.name;
+
+	/* A link joins a session that was let in. */
+	if (!strcmp(purpose, "move") || !strcmp(purpose, "join"))
+		return permit_check(serve->permit, PERMIT_MOVE, vm, err);
+	if (!strcmp(purpose, "outcome"))
+		return permit_check(serve->permit, PERMIT_OUTCOME, vm, err);
+	if (!strcmp(purpose, "check"))
+		return permit_check(serve->permit, PERMIT_CHECK, NULL, err);
+	return err_set(err, ERR_REFUSED, "it knows no session purpose '%s'", purpose);
 }
 
 /* *refusal: the sender is to be told REFUSE, since nothing was made yet, rather than ABORT. */
-static int session(struct serve *serve, bool *refusal, struct err *err)
+static int session(struct serve *serve, int in, int out, bool *refusal, struct err *err)
 {
 	const char *purpose = "";
 	struct frame frame;
@@ -356,19 +303,28 @@ static int session(struct serve *serve, bool *refusal, struct err *err)
 	int failed;
 
 	*refusal = true;
-	if (message_await(serve->link, MESSAGE_HELLO, HELLO_MS, &frame, err))
+	if (message_await(serve->control.link, MESSAGE_HELLO, HELLO_MS, &frame, err))
 		return -1;
 	hello = message_json(&frame, err);
 	if (!hello)
 		return -1;
-	failed = link_fault(serve->link, FAULT_SERVE_HELLO, err) || read_hello(serve, hello, &purpose, err);
+	failed = link_fault(serve->control.link, FAULT_SERVE_HELLO, err) ||
+		 read_hello(serve, hello, &purpose, err) || may(serve, purpose, err);
+	if (!failed && !strcmp(purpose, "check")) {
+		json_decref(hello);
+		return answer_check(serve, err);
+	}
+	if (!failed && !strcmp(purpose, "join")) {
+		/* On success nothing more may go out from here: the other process speaks. */
+		failed = serve_hand_over(serve->config.name, hello, in, out, err);
+		json_decref(hello);
+		return failed ? -1 : 0;
+	}
 	if (!failed && !strcmp(purpose, "outcome")) {
 		failed = answer_outcome(serve, hello, err);
 		json_decref(hello);
 		return failed ? -1 : 0;
 	}
-	if (!failed && strcmp(purpose, "move"))
-		failed = err_set(err, ERR_REFUSED, "it knows no session purpose '%s'", purpose);
 	if (!failed)
 		failed = welcome(serve, err);
 	json_decref(hello);
@@ -378,25 +334,68 @@ static int session(struct serve *serve, bool *refusal, struct err *err)
 	return receive(serve, err);
 }
 
-int serve_run(int in, int out, struct err *err)
+/* The VM process drops a copy that was not committed when its socket closes; who waits for the VM waits for that. */
+static void let_go(struct serve *serve)
 {
-	struct serve serve = {.vm.fd = -1, .ram_fd = -1, .state_fd = -1};
-	bool refusal;
-	int status;
+	struct pollfd end = {.fd = serve->vm.fd, .events = POLLIN};
 
-	serve.link = link_open_fds(in, out, "the sender", err);
-	if (!serve.link)
-		return -1;
-	status = session(&serve, &refusal, err);
-	if (status && serve.state != SERVE_STARTED)
-		message_send_error(serve.link, refusal ? MESSAGE_REFUSE : MESSAGE_ABORT, err);
-	if (serve.vm.fd >= 0)
-		control_close(&serve.vm);
-	link_close(serve.link);
-	pages_decoder_close(serve.decoder);
-	pages_target_close(&serve.ram);
-	io_close(&serve.ram_fd);
-	io_close(&serve.state_fd);
-	config_free(&serve.config);
+	if (serve->vm.fd < 0)
+		return;
+	if (serve->waiter_fd >= 0 && !shutdown(serve->vm.fd, SHUT_WR))
+		(void)poll(&end, 1, SERVE_VM_MS);
+	control_close(&serve->vm);
+}
+
+static int open_session(struct serve *serve, int in, int out, struct err *err)
+{
+	*serve = (struct serve){.vm.fd = -1,
+				.ram_fd = -1,
+				.state_fd = -1,
+				.listen_fd = -1,
+				.waiter_fd = -1,
+				.wake_fd = -1,
+				.quit_fd = -1,
+				.control = {.serve = serve, .process_fd = -1}};
+	pthread_mutex_init(&serve->lock, NULL);
+	pthread_cond_init(&serve->change, NULL);
+	serve->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	serve->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (serve->wake_fd < 0 || serve->quit_fd < 0)
+		return err_sys(err, "cannot make an eventfd");
+	serve->control.link = link_open_fds(in, out, "the sender", err);
+	return serve->control.link ? 0 : -1;
+}
+
+static void close_session(struct serve *serve)
+{
+	serve_links_close(serve);
+	let_go(serve);
+	link_close(serve->control.link);
+	pages_decoder_close(serve->control.decoder);
+	pages_target_close(&serve->ram);
+	io_close(&serve->control.process_fd);
+	io_close(&serve->ram_fd);
+	io_close(&serve->state_fd);
+	io_close(&serve->wake_fd);
+	io_close(&serve->quit_fd);
+	io_close(&serve->waiter_fd);
+	config_free(&serve->config);
+	pthread_cond_destroy(&serve->change);
+	pthread_mutex_destroy(&serve->lock);
+}
+
+int serve_run(int in, int out, const struct permit *permit, struct err *err)
+{
+	static struct serve serve; /* large, and there is one in a process */
+	bool refusal;
+	int status = open_session(&serve, in, out, err);
+
+	if (!status) {
+		serve.permit = permit;
+		status = session(&serve, in, out, &refusal, err);
+		if (status && serve.state != SERVE_STARTED)
+			message_send_error(serve.control.link, refusal ? MESSAGE_REFUSE : MESSAGE_ABORT, err);
+	}
+	close_session(&serve);
 	return status;
 }

@@ -38,13 +38,12 @@ static int send_state(struct mover *mover, int fd, uint64_t len, struct err *err
 		out->len += piece;
 		if (link_send(mover->link, MESSAGE_STATE, 0, err))
 			return -1;
-		mover->frames++;
 		at += piece;
 	}
 	return 0;
 }
 
-static int await_state(struct mover *mover, uint64_t request, struct err *err)
+static int await_state(struct mover *mover, uint64_t request, uint64_t *len_out, struct err *err)
 {
 	int fds[CONTROL_MAX_FDS], failed;
 	uint64_t len = 0;
@@ -61,6 +60,7 @@ static int await_state(struct mover *mover, uint64_t request, struct err *err)
 		failed = send_state(mover, fds[0], len, err);
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
+	*len_out = len;
 	return failed ? -1 : 0;
 }
 
@@ -68,16 +68,19 @@ static int await_state(struct mover *mover, uint64_t request, struct err *err)
 static int last_epoch(struct mover *mover, struct err *err)
 {
 	struct frame frame;
-	uint64_t request, epoch;
+	uint64_t request, epoch, state;
+	unsigned broken = mover->sender.broken;
 
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
-	    mover_epoch_begin(mover, EPOCH_CONSISTENT, err) || mover_send_dirty(mover, err) ||
-	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, err))
+	    mover_epoch_pages(mover, EPOCH_CONSISTENT, err) ||
+	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, &state, err))
 		return -1;
+	if (mover->sender.broken != broken)
+		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
 	mover_watch(mover, true);
-	if (mover_epoch_seal(mover, err) || link_fault(mover->link, FAULT_MOVER_STATE_SENT, err) ||
-	    message_await(mover->link, MESSAGE_PREPARED, MOVER_SWITCH_MS, &frame, err) ||
+	if (mover_epoch_seal(mover, state, err) || link_fault(mover->link, FAULT_MOVER_STATE_SENT, err) ||
+	    sender_await(&mover->sender, MESSAGE_PREPARED, MOVER_SWITCH_MS, &frame, err) ||
 	    message_number(&frame, &epoch, err))
 		return -1;
 	if (epoch != mover->epoch)
@@ -126,18 +129,19 @@ static int find_out(struct mover *mover, const struct err *why, bool *started, s
 static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_before)
 {
 	struct move_report *report = mover->report;
-	const struct pages_stats *stats = pages_encoder_stats(mover->encoder);
+	struct pages_stats stats;
 	uint64_t now = clock_mono_ns(), copy_ns = 0;
 	struct move_round *round = &report->round[report->rounds++];
 
-	*round = (struct move_round){.pages = mover->pages,
-				     .bytes = link_bytes_sent(mover->link) - bytes_before,
-				     .ns = now - paused_at};
+	sender_stats(&mover->sender, &stats);
+	report->bytes_sent = sender_bytes(&mover->sender);
+	*round = (struct move_round){
+	    .pages = mover->sender.pages, .bytes = report->bytes_sent - bytes_before, .ns = now - paused_at};
 	report->downtime_ns = now - paused_at;
 	report->total_ns = now - mover->started_ns;
-	report->bytes_sent = link_bytes_sent(mover->link);
-	report->pages_sent = stats->pages;
-	report->zero_pages = stats->zero_pages;
+	report->pages_sent = stats.pages;
+	report->zero_pages = stats.zero_pages;
+	report->pages_again = mover->sender.repeated;
 	for (unsigned i = 0; i < report->rounds; i++)
 		copy_ns += report->round[i].ns;
 	report->wire_mbps = copy_ns ? (uint64_t)((double)report->bytes_sent * 8e3 / (double)copy_ns) : 0;
@@ -156,11 +160,13 @@ static void await_end(struct mover *mover)
 
 int switchover_run(struct mover *mover, struct err *err)
 {
-	uint64_t bytes_before = link_bytes_sent(mover->link), paused_at;
+	uint64_t bytes_before = sender_bytes(&mover->sender), paused_at;
 	bool started = true;
 	struct err why;
 
+	mover->switching = true;
 	mover_tell(mover, MOVE_SWITCH);
+	mover->report->links = sender_live_links(&mover->sender);
 	/* The VM process's answers are awaited by name in here: the link's waits must not read its socket. */
 	mover_watch(mover, false);
 	link_set_stall(mover->link, MOVER_SWITCH_MS);
@@ -192,6 +198,7 @@ int switchover_run(struct mover *mover, struct err *err)
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
 	control_close(&mover->vm);
+	link_watch(mover->link, NULL, 0); /* what ended the move must not end this */
 	message_send_error(mover->link, MESSAGE_ABORT, err);
 	return -1;
 }

@@ -108,6 +108,10 @@ void definition_text(const struct vm_config *config, struct buf *text)
 	add_text(text, "kernel", config->kernel);
 	add_text(text, "initrd", config->initrd);
 	add_text(text, "cmdline", config->cmdline);
+	if (config->boot != BOOT_DISK)
+		add(text, "boot: %s\n", config_boot_sources[config->boot]);
+	if (config->emulation)
+		add(text, "emulate: true\n");
 	add_list(text, config, DEVICE_DISK, "disks", add_disk);
 	add_list(text, config, DEVICE_NET, "nets", add_net);
 	add_list(text, config, DEVICE_CONSOLE, "console-ports", add_ports);

@@ -30,6 +30,8 @@ static int open_raw(struct disk *disk, const char *path, struct err *err)
 		return -1;
 	}
 	disk->sectors = bytes / DISK_SECTOR;
+	disk->raw_direct.file = file_system.open(NULL, path, O_RDONLY | O_DIRECT);
+	disk->raw_direct.ops = disk->raw_direct.file ? &file_system : NULL;
 	return 0;
 }
 
@@ -50,8 +52,43 @@ int disk_close(struct disk *disk, struct err *err)
 		failed = dvol_close(disk->volume, err);
 	else if (disk->raw.file)
 		disk->raw.ops->close(disk->raw.file);
+	if (disk->raw_direct.file)
+		disk->raw_direct.ops->close(disk->raw_direct.file);
 	*disk = (struct disk){0};
 	return failed;
+}
+
+/* Whole blocks, as any device takes them. */
+static bool fits_direct(const struct iovec *iov, int count, uint64_t offset)
+{
+	bool fits = offset % DVOL_BLOCK == 0;
+	for (int i = 0; i < count && fits; i++)
+		fits = (uintptr_t)iov[i].iov_base % DVOL_BLOCK == 0 && iov[i].iov_len % DVOL_BLOCK == 0;
+	return fits;
+}
+
+enum dvol_direct_kind disk_direct(struct disk *disk, bool write, const struct iovec *iov, int count,
+				  uint64_t sector, struct dvol_direct *direct)
+{
+	uint64_t offset = sector * DISK_SECTOR;
+	if (disk->volume)
+		return dvol_direct(disk->volume, write, iov, count, offset, direct);
+	if (write || !disk->raw_direct.ops || !fits_direct(iov, count, offset))
+		return DVOL_DIRECT_NO;
+	direct->fd = disk->raw_direct.ops->descriptor(disk->raw_direct.file);
+	direct->at = offset;
+	return DVOL_DIRECT_IO;
+}
+
+bool disk_direct_end(struct disk *disk, struct dvol_direct *direct, bool whole)
+{
+	return disk->volume ? dvol_direct_end(disk->volume, direct, whole) : whole;
+}
+
+static const struct file *raw_file(const struct disk *disk, const struct iovec *iov, int count,
+				   uint64_t offset)
+{
+	return disk->raw_direct.ops && fits_direct(iov, count, offset) ? &disk->raw_direct : &disk->raw;
 }
 
 int disk_readv(struct disk *disk, const struct iovec *iov, int count, uint64_t sector, struct err *err)
@@ -59,7 +96,7 @@ int disk_readv(struct disk *disk, const struct iovec *iov, int count, uint64_t s
 	uint64_t offset = sector * DISK_SECTOR;
 	if (disk->volume)
 		return dvol_readv(disk->volume, iov, count, offset, err);
-	if (file_readv(&disk->raw, iov, count, offset))
+	if (file_readv(raw_file(disk, iov, count, offset), iov, count, offset))
 		return err_sys(err, "reading the raw image at byte %llu", (unsigned long long)offset);
 	return 0;
 }

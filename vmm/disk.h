@@ -10,9 +10,9 @@
 enum { DISK_SECTOR = 512 };
 
 struct disk {
-	struct dvol *volume; /* NULL: raw */
-	struct file raw;
-	uint64_t sectors; /* whole ones */
+	struct dvol *volume;         /* NULL: raw */
+	struct file raw, raw_direct; /* the second with direct I/O, or ops NULL */
+	uint64_t sectors;            /* whole ones */
 	bool read_only;
 };
 
@@ -28,6 +28,10 @@ int disk_readv(struct disk *disk, const struct iovec *iov, int count, uint64_t s
 int disk_writev(struct disk *disk, const struct iovec *iov, int count, uint64_t sector, struct err *err);
 int disk_discard(struct disk *disk, uint64_t sector, uint64_t sectors, struct err *err);
 int disk_write_zeroes(struct disk *disk, uint64_t sector, uint64_t sectors, struct err *err);
+/* disk_direct, disk_direct_end: as dvol_direct, for raw images too. */
+enum dvol_direct_kind disk_direct(struct disk *disk, bool write, const struct iovec *iov, int count,
+				  uint64_t sector, struct dvol_direct *direct);
+bool disk_direct_end(struct disk *disk, struct dvol_direct *direct, bool whole);
 int disk_flush(struct disk *disk, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
@@ -50,6 +51,7 @@ static const int allowed[] = {
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_wait),
     SCMP_SYS(epoll_pwait),
+    SCMP_SYS(io_uring_enter), /* rings that were made before, and can only transfer and wait (aio.c) */
     /* descriptors that lead nowhere */
     SCMP_SYS(memfd_create),
     SCMP_SYS(eventfd2),
@@ -207,8 +209,6 @@ static const int deadly[] = {
     SCMP_SYS(openat2),
     SCMP_SYS(open_by_handle_at),
     SCMP_SYS(io_uring_setup),
-    SCMP_SYS(io_uring_enter),
-    SCMP_SYS(io_uring_register),
     SCMP_SYS(io_submit),
     SCMP_SYS(bpf),
     SCMP_SYS(perf_event_open),
@@ -235,6 +235,7 @@ static const struct limit {
     {SCMP_SYS(mmap), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
     {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
     {SCMP_SYS(clone), {0, SCMP_CMP_EQ, THREAD, 0}},
+    {SCMP_SYS(io_uring_register), {1, SCMP_CMP_EQ, IORING_REGISTER_ENABLE_RINGS, 0}},
     {SCMP_SYS(prctl), {0, SCMP_CMP_EQ, PR_SET_NAME, 0}},
     /* fstat of some C libraries */
     {SCMP_SYS(newfstatat), {3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}},

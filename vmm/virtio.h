@@ -142,7 +142,7 @@ void virtio_loop_stop(struct virtio_loop *loop);
  * the number of bytes that it wrote (then the chain goes back), VIRTIO_LATER (it stays, and the queue is left alone), or
  * VIRTIO_BROKEN: it makes no sense, nor does the device until its reset.  After VIRTIO_BATCH of them the queue kicks
  * itself, so that others get their turn. */
-enum { VIRTIO_BATCH = 64, VIRTIO_LATER = -1, VIRTIO_BROKEN = -2 };
+enum { VIRTIO_BATCH = 256, VIRTIO_LATER = -1, VIRTIO_BROKEN = -2 };
 void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *chain,
 		  int64_t (*serve)(struct virtio *dev, unsigned queue));
 

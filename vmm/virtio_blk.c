@@ -1,7 +1,7 @@
 /* virtio_blk.c: the block device (VIRTIO 1.2, 5.2): requests of the guest become reads and writes of a disk.
  *
- * A request is served in one thread of a pool from beginning to end.  The data goes between guest RAM and the disk without
- * a copy, so a guest that changes a buffer under way writes whatever was there at some moment; lengths and addresses are
+ * Most reads and writes are transfers of a file, begun and ended by one thread (vmm/virtio_pool.h); what may have to wait, for a
+ * place on the disk, or for it to be durable, is served by workers.  The data goes between guest RAM and the disk without a copy, so a guest that changes a buffer under way writes whatever was there at some moment; lengths and addresses are
  * those of the chain that was copied when it was popped. */
 #include "common/io.h"
 #include "common/iovec.h"
@@ -59,7 +59,8 @@ enum {
 enum {
 	QUEUE_SIZE = 256,
 	SEG_MAX = QUEUE_SIZE - 2,
-	THREADS = 32, /* requests at once */
+	THREADS = 32,       /* requests that block, at once */
+	DIRECT_IOVS = 1024, /* the most that one transfer takes */
 	/* A block of a volume is 4096 bytes, 1 << 3 sectors. */
 	BLOCK_EXP = 3,
 	/* Of one request, so that a pause does not wait for long.  Linux stays far below; firmware loads files as
@@ -81,13 +82,17 @@ struct blk {
 
 /* One request.  data: what of the chain is neither header nor status. */
 struct request {
+	struct virtio_job job; /* first */
 	struct blk *blk;
 	uint32_t type;
-	uint64_t sector;
-	struct iovec data[VIRTQUEUE_CHAIN_MAX];
 	int count;
+	uint64_t sector;
 	uint64_t bytes;
-	uint64_t filled; /* of data, from the first byte on, by the device */
+	uint64_t filled;    /* of data, from the first byte on, by the device */
+	uint64_t in_bytes;  /* that the driver lets the device fill, the status last */
+	struct iovec where; /* of the status */
+	struct dvol_direct direct;
+	struct iovec data[];
 };
 
 static struct blk *of(struct virtio *dev)
@@ -220,34 +225,95 @@ static uint8_t execute(struct request *r)
 	}
 }
 
-static bool serve(struct virtio *dev, unsigned queue, const struct virtqueue_chain *chain, uint32_t *written)
+/* finish: what the driver learns of the request. */
+static void finish(struct request *r, uint8_t status)
+{
+	struct virtqueue *vq = &r->blk->dev.queue[r->job.queue].vq;
+	if (r->filled)
+		virtqueue_wrote_iov(vq, r->data, (unsigned)r->count, r->filled);
+	*(uint8_t *)r->where.iov_base = status;
+	virtqueue_wrote_iov(vq, &r->where, 1, 1);
+	/* The status is the last byte, and counts when there is no gap before it. */
+	r->job.written = (uint32_t)(r->filled + (r->filled + 1 == r->in_bytes));
+}
+
+static struct virtio_job *make(struct virtio *dev, const struct virtqueue_chain *chain)
 {
 	const struct iovec *in = chain->iov + chain->out;
-	struct virtqueue *vq = &dev->queue[queue].vq;
 	uint8_t header[HEADER_BYTES];
-	struct request r;
-	struct iovec last;
+	struct request *r;
 	if (chain->out_bytes < HEADER_BYTES || chain->in_bytes < 1)
-		return false; /* no header, or nowhere to put the status */
+		return NULL; /* no header, or nowhere to put the status */
+	r = malloc(sizeof(*r) + (chain->out + chain->in) * sizeof(r->data[0]));
+	if (!r)
+		return NULL;
 	iovec_get(chain->iov, (int)chain->out, 0, header, sizeof(header));
-	r.blk = of(dev);
-	r.type = le32_get(header);
-	r.sector = le64_get(header + 8);
-	r.filled = 0;
-	bool fills = r.type == T_IN || r.type == T_GET_ID;
-	r.bytes = fills ? chain->in_bytes - 1 : chain->out_bytes - HEADER_BYTES;
-	r.count = fills ? iovec_slice(in, (int)chain->in, 0, r.bytes, r.data)
-			: iovec_slice(chain->iov, (int)chain->out, HEADER_BYTES, r.bytes, r.data);
-	uint8_t status = execute(&r);
-	if (r.filled)
-		virtqueue_wrote_iov(vq, r.data, (unsigned)r.count, r.filled);
-	(void)iovec_slice(in, (int)chain->in, chain->in_bytes - 1, 1, &last);
-	*(uint8_t *)last.iov_base = status;
-	virtqueue_wrote_iov(vq, &last, 1, 1);
-	/* The status is the last byte, and counts when there is no gap before it. */
-	*written = (uint32_t)(r.filled + (r.filled + 1 == chain->in_bytes));
-	return true;
+	r->blk = of(dev);
+	r->type = le32_get(header);
+	r->sector = le64_get(header + 8);
+	r->filled = 0;
+	r->in_bytes = chain->in_bytes;
+	bool fills = r->type == T_IN || r->type == T_GET_ID;
+	r->bytes = fills ? chain->in_bytes - 1 : chain->out_bytes - HEADER_BYTES;
+	r->count = fills ? iovec_slice(in, (int)chain->in, 0, r->bytes, r->data)
+			 : iovec_slice(chain->iov, (int)chain->out, HEADER_BYTES, r->bytes, r->data);
+	(void)iovec_slice(in, (int)chain->in, chain->in_bytes - 1, 1, &r->where);
+	return &r->job;
 }
+
+static struct request *request_of(struct virtio_job *job)
+{
+	return (struct request *)job;
+}
+
+/* Reads, and writes that are durable only after a flush, are transfers where the disk has them, or room for them, in one
+ * piece. */
+static enum virtio_step begin(struct virtio *dev, struct virtio_job *job)
+{
+	struct request *r = request_of(job);
+	struct disk *disk = &r->blk->disk;
+	bool write = r->type == T_OUT;
+	if (write ? disk->read_only || !virtio_has(dev, F_FLUSH) : r->type != T_IN)
+		return VIRTIO_JOB_BLOCKS;
+	if (r->count == 0 || r->count > DIRECT_IOVS || !transfer_valid(r))
+		return VIRTIO_JOB_BLOCKS;
+	switch (disk_direct(disk, write, r->data, r->count, r->sector, &r->direct)) {
+	case DVOL_DIRECT_IO:
+		job->write = write;
+		job->fd = r->direct.fd;
+		job->offset = r->direct.at;
+		job->iov = r->data;
+		job->count = r->count;
+		return VIRTIO_JOB_TRANSFER;
+	case DVOL_DIRECT_DONE:
+		r->filled = r->bytes;
+		finish(r, S_OK);
+		return VIRTIO_JOB_DONE;
+	default:
+		return VIRTIO_JOB_BLOCKS;
+	}
+}
+
+/* One that failed or was cut short is done again, all of it, in the way that says why. */
+static enum virtio_step transferred(struct virtio *dev, struct virtio_job *job, int result)
+{
+	struct request *r = request_of(job);
+	(void)dev;
+	if (!disk_direct_end(&r->blk->disk, &r->direct, result >= 0 && (uint64_t)result == r->bytes))
+		return VIRTIO_JOB_BLOCKS;
+	r->filled = r->type == T_IN ? r->bytes : 0;
+	finish(r, S_OK);
+	return VIRTIO_JOB_DONE;
+}
+
+static void serve(struct virtio *dev, struct virtio_job *job)
+{
+	(void)dev;
+	finish(request_of(job), execute(request_of(job)));
+}
+
+static const struct virtio_pool_ops pool_ops = {
+    .make = make, .begin = begin, .transferred = transferred, .serve = serve};
 
 /* ---- the device ---------------------------------------------------------------------------------------------------- */
 
@@ -324,7 +390,7 @@ struct virtio *virtio_blk_create(struct machine *machine, const struct device_co
 	    blk->disk.read_only ? VIRTIO_BIT(F_RO) : VIRTIO_BIT(F_DISCARD) | VIRTIO_BIT(F_WRITE_ZEROES);
 	if (virtio_init(&blk->dev, &ops, machine, config->slot, offered, config->disk.queues, QUEUE_SIZE,
 			err) ||
-	    !(blk->pool = virtio_pool_create(&blk->dev, serve, THREADS, err))) {
+	    !(blk->pool = virtio_pool_create(&blk->dev, &pool_ops, THREADS, err))) {
 		virtio_release(&blk->dev);
 		destroy(&blk->dev);
 		return NULL;

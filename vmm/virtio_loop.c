@@ -31,32 +31,55 @@ void virtio_loop_destroy(struct virtio_loop *loop)
 		io_close(&loop->stop_fd);
 }
 
+/* gather: what there is to wait for, into fds, and into what[i] which of the slots it is.  Returns how many. */
+static unsigned gather(const struct virtio_loop *loop, struct pollfd fds[SLOTS], uint8_t what[SLOTS])
+{
+	const struct virtio *dev = loop->dev;
+	unsigned n = 0;
+	fds[n] = (struct pollfd){.fd = loop->stop_fd, .events = POLLIN};
+	what[n++] = SLOT_STOP;
+	/* A broken device waits for its reset, and for nothing else. */
+	if (virtio_is_broken(dev))
+		return n;
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		fds[n] = (struct pollfd){.fd = dev->queue[i].kick_fd, .events = POLLIN};
+		what[n++] = (uint8_t)(SLOT_QUEUES + i);
+	}
+	for (unsigned i = 0; i < VIRTIO_LOOP_FDS; i++) {
+		if (loop->fds[i] < 0)
+			continue;
+		fds[n] = (struct pollfd){.fd = loop->fds[i], .events = loop->events[i]};
+		what[n++] = (uint8_t)(SLOT_FDS + i);
+	}
+	return n;
+}
+
 /* turn: false: stop. */
 static bool turn(struct virtio_loop *loop)
 {
 	struct virtio *dev = loop->dev;
 	struct pollfd fds[SLOTS];
-	for (unsigned i = 0; i < SLOTS; i++)
-		fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
-	fds[SLOT_STOP].fd = loop->stop_fd;
-	/* A broken device waits for its reset, and for nothing else. */
-	bool broken = virtio_is_broken(dev);
-	for (unsigned i = 0; i < dev->nqueues && !broken; i++)
-		fds[SLOT_QUEUES + i].fd = dev->queue[i].kick_fd;
-	for (unsigned i = 0; i < VIRTIO_LOOP_FDS && !broken; i++)
-		fds[SLOT_FDS + i] = (struct pollfd){.fd = loop->fds[i], .events = loop->events[i]};
-	if (poll(fds, SLOTS, -1) < 0)
+	uint8_t what[SLOTS];
+	unsigned n = gather(loop, fds, what);
+	if (poll(fds, n, -1) < 0)
 		return true;
-	if (fds[SLOT_STOP].revents)
+	if (fds[0].revents)
 		return false;
-	for (unsigned i = 0; i < dev->nqueues; i++) {
+	for (unsigned i = 1; i < n; i++) {
 		eventfd_t kicks;
-		if (fds[SLOT_QUEUES + i].revents && eventfd_read(dev->queue[i].kick_fd, &kicks) == 0)
-			loop->kicked(dev, i);
+		unsigned number;
+		if (!fds[i].revents)
+			continue;
+		if (what[i] >= SLOT_FDS) {
+			number = what[i] - SLOT_FDS;
+			if (loop->fds[number] == fds[i].fd)
+				loop->ready(dev, number);
+			continue;
+		}
+		number = what[i] - SLOT_QUEUES;
+		if (eventfd_read(dev->queue[number].kick_fd, &kicks) == 0)
+			loop->kicked(dev, number);
 	}
-	for (unsigned i = 0; i < VIRTIO_LOOP_FDS; i++)
-		if (fds[SLOT_FDS + i].revents && loop->fds[i] == fds[SLOT_FDS + i].fd)
-			loop->ready(dev, i);
 	return true;
 }
 
@@ -105,6 +128,11 @@ void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *ch
 	virtqueue_notify_off(vq);
 	for (unsigned i = 0; i < VIRTIO_BATCH && wrote >= 0; i++) {
 		result = virtqueue_pop(vq, chain);
+		if (result == VIRTQUEUE_EMPTY && virtqueue_notify_on(vq)) {
+			/* One came in between. */
+			virtqueue_notify_off(vq);
+			continue;
+		}
 		if (result != VIRTQUEUE_CHAIN)
 			break;
 		wrote = serve(dev, queue);
@@ -116,6 +144,6 @@ void virtio_drain(struct virtio *dev, unsigned queue, struct virtqueue_chain *ch
 	virtio_signal(dev, queue);
 	if (result == VIRTQUEUE_BROKEN || wrote == VIRTIO_BROKEN)
 		virtio_broken(dev);
-	else if (wrote >= 0 && (result == VIRTQUEUE_CHAIN || virtqueue_notify_on(vq)))
+	else if (wrote >= 0 && (result == VIRTQUEUE_CHAIN || !virtqueue_empty(vq)))
 		(void)eventfd_write(dev->queue[queue].kick_fd, 1);
 }

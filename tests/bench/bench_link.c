@@ -6,7 +6,7 @@
  * Each run is timed from the first frame to the sink's answer that all of it is applied; connecting is apart. */
 #include "common/io.h"
 #include "migrate/link.h"
-#include "migrate/pages.h"
+#include "tests/lib/pages.h"
 #include "tests/lib/random.h"
 #include "tests/lib/sshd.h"
 #include <jansson.h>
@@ -133,8 +133,7 @@ static void send_part(struct run *run, struct link *link, struct pages_encoder *
 	struct err err;
 
 	while (count > 0) {
-		int64_t taken =
-		    pages_encode_range(encoder, &run->source, first, count, link_begin(link), &err);
+		int64_t taken = encode_range(encoder, &run->source, first, count, link_begin(link), &err);
 
 		if (taken < 0 || link_send(link, FRAME_PAGES, 0, &err) < 0)
 			die("send", &err);
@@ -159,10 +158,9 @@ static void *send_all(void *arg)
 	snprintf(command, sizeof(command), "%s --sink", program);
 	target = sshd_target(run->sshd, command);
 	link = link_open_ssh(&target, &err);
-	encoder = pages_encoder_open(&err);
+	encoder = pages_encoder_open(run->compress ? PACKER_AUTO : PACKER_NONE, &err);
 	if (!link || !encoder)
 		die("connect", &err);
-	pages_encoder_compress(encoder, run->compress);
 	buf_put_u64(link_begin(link), run->source.pages);
 	if (link_send(link, FRAME_SIZE, 0, &err) < 0)
 		die("send", &err);

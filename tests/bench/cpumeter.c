@@ -62,11 +62,31 @@ static void find_vcpus(struct cpumeter *meter, bool fresh)
 	}
 }
 
+static uint64_t vcpus_ns(struct cpumeter *meter)
+{
+	uint64_t sum = 0;
+
+	cpumeter_sample(meter);
+	for (size_t i = 0; i < meter->count; i++)
+		sum += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
+	return sum;
+}
+
+/* CPU time of all, and of the vCPUs at the same moment: they run on while this process, which may have to wait for a CPU
+ * itself, adds the rest up, so what they had halfway counts. */
+static uint64_t both_ns(struct cpumeter *meter, uint64_t *guest_ns)
+{
+	uint64_t before = vcpus_ns(meter), all = all_ns();
+
+	*guest_ns = before + (vcpus_ns(meter) - before) / 2;
+	return all;
+}
+
 void cpumeter_start(struct cpumeter *meter)
 {
 	meter->count = 0;
 	find_vcpus(meter, false);
-	meter->start_ns = all_ns();
+	meter->start_ns = both_ns(meter, &meter->guest_start_ns);
 	meter->busy_start_ns = busy_ns();
 }
 
@@ -84,11 +104,10 @@ void cpumeter_stop(struct cpumeter *meter)
 {
 	uint64_t busy = busy_ns() - meter->busy_start_ns;
 
-	cpumeter_sample(meter);
 	find_vcpus(meter, true);
-	meter->total_ns = all_ns() - meter->start_ns;
+	meter->total_ns = both_ns(meter, &meter->guest_ns) - meter->start_ns;
+	meter->guest_ns -= meter->guest_start_ns;
+	if (meter->guest_ns > meter->total_ns)
+		meter->guest_ns = meter->total_ns;
 	meter->others_ns = busy > meter->total_ns ? busy - meter->total_ns : 0;
-	meter->guest_ns = 0;
-	for (size_t i = 0; i < meter->count; i++)
-		meter->guest_ns += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
 }

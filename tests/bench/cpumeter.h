@@ -19,7 +19,7 @@ struct cpumeter {
 		uint64_t first_ns, last_ns;
 	} vcpus[CPUMETER_VCPUS];
 	size_t count;
-	uint64_t start_ns, busy_start_ns;
+	uint64_t start_ns, guest_start_ns, busy_start_ns;
 	/* ---- filled by cpumeter_stop */
 	uint64_t total_ns;  /* all that the benchmark started */
 	uint64_t guest_ns;  /* of this, the vCPU threads */

@@ -51,12 +51,12 @@ static void wrong_usage_is_status_2(void **state)
 	    {"dirty-rate a --interval", "dirty-rate: option '--interval' wants an argument"},
 	    {"dirty-rate a --interval 1", "is not a time"},
 	    {"dirty-rate a --interval 1h", "is not within 1 ms and 1 min 0 s"},
-	    {"migrate a", "migrate: URL is missing"},
+	    {"migrate a", "migrate: HOST is missing"},
 	    {"migrate a ftp://b", "ftp://b"},
 	    {"migrate a ssh://", "ssh://"},
 	    {"migrate a ssh://b/path", "ssh://b/path"},
 	    {"migrate a ssh://b --downtime 0ms", "is not within 1 ms and 1 h 0 min"},
-	    {"resolve a b", "\"b\""},
+	    {"resolve a b/c", "\"b/c\" is not a host"},
 	    {"forget", "forget: NAME is missing"},
 	    {"serve a", "serve: surplus operand 'a'"},
 	    {"run", "run: option '--name' is missing"},
@@ -113,7 +113,8 @@ static void with_json_the_error_is_an_object_too(void **state)
 	    {"status nobody --json", "state"},
 	    {"--json", NULL}, /* not an option of drover's own */
 	    {"list --nonsense --json", "usage"},
-	    {"migrate nobody nowhere --json", "usage"},
+	    {"migrate nobody ftp://nowhere --json", "usage"},
+	    {"migrate nobody nowhere --json", "state"},
 	};
 
 	(void)state;
@@ -180,8 +181,8 @@ static void help_and_version_are_no_errors(void **state)
 	    {"help", "usage: drover COMMAND"},
 	    {"--help", "usage: drover COMMAND"},
 	    {"-h", "usage: drover COMMAND"},
-	    {"help migrate", "usage: drover migrate NAME URL"},
-	    {"migrate --help", "usage: drover migrate NAME URL"},
+	    {"help migrate", "usage: drover migrate NAME HOST"},
+	    {"migrate --help", "usage: drover migrate NAME HOST"},
 	    {"run -h", "usage: drover run --name NAME"},
 	    {"--version", "drover "},
 	};

@@ -1,7 +1,7 @@
 /* fuzz_pages.c: any bytes as a payload of pages; and any memory there and back.
  *
  * The first byte chooses: a payload as it is, or the rest as the contents of a memory, which must arrive unchanged. */
-#include "migrate/pages.h"
+#include "tests/lib/pages.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static void open_all(void)
 	from_fd = fd[2];
 	from = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd[2], 0);
 	to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd[0], 0);
-	encoder = pages_encoder_open(NULL);
+	encoder = pages_encoder_open(PACKER_AUTO, NULL);
 	decoder = pages_decoder_open(NULL);
 	if (from == MAP_FAILED || to == MAP_FAILED || !encoder || !decoder)
 		abort();
@@ -70,7 +70,7 @@ static void round_trip(const uint8_t *data, size_t size)
 		at += n;
 	}
 	for (uint64_t first = 0; first < PAGES;) {
-		int64_t taken = pages_encode_range(encoder, &source, first, PAGES - first, &out, NULL);
+		int64_t taken = encode_range(encoder, &source, first, PAGES - first, &out, NULL);
 
 		if (taken <= 0 || pages_decode(decoder, targets, 1, out.data, out.len, NULL) != taken)
 			abort();

@@ -21,6 +21,19 @@ static inline uint8_t inb(uint16_t port)
 	return value;
 }
 
+static inline void outl(uint16_t port, uint32_t value)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline uint32_t inl(uint16_t port)
+{
+	uint32_t value;
+
+	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+	return value;
+}
+
 static inline uint64_t rdtsc(void)
 {
 	uint32_t low, high;
@@ -56,6 +69,14 @@ static inline bool write_msr(uint32_t msr, uint64_t value)
 			 : "a"(SERVICE_WRMSR), "D"(msr), "S"(value)
 			 : "rcx", "rdx", "cc", "memory");
 	return result == 0;
+}
+
+/* Sleeps until an interrupt of VECTOR_WAKE, also one that came before.  It is the caller's to acknowledge. */
+static inline void wait_interrupt(void)
+{
+	uint32_t result;
+
+	__asm__ volatile("ud2" : "=a"(result) : "a"(SERVICE_WAIT) : "cc", "memory");
 }
 
 #endif

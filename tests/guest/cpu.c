@@ -18,6 +18,13 @@ _Static_assert(offsetof(struct cpu_hw, tss.end) == HW_BYTES - 1, "layout.h");
 #define LAPIC_BASE     0xfee00000
 #define LAPIC_SVR      0x0f0
 #define SVR_ENABLE     0x1ff
+#define LAPIC_EOI      0x0b0
+#define LAPIC_TIMER    0x320
+#define TIMER_PERIODIC 0x20000
+#define LAPIC_COUNT    0x380
+#define LAPIC_DIVIDE   0x3e0
+#define DIVIDE_BY_1    0xb
+#define COUNTS_PER_MS  1000000 /* KVM's; elsewhere it wakes more rarely */
 #define LAPIC_ICR_LOW  0x300
 #define LAPIC_ICR_HIGH 0x310
 #define ICR_INIT       0x4500
@@ -32,10 +39,29 @@ extern uint32_t ap_hw;
 extern const char trampoline[];
 extern const uint32_t trampoline_bytes;
 
+static void lapic_put(unsigned offset, uint32_t value)
+{
+	*(volatile uint32_t *)(uintptr_t)(LAPIC_BASE + offset) = value;
+}
+
 static void send_ipi(unsigned apic_id, uint32_t command)
 {
-	*(volatile uint32_t *)(LAPIC_BASE + LAPIC_ICR_HIGH) = apic_id << 24;
-	*(volatile uint32_t *)(LAPIC_BASE + LAPIC_ICR_LOW) = command;
+	lapic_put(LAPIC_ICR_HIGH, apic_id << 24);
+	lapic_put(LAPIC_ICR_LOW, command);
+}
+
+void cpu_wakeable(unsigned ms)
+{
+	lapic_put(LAPIC_SVR, SVR_ENABLE);
+	lapic_put(LAPIC_DIVIDE, DIVIDE_BY_1);
+	lapic_put(LAPIC_TIMER, TIMER_PERIODIC | VECTOR_WAKE);
+	lapic_put(LAPIC_COUNT, ms * COUNTS_PER_MS);
+}
+
+void cpu_sleep(void)
+{
+	wait_interrupt();
+	lapic_put(LAPIC_EOI, 0);
 }
 
 static struct cpu_hw *make_hw(void (*entry)(void *arg), void *arg)
@@ -78,7 +104,7 @@ void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const _Ato
 
 	__builtin_memcpy((void *)GUEST_TRAMPOLINE, trampoline, trampoline_bytes);
 	*(volatile uint32_t *)&ap_hw = (uint32_t)(uintptr_t)make_hw(entry, arg);
-	*(volatile uint32_t *)(LAPIC_BASE + LAPIC_SVR) = SVR_ENABLE; /* without firmware, nobody has yet */
+	lapic_put(LAPIC_SVR, SVR_ENABLE); /* without firmware, nobody has yet */
 	for (unsigned i = 0; i < START_TRIES; i++) {
 		send_ipi(apic_id, ICR_INIT);
 		send_ipi(apic_id, ICR_STARTUP | GUEST_TRAMPOLINE / PAGE_SIZE);

@@ -24,6 +24,11 @@ struct cpu_hw {
 	} __attribute__((packed)) tss;
 } __attribute__((packed, aligned(8)));
 
+/* Lets devices, and a timer every `ms` milliseconds or more, wake the calling CPU with VECTOR_WAKE; before the first
+ * cpu_sleep(), which returns after the next of them, or at once where one came since the last call. */
+void cpu_wakeable(unsigned ms);
+void cpu_sleep(void);
+
 /* Starts the CPU with this APIC id; it runs entry(arg) in ring 3 on a stack of its own and has to set *online
  * there.  Waits for that, and stops the machine where it does not come.  CPU 0, after clock_init(). */
 void cpu_start(unsigned apic_id, void (*entry)(void *arg), void *arg, const _Atomic uint32_t *online);

@@ -133,6 +133,10 @@ isr_stubs:
 	jmp	isr_common
 	.set vector, vector + 1
 	.endr
+	.balign 16			/* VECTOR_WAKE */
+	movq	24(%rsp), %rsp		/* what service_wait had; there is no way back to it */
+	xorl	%eax, %eax
+	jmp	service_done
 
 /* Stack: vector, error code, RIP, CS, RFLAGS, RSP, SS. */
 	.balign 16
@@ -141,6 +145,8 @@ isr_common:
 	je	general_protection
 	cmpl	$VECTOR_UD, (%rsp)
 	jne	fault
+	cmpl	$SERVICE_WAIT, %eax
+	je	service_wait
 	cmpl	$SERVICE_WRMSR, %eax
 	jne	fault
 	movl	%edi, %ecx
@@ -154,6 +160,12 @@ service_done:
 	addq	$2, 16(%rsp)		/* past the ud2 */
 	addq	$16, %rsp
 	iretq
+
+/* One that came in before the sleep is as good as one that ends it: both leave by the stub above. */
+service_wait:
+	sti
+	hlt
+	jmp	service_wait
 
 general_protection:
 	cmpq	$service_wrmsr, 16(%rsp)

@@ -48,7 +48,13 @@
  * the MSR in EDI and the value in RSI; EAX comes back as 0, or -1 where the MSR is refused. */
 #define SERVICE_WRMSR 0x77726d73
 
-#define VECTOR_UD     6
-#define VECTOR_GP     13
+/* The same way it waits for an interrupt, of VECTOR_WAKE; at no other time does one come in. */
+#define SERVICE_WAIT 0x74696177
+
+#define VECTOR_WAKE  32
+#define IDT_VECTORS  33
+
+#define VECTOR_UD    6
+#define VECTOR_GP    13
 
 #endif

@@ -4,6 +4,9 @@
 #include "console.h"
 #include "control.h"
 #include "cpu.h"
+#include "disklog.h"
+#include "io.h"
+#include "net.h"
 #include "pattern.h"
 #include "ram.h"
 #include "stop.h"
@@ -66,6 +69,17 @@ static void fill_all(void)
 			cpu_relax();
 }
 
+/* A load on a device, where one is asked for, instead of that on memory. */
+static void run_device_load(void)
+{
+	if (params.io == IO_LOG || params.io == IO_VERIFY)
+		disklog_run(&params);
+	if (params.io != IO_NONE)
+		io_run(&params);
+	if (params.net != NET_NONE)
+		net_run(&params);
+}
+
 _Noreturn void guest_main(unsigned boot, uint64_t pointer)
 {
 	uint64_t entered = rdtsc();
@@ -83,6 +97,7 @@ _Noreturn void guest_main(unsigned boot, uint64_t pointer)
 	w = work_worker(0);
 	w->has_pv = clock_enable_pv(&w->pv);
 	clock = clock_init(params.tsc_khz, w->has_pv ? &w->pv : NULL);
+	run_device_load();
 	for (unsigned i = 1; i < params.cpus; i++)
 		cpu_start(i, ap_main, work_worker(i), &work_worker(i)->online);
 	fill_all();

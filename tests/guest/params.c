@@ -25,18 +25,41 @@ bool params_rate(const char *s, size_t len, uint64_t *rate)
 	return text_parse_u64(s, len, rate) && *rate <= RATE_LIMIT;
 }
 
-static bool parse_order(const char *s, size_t len, uint64_t *value)
+static bool parse_name(const char *const *names, const char *s, size_t len, uint64_t *value)
 {
-	static const char *const names[] = {
-	    [ORDER_SEQ] = "seq", [ORDER_RANDOM] = "random", [ORDER_HOT] = "hot"};
-
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (unsigned i = 0; names[i]; i++) {
 		if (text_is(s, len, names[i])) {
 			*value = i;
 			return true;
 		}
 	}
 	return false;
+}
+
+static bool parse_order(const char *s, size_t len, uint64_t *value)
+{
+	static const char *const names[] = {
+	    [ORDER_SEQ] = "seq", [ORDER_RANDOM] = "random", [ORDER_HOT] = "hot", NULL};
+
+	return parse_name(names, s, len, value);
+}
+
+static bool parse_io(const char *s, size_t len, uint64_t *value)
+{
+	static const char *const names[] = {[IO_NONE] = "none",           [IO_RANDREAD] = "randread",
+					    [IO_RANDWRITE] = "randwrite", [IO_READ] = "read",
+					    [IO_WRITE] = "write",         [IO_LOG] = "disk-log",
+					    [IO_VERIFY] = "disk-verify",  NULL};
+
+	return parse_name(names, s, len, value);
+}
+
+static bool parse_net(const char *s, size_t len, uint64_t *value)
+{
+	static const char *const names[] = {
+	    [NET_NONE] = "none", [NET_SEND] = "send", [NET_RECEIVE] = "receive", NULL};
+
+	return parse_name(names, s, len, value);
 }
 
 static const struct {
@@ -55,6 +78,15 @@ static const struct {
     {"cpus", text_parse_u64, offsetof(struct params, cpus), 1, CPUS_MAX},
     {"tsc_khz", text_parse_u64, offsetof(struct params, tsc_khz), 100000, 10000000},
     {"seed", text_parse_u64, offsetof(struct params, seed), 0, UINT64_MAX},
+    {"io", parse_io, offsetof(struct params, io), 0, UINT64_MAX},
+    {"net", parse_net, offsetof(struct params, net), 0, UINT64_MAX},
+    {"qd", text_parse_u64, offsetof(struct params, depth), 1, DEPTH_MAX},
+    {"bs", parse_size, offsetof(struct params, block), 512, BLOCK_MAX},
+    {"frame", text_parse_u64, offsetof(struct params, frame), FRAME_MIN, FRAME_MAX},
+    {"seconds", text_parse_u64, offsetof(struct params, seconds), 1, 3600},
+    {"span", parse_size, offsetof(struct params, span), 1, UINT64_MAX},
+    {"iops", text_parse_u64, offsetof(struct params, iops), 0, 1000000},
+    {"flushed", text_parse_u64, offsetof(struct params, flushed), 0, UINT64_MAX},
 };
 
 static bool parse_word(struct params *p, const char *word, size_t len)
@@ -86,8 +118,15 @@ void params_parse(struct params *p, const char *cmdline, uint64_t ram)
 {
 	size_t len;
 
-	*p = (struct params){
-	    .fill = ram / 4 >> 20 << 20, .compress = 50, .verify = RATE_MAX, .report = 1000, .cpus = 1};
+	*p = (struct params){.fill = ram / 4 >> 20 << 20,
+			     .compress = 50,
+			     .verify = RATE_MAX,
+			     .report = 1000,
+			     .cpus = 1,
+			     .depth = 1,
+			     .block = 4096,
+			     .frame = FRAME_MIN,
+			     .seconds = 2};
 	for (const char *word = cmdline; *word; word += len) {
 		len = 0;
 		while (word[len] && word[len] != ' ')

@@ -6,10 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RATE_MAX UINT64_MAX
-#define CPUS_MAX 64
+#define RATE_MAX  UINT64_MAX
+#define CPUS_MAX  64
+#define DEPTH_MAX 64
+#define BLOCK_MAX (1 << 20)
+#define FRAME_MIN 64
+#define FRAME_MAX 1514
 
 enum pattern_order { ORDER_SEQ, ORDER_RANDOM, ORDER_HOT };
+enum io_mode { IO_NONE, IO_RANDREAD, IO_RANDWRITE, IO_READ, IO_WRITE, IO_LOG, IO_VERIFY };
+enum net_mode { NET_NONE, NET_SEND, NET_RECEIVE };
 
 struct params {
 	uint64_t fill;     /* bytes */
@@ -22,6 +28,16 @@ struct params {
 	uint64_t cpus;
 	uint64_t tsc_khz; /* 0: measure */
 	uint64_t seed;
+	/* Of the loads on devices (io.h, disklog.h, net.h). */
+	uint64_t io;      /* enum io_mode */
+	uint64_t net;     /* enum net_mode */
+	uint64_t depth;   /* requests, or frames, under way at once */
+	uint64_t block;   /* bytes of a request */
+	uint64_t frame;   /* bytes of a frame, Ethernet header included */
+	uint64_t seconds; /* of measuring */
+	uint64_t span;    /* bytes of the disk that are used, 0: all */
+	uint64_t iops;    /* records a second of the disk log, 0: as fast as it goes */
+	uint64_t flushed; /* the last record that was said to be flushed */
 };
 
 /* Fills *p from the command line, what is not named from the defaults; `ram` bytes decide that of fill. Stops

@@ -6,7 +6,7 @@
 #define KBD_RESET    0xfe
 #define RESET_CYCLES 500000000u /* what a VMM may take to stop this CPU; a fraction of a second */
 
-extern uint8_t idt[32 * 16];
+extern uint8_t idt[IDT_VECTORS * 16];
 
 _Noreturn void stop_machine(void)
 {

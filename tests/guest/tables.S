@@ -60,7 +60,7 @@ boot_tss:
 	.globl idt
 idt:
 	.set vector, 0
-	.rept 32
+	.rept IDT_VECTORS
 	.word	isr_low + vector * 16
 	.word	SEL_CODE64
 	.word	0x8e00			/* present, interrupt gate, no stack switch by IST */
@@ -71,7 +71,7 @@ idt:
 
 	.globl idtr, boot_gdtr
 idtr:
-	.word	32 * 16 - 1
+	.word	IDT_VECTORS * 16 - 1
 	.quad	idt
 boot_gdtr:
 	.word	GDT_BYTES - 1

@@ -49,6 +49,9 @@ struct blk_request blk_request(struct driver *d, uint32_t type, uint64_t sector,
 	r.header = driver_alloc(d, 16);
 	le32_put(driver_at(d, r.header, 4), type);
 	le64_put(driver_at(d, r.header + 8, 8), sector);
+	/* Whole blocks begin at one, as any driver's pages do. */
+	if (len % BLK_BLOCK == 0)
+		d->memory = (d->memory + BLK_BLOCK - 1) & -(uint64_t)BLK_BLOCK;
 	r.data = driver_alloc(d, len);
 	if (data)
 		memcpy(driver_at(d, r.data, len), data, len);

@@ -18,6 +18,7 @@ enum {
 	BLK_UNSUPP = 2,
 	BLK_NO_STATUS = 0xaa, /* what is there before the device wrote one */
 
+	BLK_BLOCK = 4096,
 	BLK_SLOT = 3,
 	BLK_MEMORY = 1 << 20, /* where the driver's memory begins */
 	BLK_RAM = 32 << 20,

@@ -388,7 +388,7 @@ static void fill_way(const struct sshd *sshd, const struct host *to, const char 
 const char *const *host_migrate_argv(const struct sshd *sshd, const struct host *to, const char *vm,
 				     const char *remote_fault)
 {
-	static const char *argv[16];
+	static const char *argv[20];
 	const char *const fresh[] = {"drover",
 				     "migrate",
 				     vm,
@@ -401,10 +401,13 @@ const char *const *host_migrate_argv(const struct sshd *sshd, const struct host 
 				     way.command,
 				     "--downtime",
 				     "2s",
+				     "--reconnect",
+				     "3s",
 				     "--json",
 				     NULL};
 
-	/* The generous budget: what these tests are about must not depend on the machine's load. */
+	/* The generous budget: what these tests are about must not depend on the machine's load.  A receiver whose sender
+	 * was killed waits for it so long. */
 	fill_way(sshd, to, remote_fault);
 	memcpy(argv, fresh, sizeof(fresh));
 	return argv;

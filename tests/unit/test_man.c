@@ -20,7 +20,8 @@ struct page {
 };
 
 static struct page pages[] = {{.name = "drover", .commands = commands},
-			      {.name = "drover-image", .commands = image_commands}};
+			      {.name = "drover-image", .commands = image_commands},
+			      {.name = "drover-peer", .commands = peer_commands}};
 enum { PAGES = sizeof(pages) / sizeof(pages[0]) };
 
 static int read_page(struct page *page)

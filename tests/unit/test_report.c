@@ -8,7 +8,7 @@
 
 static const struct move_options options = {
     .vm = "web",
-    .url = "ssh://root@b:2222",
+    .peer = "ssh://root@b:2222",
     .downtime_ns = 30000000,
 };
 
@@ -28,6 +28,9 @@ static struct move_report example(void)
 	    .bytes_sent = 177104486,
 	    .wire_mbps = 741,
 	    .max_throttle = 20,
+	    .links = 3,
+	    .reconnects = 1,
+	    .pages_again = 512,
 	    .term = 2,
 	};
 }
@@ -56,6 +59,7 @@ static void text_is_as_documented(void **state)
 		   "  downtime    12.3 ms    forecast 10.1 ms, budget 30 ms\n"
 		   "  pages       171972, of these 65536 zero pages\n"
 		   "  bytes       168.9 MiB\n"
+		   "  links       3, connected again 1 times, 512 pages sent again\n"
 		   "  throughput  92.6 MB/s (741 Mbit/s)\n"
 		   "  throttle    the guest was slowed by up to 20%\n"
 		   "  term        2\n"
@@ -76,6 +80,7 @@ static void a_budget_that_was_missed_is_said(void **state)
 		   "  downtime    40 ms      forecast 20 ms, budget 30 ms: exceeded\n"
 		   "  pages       0, of these 0 zero pages\n"
 		   "  bytes       0 B\n"
+		   "  links       0\n"
 		   "  throughput  0.0 MB/s (0 Mbit/s)\n"
 		   "  throttle    none\n"
 		   "  term        2\n"
@@ -101,14 +106,15 @@ static void json_is_as_documented(void **state)
 	    "\"max_throttle\": 20, \"rounds_detail\": ["
 	    "{\"pages\": 131072, \"bytes\": 134217728, \"ms\": 1500.0, \"throttle\": 0}, "
 	    "{\"pages\": 40000, \"bytes\": 41943040, \"ms\": 400.0, \"throttle\": 20}, "
-	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}]}");
+	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}], "
+	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512}");
 	free(text);
 	json_decref(object);
 }
 
 static void a_hostile_url_reaches_neither_terminal_nor_json(void **state)
 {
-	struct move_options hostile = {.vm = "web", .url = "ssh://\x1b[2J\xff", .downtime_ns = 1000000};
+	struct move_options hostile = {.vm = "web", .peer = "ssh://\x1b[2J\xff", .downtime_ns = 1000000};
 	struct move_report report = {.term = 2};
 	char *text = NULL;
 	size_t len = 0;

@@ -31,6 +31,7 @@ static void fill(struct snapshot_record *record)
 					    .read_bytes = 1000000,
 					    .write_iops = 333,
 					    .required = true};
+	config->emulation = true;
 	config->cmdline = strdup("console=ttyS0 a=\"b\\c\"");
 	config->kernel = strdup("/boot/vm linuz");
 	struct device_config *disk = config_add_device(config, DEVICE_DISK);
@@ -159,20 +160,17 @@ static void test_noise(void **state)
 }
 
 /* A VM that was made of a snapshot has a definition that nobody wrote: it says what the VM is. */
-static void test_definition(void **state)
+static void says_what_it_is(const struct vm_config *config)
 {
-	struct snapshot_record record;
 	struct vm_config read;
 	struct buf text = {0};
 	struct err err = {0};
 
-	(void)state;
-	fill(&record);
-	definition_text(&record.config, &text);
-	if (definition_read((const char *)text.data, strlen((const char *)text.data), "text", "web",
-			    &record.config, &read, &err))
+	definition_text(config, &text);
+	if (definition_read((const char *)text.data, strlen((const char *)text.data), "text", "web", config,
+			    &read, &err))
 		fail_msg("%s\n%s", err.text, (const char *)text.data);
-	json_t *a = config_to_json(&record.config), *b = config_to_json(&read);
+	json_t *a = config_to_json(config), *b = config_to_json(&read);
 	char *one = json_dumps(a, JSON_SORT_KEYS | JSON_INDENT(1)),
 	     *two = json_dumps(b, JSON_SORT_KEYS | JSON_INDENT(1));
 	assert_string_equal(one, two);
@@ -181,8 +179,23 @@ static void test_definition(void **state)
 	json_decref(a);
 	json_decref(b);
 	config_free(&read);
-	snapshot_record_free(&record);
 	buf_free(&text);
+}
+
+static void test_definition(void **state)
+{
+	struct snapshot_record record;
+	struct vm_config *config = &record.config;
+
+	(void)state;
+	fill(&record);
+	says_what_it_is(config);
+	free(config->kernel);
+	free(config->cmdline);
+	config->kernel = config->cmdline = NULL;
+	config->boot = BOOT_NETWORK;
+	says_what_it_is(config);
+	snapshot_record_free(&record);
 }
 
 int main(void)

@@ -1,0 +1,93 @@
+/* drover peer authorize: the line by which another host lets this one in, and for what. */
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "common/io.h"
+#include "migrate/peer.h"
+#include "migrate/permit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_MAX = 16384 };
+
+/* The public half of the peer's key, without the end of its line. */
+static int public_key(const struct peer *peer, char **key, struct err *err)
+{
+	char path[4200];
+	size_t len;
+	void *text;
+
+	if (!peer->identity)
+		return err_set(
+		    err, ERR_USAGE,
+		    "which key? --identity FILE, here or with 'drover peer add', says which one drover is to "
+		    "use ('ssh-keygen -t ed25519 -N \"\" -f FILE' makes one)");
+	snprintf(path, sizeof(path), "%s.pub", peer->identity);
+	if (io_read_file(path, KEY_MAX, &text, &len))
+		return err_sys(err, "the public key %s", path);
+	((char *)text)[strcspn(text, "\r\n")] = 0;
+	*key = text;
+	if (strchr(text, ' '))
+		return 0;
+	free(text);
+	return err_set(err, ERR_INPUT, "%s holds no OpenSSH public key", path);
+}
+
+/* A pattern goes through a shell and a quoted option of authorized_keys. */
+static int check_pattern(const char *pattern, struct err *err)
+{
+	if (strspn(pattern, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?") ==
+	    strlen(pattern))
+		return 0;
+	return err_set(err, ERR_USAGE,
+		       "'%.80s' is no pattern of VM names: letters, digits, '.', '_', '-', '*', '?'",
+		       pattern);
+}
+
+static int compose(const struct args *args, const struct peer *peer, FILE *line, struct err *err)
+{
+	unsigned actions;
+	char *key;
+
+	if (permit_actions(args->actions.item, args->actions.count, &actions, err))
+		return -1;
+	for (size_t i = 0; i < args->vms.count; i++)
+		if (check_pattern(args->vms.item[i], err))
+			return -1;
+	if (public_key(peer, &key, err))
+		return -1;
+	fprintf(line, "restrict,command=\"%s", peer->remote_command ? peer->remote_command : PEER_COMMAND);
+	for (size_t i = 0; i < args->vms.count; i++)
+		fprintf(line, " --vm '%s'", args->vms.item[i]);
+	for (size_t i = 0; i < args->actions.count; i++)
+		fprintf(line, " --action %s", args->actions.item[i]);
+	fprintf(line, "\" %s", key);
+	free(key);
+	return 0;
+}
+
+int cmd_peer_authorize(const struct args *args, struct err *err)
+{
+	char *line = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&line, &len);
+	struct peer peer;
+	int failed = peer_find(args->operand[0], &peer, err);
+
+	if (!out)
+		abort();
+	if (!failed) {
+		peer_override(&peer, args->identity, NULL, args->remote_command);
+		failed = compose(args, &peer, out, err);
+	}
+	fclose(out);
+	if (!failed && args->json)
+		output_json(json_pack("{s:o, s:o}", "peer", output_string(peer.name), "authorized_keys",
+				      output_string(line)));
+	else if (!failed)
+		printf("%s\n", line);
+	free(line);
+	peer_free(&peer);
+	return failed ? err_context(err, "peer authorize") : 0;
+}

@@ -1,0 +1,29 @@
+/* permit.h: what a sender may ask of `drover serve`: which VMs, and which actions; as a forced command says. */
+#ifndef MIGRATE_PERMIT_H
+#define MIGRATE_PERMIT_H
+
+#include "common/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What a session is for. */
+enum permit_action {
+	PERMIT_MOVE = 1,    /* bring a VM here */
+	PERMIT_OUTCOME = 2, /* ask how a hand-over ended */
+	PERMIT_CHECK = 4,   /* ask what this host is like */
+	PERMIT_ALL = 7,
+};
+extern const char *const permit_words[]; /* "move", "outcome", "check", NULL: bit n */
+
+struct permit {
+	const char *const *vms; /* names, or patterns with * and ?; none at all: any VM */
+	size_t nvms;
+	unsigned actions;
+};
+
+/* permit_actions(words, n, &actions, err): none at all: all of them.  ERR_USAGE for another word. */
+int permit_actions(const char *const *words, size_t n, unsigned *actions, struct err *err);
+/* permit_check(permit, action, vm, err): 0, or -1 with ERR_REFUSED.  vm NULL: the action is about none. */
+int permit_check(const struct permit *permit, enum permit_action action, const char *vm, struct err *err);
+
+#endif

@@ -1,0 +1,122 @@
+/* sender.h: the links over which a session's pages go out, and the ledger of what they carry.
+ *
+ * One link, the control link, is worked by the caller's thread and carries the messages too; every other one has a thread
+ * of its own, which connects it, and works on the rounds that come.  A round's pages are the members of a page set;
+ * threads claim ranges of it (pageset_claim), so that there is no lock between a page and its link.  What a link has not
+ * been acknowledged when it breaks is sent again in the next epoch, not before: until this one is acknowledged the receiver
+ * may still be reading the broken link's older copies.  Internal to migrate/.  docs/stream.md, Links. */
+#ifndef MIGRATE_SENDER_H
+#define MIGRATE_SENDER_H
+
+#include "common/err.h"
+#include "common/pageset.h"
+#include "migrate/link.h"
+#include "migrate/message.h"
+#include "migrate/pages.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A frame of pages that the receiver has not said it has: where they were, as runs of PAGES_RUN bytes. */
+struct sender_frame {
+	uint32_t nruns;
+	uint8_t *runs;
+};
+
+enum { SENDER_WINDOW = 1024 }; /* frames that may be on their way on one link; a power of two */
+
+struct sender_link {
+	struct sender *sender;
+	uint32_t id;       /* in the session; 0 while a worker has none yet */
+	struct link *link; /* NULL: not connected; the control link is its owner's */
+	struct pages_encoder *encoder;
+	uint64_t frames;   /* PAGES sent since it joined */
+	uint64_t received; /* of these, acknowledged */
+	uint64_t told;     /* link_bytes_sent that are in the sender's sum */
+	struct sender_frame window[SENDER_WINDOW];
+	/* Of workers: */
+	pthread_t thread;
+	bool threaded;
+	unsigned round;    /* the last one it took part in */
+	uint64_t retry_ns; /* not to be connected before */
+};
+
+/* What the sender needs of the session that it works for.  Called from any of its threads. */
+struct sender_session {
+	void *arg;
+	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there. */
+	struct link *(*join)(void *arg, uint32_t id, struct err *err);
+};
+
+struct sender {
+	struct sender_session session;
+	struct pageset
+	    todo; /* what this epoch still has to send; its owner's between rounds, the workers' in them */
+	struct pageset again; /* what links that broke had not been acknowledged: for the next epoch */
+	struct pages_source source;
+	struct sender_link *control; /* link[0] */
+	struct sender_link link[STREAM_LINKS];
+	unsigned links;   /* the control link included */
+	uint32_t next_id; /* atomic */
+	enum packer_mode packing;
+	uint64_t bytes_per_s; /* 0: no limit */
+	uint64_t paid_ns; /* atomic: until when the bytes sent so far were allowed to take, CLOCK_MONOTONIC */
+	uint64_t bytes;   /* atomic: stream bytes of all links so far, also of those that broke */
+	uint64_t epoch;   /* of this round */
+	uint64_t cursor;  /* of pageset_claim */
+	uint64_t pages;   /* atomic: sent in this epoch */
+	uint64_t repeated; /* atomic: pages that went into `again` */
+	unsigned broken;   /* atomic: links that broke */
+
+	pthread_mutex_t lock; /* and with it what follows, unless it is said to be atomic */
+	pthread_cond_t change;
+	unsigned round;
+	bool open; /* workers may take part */
+	unsigned busy;
+	unsigned connecting;
+	bool quit;
+	bool stop;         /* atomic: leave the round */
+	int stop_fd;       /* eventfd in every worker link's watches: readable when they shall stop */
+	struct err failed; /* what no other link can mend; kind ERR_NONE if there is nothing */
+	struct err note;   /* a worker's, which the user may want to know, and which ends nothing */
+};
+
+/* sender_open(sender, session, pages, ram_fd, packing, err): for a RAM of so many pages.  No link yet.
+ * sender_close: ends the workers, closes their links; harmless on a zeroed struct. */
+int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
+		enum packer_mode packing, struct err *err);
+void sender_close(struct sender *sender);
+
+/* sender_set_control(sender, link, id): the control link, which must live as long as it is used here.  NULL: it broke; what
+ * it had not been acknowledged goes into `again`. */
+void sender_set_control(struct sender *sender, struct link *link, uint32_t id);
+/* sender_take_id(sender): a number for a link that joins. */
+uint32_t sender_take_id(struct sender *sender);
+/* sender_start_workers(sender, links, err): connect so many links in all, in the background.  Those that cannot be had are
+ * done without, and tried again. */
+int sender_start_workers(struct sender *sender, unsigned links, struct err *err);
+
+/* sender_round(sender, epoch, tick, arg, err): send all of todo in this epoch, over whatever links there are; `tick` runs in
+ * the caller's thread now and then, between frames and while it waits for the others: -1 ends the round.
+ * 0: todo is empty; what links that broke had in flight is in `again`.  -1: the control link broke (link_broken), or
+ * nothing can go on; todo has what was not sent.  No worker uses a link or a set on return.  An epoch whose round failed
+ * may be gone on with by another round. */
+int sender_round(struct sender *sender, uint64_t epoch, int (*tick)(void *arg, struct err *err), void *arg,
+		 struct err *err);
+/* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
+void sender_seal(struct sender *sender, struct message_seal *seal);
+/* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
+ * that the receiver lost had not been acknowledged. */
+void sender_acked(struct sender *sender, const struct message_ack *ack);
+/* sender_await(sender, type, timeout_ms, frame, err): message_await on the control link, RECEIVED aside. */
+int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
+		 struct err *err);
+/* sender_stats(sender, stats): sums over all links. */
+void sender_stats(const struct sender *sender, struct pages_stats *stats);
+/* sender_note(sender, &note): what a worker had to say since the last call: true. */
+bool sender_note(struct sender *sender, struct err *note);
+unsigned sender_live_links(struct sender *sender);
+/* sender_bytes(sender): on all links so far, messages of the control link included. */
+uint64_t sender_bytes(struct sender *sender);
+
+#endif

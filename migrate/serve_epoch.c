@@ -1,0 +1,221 @@
+/* serve_epoch.c: epochs as they arrive, over any number of links.
+ *
+ * The control link's thread opens and seals epochs; each link's thread applies the pages that come over it.  A page of an
+ * epoch that is not open yet waits; one of an epoch that is acknowledged is never applied: it comes from a link that the
+ * sender has given up, and has sent it again since. */
+#include "common/fault.h"
+#include "common/io.h"
+#include "migrate/serve_internal.h"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int on_epoch(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	struct message_epoch epoch;
+
+	if (serve->state != SERVE_IDLE)
+		return message_unexpected(serve->control.link, frame, err);
+	if (message_epoch(frame, &epoch, err))
+		return -1;
+	if (epoch.term != serve->term || epoch.parent != serve->epoch.epoch ||
+	    epoch.epoch != epoch.parent + 1)
+		return err_set(err, ERR_INPUT,
+			       "epoch %llu of term %llu does not follow epoch %llu of term %llu",
+			       (unsigned long long)epoch.epoch, (unsigned long long)epoch.term,
+			       (unsigned long long)serve->epoch.epoch, (unsigned long long)serve->term);
+	pthread_mutex_lock(&serve->lock);
+	serve->epoch = epoch;
+	serve->state = SERVE_EPOCH;
+	pthread_cond_broadcast(&serve->change);
+	pthread_mutex_unlock(&serve->lock);
+	return 0;
+}
+
+/* Until the frame's epoch is open.  false: it is over, or the session is.  With the lock. */
+static bool await_epoch(struct serve *serve, uint64_t epoch)
+{
+	while (!serve->quit && epoch > serve->epoch.epoch)
+		pthread_cond_wait(&serve->change, &serve->lock);
+	return !serve->quit && epoch == serve->epoch.epoch && epoch > serve->acked.epoch;
+}
+
+int serve_pages(struct serve_link *of, const struct frame *frame, struct err *err)
+{
+	enum { HEAD = 8 };
+	struct serve *serve = of->serve;
+	uint64_t epoch, applied;
+	int64_t pages;
+	bool open;
+
+	if (frame->len < HEAD)
+		return err_set(err, ERR_INPUT, "a PAGES message has %zu bytes", frame->len);
+	epoch = le64_get(frame->payload);
+	pthread_mutex_lock(&serve->lock);
+	/* On the control link nothing overtakes anything. */
+	if (of == &serve->control && epoch != serve->epoch.epoch)
+		open = false;
+	else
+		open = await_epoch(serve, epoch);
+	of->applying = open;
+	pthread_mutex_unlock(&serve->lock);
+	if (!open)
+		return err_set(err, of == &serve->control ? ERR_INPUT : ERR_LINK,
+			       "pages of epoch %llu came outside of it", (unsigned long long)epoch);
+	pages = pages_decode(of->decoder, &serve->ram, 1, frame->payload + HEAD, frame->len - HEAD, err);
+	pthread_mutex_lock(&serve->lock);
+	of->applying = false;
+	applied = pages < 0 ? of->applied : ++of->applied;
+	pthread_mutex_unlock(&serve->lock);
+	(void)eventfd_write(serve->wake_fd, 1);
+	if (pages < 0)
+		return -1;
+	if (applied % SERVE_ACK_FRAMES == 0 &&
+	    (message_send_number(of->link, MESSAGE_RECEIVED, applied, err) || link_flush(of->link, err)))
+		return -1;
+	return of == &serve->control && applied == 4 && epoch == 1
+		   ? link_fault(of->link, FAULT_SERVE_ROUND_MIDDLE, err)
+		   : 0;
+}
+
+static int on_pages(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	return serve->state == SERVE_EPOCH ? serve_pages(&serve->control, frame, err)
+					   : message_unexpected(serve->control.link, frame, err);
+}
+
+static int on_state(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	if (serve->state != SERVE_EPOCH || !(serve->epoch.flags & EPOCH_CONSISTENT))
+		return message_unexpected(serve->control.link, frame, err);
+	if (serve->state_len + frame->len > STREAM_STATE_MAX)
+		return err_set(err, ERR_INPUT, "the machine state is larger than %d MiB",
+			       STREAM_STATE_MAX >> 20);
+	if (serve->state_fd < 0)
+		serve->state_fd = memfd_create("drover-state", MFD_CLOEXEC);
+	if (serve->state_fd < 0 || io_write_full(serve->state_fd, frame->payload, frame->len))
+		return err_sys(err, "cannot keep the machine state");
+	serve->state_len += frame->len;
+	return 0;
+}
+
+static struct serve_link *find(struct serve *serve, uint32_t id)
+{
+	if (serve->control.id == id)
+		return &serve->control;
+	for (size_t i = 0; i < SERVE_LINKS; i++)
+		if (serve->joined[i].used && serve->joined[i].id == id)
+			return &serve->joined[i];
+	return NULL;
+}
+
+/* Whether all that the seal names has come, or never will (ack->lost); nothing else may still be at work.  With the lock. */
+static bool is_there(struct serve *serve, struct message_ack *ack)
+{
+	*ack = (struct message_ack){.epoch = serve->seal.epoch};
+	for (size_t i = 0; i < SERVE_LINKS; i++)
+		if (serve->joined[i].used && serve->joined[i].applying)
+			return false;
+	for (unsigned i = 0; i < serve->seal.links; i++) {
+		const struct serve_link *link = find(serve, serve->seal.link[i].id);
+
+		if (link && link->applied >= serve->seal.link[i].frames)
+			continue;
+		if (link && !link->broken && link != &serve->control)
+			return false;
+		ack->lost[ack->links++] = serve->seal.link[i].id;
+	}
+	return true;
+}
+
+static int prepare(struct serve *serve, struct err *err)
+{
+	if (serve->state_len == 0 || serve->state_len != serve->seal.state_bytes)
+		return err_set(
+		    err, ERR_INPUT,
+		    "the consistent epoch came with %llu bytes of machine state, its seal says %llu",
+		    (unsigned long long)serve->state_len, (unsigned long long)serve->seal.state_bytes);
+	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) ||
+	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, SERVE_VM_MS,
+			    NULL, err) ||
+	    link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
+		return -1;
+	serve->state = SERVE_PREPARED;
+	return message_send_number(serve->control.link, MESSAGE_PREPARED, serve->epoch.epoch, err);
+}
+
+int serve_settle(struct serve *serve, struct err *err)
+{
+	struct message_ack ack;
+	bool there;
+
+	if (serve->state != SERVE_SEALED)
+		return 0;
+	pthread_mutex_lock(&serve->lock);
+	there = is_there(serve, &ack);
+	if (there) {
+		serve->acked = ack;
+		serve->state = SERVE_IDLE;
+	}
+	pthread_mutex_unlock(&serve->lock);
+	if (!there)
+		return 0;
+	if (!(serve->epoch.flags & EPOCH_CONSISTENT)) {
+		if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
+			return -1;
+		return message_send_ack(serve->control.link, &ack, err);
+	}
+	if (ack.links > 0)
+		return err_set(err, ERR_LINK, "a link broke before it brought all of the last epoch");
+	return prepare(serve, err);
+}
+
+static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	if (serve->state != SERVE_EPOCH)
+		return message_unexpected(serve->control.link, frame, err);
+	if (message_seal(frame, &serve->seal, err))
+		return -1;
+	if (serve->seal.epoch != serve->epoch.epoch)
+		return err_set(err, ERR_INPUT, "the seal is of epoch %llu, not of %llu",
+			       (unsigned long long)serve->seal.epoch, (unsigned long long)serve->epoch.epoch);
+	serve->state = SERVE_SEALED;
+	return serve_settle(serve, err);
+}
+
+static int on_commit(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	struct link *link = serve->control.link;
+	struct message_commit commit;
+
+	if (serve->state != SERVE_PREPARED)
+		return message_unexpected(link, frame, err);
+	if (message_commit(frame, &commit, err) || link_fault(link, FAULT_SERVE_COMMIT, err) ||
+	    control_call(&serve->vm,
+			 json_pack("{s:s, s:I, s:s}", "cmd", "commit", "term", (json_int_t)commit.term,
+				   "session", commit.session),
+			 SERVE_VM_MS, NULL, NULL, NULL, err))
+		return -1;
+	serve->state = SERVE_STARTED;
+	if (link_fault(link, FAULT_SERVE_STARTED, err) ||
+	    message_send_number(link, MESSAGE_STARTED, serve->term, err) || link_flush(link, err))
+		return -1;
+	return link_fault(link, FAULT_SERVE_STARTED_SENT, err);
+}
+
+static const struct {
+	enum message_type type;
+	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
+} handlers[] = {
+    {MESSAGE_PAGES, on_pages}, {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
+    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit},
+};
+
+int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+		if (handlers[i].type == frame->type)
+			return handlers[i].handle(serve, frame, err);
+	return message_unexpected(serve->control.link, frame, err);
+}

@@ -1,0 +1,391 @@
+/* serve_links.c: the links that join a session.
+ *
+ * sshd starts a process for each of them.  It hands its two descriptors to the session's process, which has a socket for that,
+ * and only lives on because sshd closes the channel when it ends. */
+#include "common/io.h"
+#include "common/jobj.h"
+#include "common/log.h"
+#include "common/paths.h"
+#include "migrate/serve_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { HELLO_MAX = 4096, HAND_OVER_MS = 10000, SUPERSEDE_MS = 10000 };
+
+/* ---- a joined link's thread ------------------------------------------------------------------------------------ */
+
+static void *joined_thread(void *arg)
+{
+	struct serve_link *of = arg;
+	struct serve *serve = of->serve;
+	struct err err = {.kind = ERR_NONE};
+	struct frame frame;
+
+	while (link_receive(of->link, UINT64_MAX, &frame, &err) > 0) {
+		if (frame.type != MESSAGE_PAGES) {
+			message_unexpected(of->link, &frame, &err);
+			break;
+		}
+		if (serve_pages(of, &frame, &err))
+			break;
+	}
+	pthread_mutex_lock(&serve->lock);
+	of->broken = true;
+	if (!serve->quit && err.kind != ERR_LINK && serve->failed.kind == ERR_NONE)
+		serve->failed = err;
+	pthread_mutex_unlock(&serve->lock);
+	(void)eventfd_write(serve->wake_fd, 1);
+	return NULL;
+}
+
+/* Wakes a joined link's thread when the session ends. */
+static int on_quit(void *arg, short revents, struct err *err)
+{
+	(void)arg, (void)revents;
+	return err_set(err, ERR_LINK, "the session is over");
+}
+
+static void link_end(struct serve_link *of)
+{
+	link_close(of->link);
+	pages_decoder_close(of->decoder);
+	io_close(&of->process_fd);
+	*of = (struct serve_link){.process_fd = -1};
+}
+
+/* A place for a new link; those whose threads have ended make room. */
+static struct serve_link *free_place(struct serve *serve)
+{
+	struct serve_link *place = NULL;
+
+	for (size_t i = 0; i < SERVE_LINKS; i++) {
+		struct serve_link *of = &serve->joined[i];
+		bool broken;
+
+		pthread_mutex_lock(&serve->lock);
+		broken = of->used && of->broken;
+		pthread_mutex_unlock(&serve->lock);
+		if (broken) {
+			pthread_join(of->thread, NULL);
+			link_end(of);
+		}
+		if (!of->used)
+			place = of;
+	}
+	return place;
+}
+
+static json_t *welcome_json(const struct serve *serve)
+{
+	json_t *lost = json_array();
+
+	for (unsigned i = 0; i < serve->acked.links; i++)
+		json_array_append_new(lost, json_integer(serve->acked.lost[i]));
+	return json_pack("{s:i, s:s, s:I, s:I, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION,
+			 "epoch", (json_int_t)serve->epoch.epoch, "complete", (json_int_t)serve->acked.epoch,
+			 "lost", lost);
+}
+
+static int welcome(const struct serve *serve, struct link *link, struct err *err)
+{
+	return message_send_json(link, MESSAGE_WELCOME, welcome_json(serve), err) || link_flush(link, err)
+		   ? -1
+		   : 0;
+}
+
+/* ---- joining --------------------------------------------------------------------------------------------------- */
+
+static int check_join(const struct serve *serve, const json_t *hello, uint64_t *id, bool *control,
+		      struct err *err)
+{
+	const char *session, *uuid;
+	json_t *vm;
+
+	if (jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+	    jobj_object(hello, "vm", true, &vm, err) ||
+	    jobj_string(vm, "uuid", true, CONFIG_UUID_LEN, &uuid, err) ||
+	    jobj_u64(hello, "link", true, 1, UINT32_MAX, id, err) ||
+	    jobj_bool(hello, "control", true, control, err))
+		return -1;
+	if (strcmp(session, serve->session) || strcmp(uuid, serve->config.uuid))
+		return err_set(err, ERR_REFUSED, "the session is over there");
+	if (serve->state >= SERVE_PREPARED)
+		return err_set(err, ERR_REFUSED, "the session takes no more links");
+	return 0;
+}
+
+/* Its HELLO was read by the other process: the next frame is number 1. */
+static int make_link(struct serve_link *of, struct serve *serve, int fds[2], int process_fd, struct err *err)
+{
+	*of = (struct serve_link){.serve = serve, .process_fd = process_fd};
+	of->decoder = pages_decoder_open(err);
+	of->link = of->decoder ? link_open_fds(fds[0], fds[1], "the sender", err) : NULL;
+	if (!of->link) {
+		pages_decoder_close(of->decoder);
+		*of = (struct serve_link){.process_fd = -1};
+		return -1;
+	}
+	link_expect(of->link, 1);
+	return 0;
+}
+
+static int start_thread(struct serve *serve, struct serve_link *of, struct err *err)
+{
+	struct link_watch watch = {.fd = serve->quit_fd, .events = POLLIN, .ready = on_quit};
+
+	if (welcome(serve, of->link, err))
+		return -1;
+	link_watch(of->link, &watch, 1);
+	of->used = true;
+	if (!pthread_create(&of->thread, NULL, joined_thread, of))
+		return 0;
+	of->used = false;
+	return err_set(err, ERR_SYSTEM, "cannot start a thread for a link");
+}
+
+/* fds and process_fd are taken over. */
+static int join(struct serve *serve, const json_t *hello, int fds[2], int process_fd, struct err *err)
+{
+	struct serve_link made, *place;
+	bool control = false;
+	uint64_t id = 0;
+
+	if (make_link(&made, serve, fds, process_fd, err)) {
+		close(fds[0]);
+		close(fds[1]);
+		close(process_fd);
+		return -1;
+	}
+	if (check_join(serve, hello, &id, &control, err))
+		goto refuse;
+	made.id = (uint32_t)id;
+	if (control) {
+		if (serve->replacement.link)
+			link_end(&serve->replacement);
+		serve->replacement = made;
+		return 0;
+	}
+	place = free_place(serve);
+	if (!place) {
+		err_set(err, ERR_REFUSED, "the session has %d links", SERVE_LINKS);
+		goto refuse;
+	}
+	*place = made;
+	if (!start_thread(serve, place, err))
+		return 0;
+	made = *place;
+	*place = (struct serve_link){.process_fd = -1};
+refuse:
+	message_send_error(made.link, MESSAGE_REFUSE, err);
+	link_end(&made);
+	return -1;
+}
+
+static bool wants_the_vm(const struct serve *serve, const json_t *hello)
+{
+	const char *purpose = json_string_value(json_object_get(hello, "purpose"));
+	const char *uuid = json_string_value(json_object_get(hello, "uuid"));
+
+	return purpose && uuid && !strcmp(purpose, "supersede") && !strcmp(uuid, serve->config.uuid);
+}
+
+void serve_links_accept(struct serve *serve)
+{
+	int fd = accept4(serve->listen_fd, NULL, NULL, SOCK_CLOEXEC), fds[IO_MAX_FDS];
+	struct timeval limit = {.tv_sec = 5};
+	size_t nfds = IO_MAX_FDS;
+	char text[HELLO_MAX];
+	struct err err;
+	json_t *hello;
+	ssize_t len;
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	len = io_receive(fd, text, sizeof(text), fds, &nfds);
+	hello = len > 0 ? jobj_parse(text, (size_t)len, &err) : NULL;
+	if (hello && nfds == 2) {
+		if (join(serve, hello, fds, fd, &err))
+			log_warning("a link did not join: %s", err.text);
+	} else {
+		for (size_t i = 0; len > 0 && i < nfds; i++)
+			close(fds[i]);
+		if (hello && wants_the_vm(serve, hello) && serve->waiter_fd < 0)
+			serve->waiter_fd = fd;
+		else
+			close(fd);
+	}
+	json_decref(hello);
+}
+
+int serve_links_adopt(struct serve *serve, struct err *err)
+{
+	/* What the old one still holds must not be applied any more: it is closed before the sender is told anything. */
+	link_end(&serve->control);
+	serve->control = serve->replacement;
+	serve->replacement = (struct serve_link){.process_fd = -1};
+	if (serve->state == SERVE_SEALED)
+		serve->state = SERVE_EPOCH; /* the sender seals it anew */
+	return welcome(serve, serve->control.link, err);
+}
+
+/* It leads to a connection that is gone; and were it this side that closed the channel, sshd would say so only when nobody
+ * holds any of its pipes. */
+static void let_go_of_stderr(void)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (null >= 0)
+		(void)dup2(null, STDERR_FILENO);
+	io_close(&null);
+}
+
+int serve_links_await(struct serve *serve, const struct err *why, struct err *err)
+{
+	uint64_t until = clock_mono_ns() + serve->reconnect_ms * 1000000;
+	struct pollfd fds[] = {{.fd = serve->listen_fd, .events = POLLIN}, {.fd = serve->vm.fd}};
+
+	fds[1].events = POLLIN;
+	let_go_of_stderr();
+	while (!serve->replacement.link) {
+		uint64_t now = clock_mono_ns();
+
+		if (now >= until || serve->waiter_fd >= 0)
+			return err_set(err, ERR_LINK, "%s", why->text);
+		if (poll(fds, 2, (int)((until - now) / 1000000) + 1) < 0 && errno != EINTR)
+			return err_sys(err, "cannot wait for the sender");
+		if (fds[1].revents)
+			return err_set(err, ERR_LINK, "the VM process of '%s' there has ended",
+				       serve->config.name);
+		if (fds[0].revents)
+			serve_links_accept(serve);
+	}
+	return 0;
+}
+
+/* ---- the socket -------------------------------------------------------------------------------------------------- */
+
+static int address_of(const char *name, struct sockaddr_un *address, char folder[PATHS_MAX], struct err *err)
+{
+	char path[PATHS_MAX];
+
+	if (paths_incoming(name, path, err))
+		return -1;
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(address->sun_path, path, strlen(path) + 1); /* paths_incoming sees to it that it fits */
+	strcpy(folder, path);
+	*strrchr(folder, '/') = 0;
+	return 0;
+}
+
+int serve_links_open(struct serve *serve, struct err *err)
+{
+	struct sockaddr_un address;
+	char folder[PATHS_MAX];
+
+	if (address_of(serve->config.name, &address, folder, err))
+		return -1;
+	if (io_mkdirs(folder, 0700))
+		return err_sys(err, "cannot make the folder %s", folder);
+	/* The VM process holds the VM's lock: what stands there was left by a killed session. */
+	unlink(address.sun_path);
+	serve->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (serve->listen_fd < 0 || bind(serve->listen_fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(serve->listen_fd, STREAM_LINKS))
+		return err_sys(err, "cannot open the session's socket %s", address.sun_path);
+	return 0;
+}
+
+void serve_links_close(struct serve *serve)
+{
+	struct sockaddr_un address;
+	char folder[PATHS_MAX];
+	struct err ignored;
+
+	if (serve->listen_fd >= 0 && !address_of(serve->config.name, &address, folder, &ignored))
+		unlink(address.sun_path);
+	io_close(&serve->listen_fd);
+	pthread_mutex_lock(&serve->lock);
+	serve->quit = true;
+	pthread_cond_broadcast(&serve->change);
+	pthread_mutex_unlock(&serve->lock);
+	(void)eventfd_write(serve->quit_fd, 1);
+	for (size_t i = 0; i < SERVE_LINKS; i++) {
+		struct serve_link *of = &serve->joined[i];
+
+		if (!of->used)
+			continue;
+		pthread_join(of->thread, NULL);
+		link_end(of);
+	}
+	if (serve->replacement.link)
+		link_end(&serve->replacement);
+}
+
+static int connect_to(const char *name, struct err *err)
+{
+	struct timeval limit = {.tv_sec = HAND_OVER_MS / 1000};
+	struct sockaddr_un address;
+	char folder[PATHS_MAX];
+	int fd;
+
+	if (address_of(name, &address, folder, err))
+		return -1;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(err, "cannot make a socket");
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return fd;
+	close(fd);
+	return err_set(err, ERR_REFUSED, "no session there receives VM '%s' (any more)", name);
+}
+
+int serve_hand_over(const char *name, const json_t *hello, int in, int out, struct err *err)
+{
+	int fd = connect_to(name, err), fds[] = {in, out};
+	char *text = json_dumps(hello, JSON_COMPACT), byte;
+	int status = -1;
+
+	if (fd < 0 || !text)
+		goto out;
+	if (strlen(text) >= HELLO_MAX || io_send(fd, text, strlen(text), fds, 2)) {
+		err_set(err, ERR_REFUSED, "the session for VM '%s' takes no link", name);
+		goto out;
+	}
+	/* The channel is the session's now: nothing more is to come from here. */
+	while (recv(fd, &byte, 1, 0) < 0 && errno == EINTR)
+		;
+	status = 0;
+out:
+	free(text);
+	io_close(&fd);
+	return status;
+}
+
+void serve_supersede(const char *name, const char *uuid)
+{
+	json_t *json = json_pack("{s:s, s:s}", "purpose", "supersede", "uuid", uuid);
+	char *text = json_dumps(json, JSON_COMPACT), byte;
+	struct err ignored;
+	int fd = text ? connect_to(name, &ignored) : -1;
+	struct timeval limit = {.tv_sec = SUPERSEDE_MS / 1000};
+
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		if (!io_send(fd, text, strlen(text), NULL, 0))
+			(void)recv(fd, &byte, 1, 0);
+	}
+	io_close(&fd);
+	free(text);
+	json_decref(json);
+}
