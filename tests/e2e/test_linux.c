@@ -3,7 +3,9 @@
  *
  * Where KVM has hardware virtualization the kernel is booted as it is, in seconds; elsewhere in two to three minutes, with the
  * emulation of docs/machine.md.  So it is booted once for each kernel, initramfs and version of drover; a snapshot is taken when
- * its shell is there, and kept in the build folder; each test begins with that. */
+ * its shell is there, and kept in the build folder; each test begins with that.
+ * Where KVM cannot give the guest's TSC an offset, the guest sees all of the time since the snapshot go by at once.  Its command
+ * line says that it shall not complain, since what it says of that comes between what the tests look for. */
 #include "cli/vms.h"
 #include "common/io.h"
 #include "tests/lib/cli.h"
@@ -241,7 +243,7 @@ static void test_file_system_on_a_volume(void **state)
 	start();
 	command("busybox mke2fs -b 4096 -i 65536 /dev/vda && busybox mount -t ext4 /dev/vda /mnt");
 	command("echo 'the guest was here' >/mnt/letter && busybox sync && busybox cat /mnt/letter");
-	assert_non_null(strstr(seen, "\nthe guest was here\r\n"));
+	assert_non_null(strstr(seen, "the guest was here\r\n"));
 	cli_run(&cli, "kill", "linux", NULL);
 	must();
 	snprintf(output, sizeof(output), "%s/disk.raw", folder);
@@ -280,7 +282,8 @@ static void test_network(void **state)
 	close(peer);
 	close(listener);
 	see("-=0=-\r\n", PATIENCE_S);
-	assert_non_null(strstr(seen, "\nhello, guest\r\n"));
+	if (!strstr(seen, "hello, guest\r\n"))
+		fail_msg("the answer did not arrive: %s", seen);
 }
 
 int main(void)
