@@ -84,6 +84,8 @@ static int create_ram(struct machine *machine, const struct vm_config *config, i
 	if (*ram_fd < 0 || memory_map(&machine->ram, *ram_fd, config->memory_bytes, err))
 		return -1;
 	*ram_fd = -1;
+	if (config->huge_pages)
+		memory_use_huge_pages(&machine->ram);
 	const struct memory *ram = &machine->ram;
 	machine->slots[SLOT_LOW] = (struct slot){.gpa = 0, .bytes = ram->low};
 	machine->slots[SLOT_HIGH] = (struct slot){

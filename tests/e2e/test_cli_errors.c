@@ -110,10 +110,8 @@ static void with_json_the_error_is_an_object_too(void **state)
 	static const struct {
 		const char *words, *kind;
 	} cases[] = {
-	    {"status nobody --json", "state"},
-	    {"--json", NULL}, /* not an option of drover's own */
-	    {"list --nonsense --json", "usage"},
-	    {"migrate nobody ftp://nowhere --json", "usage"},
+	    {"status nobody --json", "state"},          {"--json", NULL}, /* not an option of drover's own */
+	    {"list --nonsense --json", "usage"},        {"migrate nobody ftp://nowhere --json", "usage"},
 	    {"migrate nobody nowhere --json", "state"},
 	};
 
