@@ -32,6 +32,8 @@ void pageset_close(struct pageset *set);
 bool pageset_add(struct pageset *set, uint64_t page);
 /* pageset_add_range(set, first, count): clipped at the end of the set.  Returns how many were new. */
 uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
+/* pageset_add_all(set, from): the members of `from`, which are taken out of it. */
+void pageset_add_all(struct pageset *set, struct pageset *from);
 bool pageset_has(const struct pageset *set, uint64_t page);
 /* pageset_take(set, &cursor, pages, max): remove up to max members at or above *cursor, lowest first, and put
  * their numbers into pages[].  Advances *cursor past the last of them.  Returns how many; fewer than max: no more

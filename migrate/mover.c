@@ -67,6 +67,7 @@ void mover_close(struct mover *mover)
 	if (mover->vm.fd >= 0)
 		control_close(&mover->vm);
 	sender_close(&mover->sender);
+	mover_disks_close(mover);
 	link_close(mover->link);
 	mover->link = NULL;
 	pageset_close(&mover->dirty);
@@ -193,7 +194,7 @@ static int tick(void *arg, struct err *err)
 	mover->looked_ns = now;
 	pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
 	/* After 1/16 of the first round there is enough to go by. */
-	if (mover->report->forecast_ns == 0 && !mover->switching && pages > mover->touched / 16 &&
+	if (mover->report->forecast_ns == 0 && mover->copy_ns && !mover->switching && pages > mover->touched / 16 &&
 	    precopy_forecast(mover, err))
 		return -1;
 	mover->progress.pages_left =
@@ -205,29 +206,23 @@ static int tick(void *arg, struct err *err)
 	return link_check(mover->link, err);
 }
 
-static void add_all(struct pageset *to, struct pageset *from)
-{
-	uint64_t pages[1024], cursor = 0;
-	size_t n;
-
-	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
-		for (size_t i = 0; i < n; i++)
-			pageset_add(to, pages[i]);
-}
-
 static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
 {
 	struct message_epoch epoch = {.term = mover->term, .flags = flags};
 
 	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
 	if (!mover->epoch_open) {
-		add_all(&mover->sender.todo, &mover->sender.again);
-		add_all(&mover->sender.todo, &mover->dirty);
+		if (!(flags & EPOCH_CONSISTENT) && mover_disks_begin(mover, err))
+			return -1;
+		sender_take_again(&mover->sender);
+		pageset_add_all(&mover->sender.volume[0].todo, &mover->dirty);
 		mover->epoch++;
 		mover->epoch_open = true;
 	}
 	epoch.epoch = mover->epoch;
 	epoch.parent = mover->epoch - 1;
+	if (mover->disks.count > 0)
+		epoch.disks = mover->disks.id;
 	if (mover->their_epoch == mover->epoch)
 		return 0;
 	mover->their_epoch = mover->epoch;
@@ -239,7 +234,12 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 	if (begin_epoch(mover, flags, err))
 		return -1;
 	mover->frames = 0;
-	mover->progress.pages_total = mover->progress.pages_left = pageset_count(&mover->sender.todo);
+	mover->progress.pages_total = mover->progress.pages_left = sender_todo(&mover->sender);
+	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
+}
+
+int mover_epoch_more(struct mover *mover, struct err *err)
+{
 	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
 }
 
@@ -250,6 +250,22 @@ int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err)
 	sender_seal(&mover->sender, &seal);
 	seal.state_bytes = state_bytes;
 	return message_send_seal(mover->link, &seal, err) || link_flush(mover->link, err) ? -1 : 0;
+}
+
+int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err)
+{
+	struct message_ack ack;
+
+	if (message_ack(frame, &ack, err))
+		return -1;
+	if (ack.epoch != mover->epoch)
+		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
+			       link_peer(mover->link), (unsigned long long)ack.epoch,
+			       (unsigned long long)mover->epoch);
+	sender_acked(&mover->sender, &ack);
+	mover_disks_acked(mover, &ack);
+	mover->epoch_open = false;
+	return 0;
 }
 
 /* ---- joining --------------------------------------------------------------------------------------------------- */
@@ -343,6 +359,7 @@ int mover_rejoin(struct mover *mover, const struct err *why, struct err *err)
 			/* Its acknowledgement was lost with the link. */
 			if (there.ack.epoch == mover->epoch && mover->epoch_open) {
 				sender_acked(&mover->sender, &there.ack);
+				mover_disks_acked(mover, &there.ack);
 				mover->epoch_open = false;
 			}
 			sender_set_control(&mover->sender, mover->link, id);

@@ -63,7 +63,12 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	if (!open)
 		return err_set(err, of == &serve->control ? ERR_INPUT : ERR_LINK,
 			       "pages of epoch %llu came outside of it", (unsigned long long)epoch);
-	pages = pages_decode(of->decoder, &serve->ram, 1, frame->payload + HEAD, frame->len - HEAD, err);
+	pages = pages_decode(of->decoder, serve->target, serve->targets, frame->payload + HEAD,
+			     frame->len - HEAD, err);
+	/* It was decoded, so it has a volume that there is. */
+	if (pages >= 0 &&
+	    serve_disks_written(serve, le16_get(frame->payload + HEAD), (uint64_t)pages * PAGES_SIZE, err))
+		pages = -1;
 	pthread_mutex_lock(&serve->lock);
 	of->applying = false;
 	applied = pages < 0 ? of->applied : ++of->applied;
@@ -162,13 +167,16 @@ int serve_settle(struct serve *serve, struct err *err)
 	if (!there)
 		return 0;
 	if (!(serve->epoch.flags & EPOCH_CONSISTENT)) {
+		/* What the lost links did not bring comes in the next epoch, and closes with it. */
+		if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
+			return -1;
 		if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
 			return -1;
 		return message_send_ack(serve->control.link, &ack, err);
 	}
 	if (ack.links > 0)
 		return err_set(err, ERR_LINK, "a link broke before it brought all of the last epoch");
-	return prepare(serve, err);
+	return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
 }
 
 static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)

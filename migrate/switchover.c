@@ -14,6 +14,7 @@ static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err
 				 (json_int_t)mover->term, "session", mover->session, "peer", mover->peer);
 	int failed;
 
+	mover_disks_last(mover, request);
 	if (mover_ask(mover, request, &reply, err))
 		return -1;
 	failed = jobj_u64(reply, "paused_ns", true, 0, INT64_MAX, paused_at, err);
@@ -74,7 +75,8 @@ static int last_epoch(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
 	    mover_epoch_pages(mover, EPOCH_CONSISTENT, err) ||
-	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, &state, err))
+	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, &state, err) ||
+	    mover_disks_rest(mover, err))
 		return -1;
 	if (mover->sender.broken != broken)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
@@ -194,6 +196,7 @@ int switchover_run(struct mover *mover, struct err *err)
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
 	await_end(mover);
+	mover_disks_settle(mover);
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
