@@ -211,7 +211,7 @@ static const struct option_spec serve_options[] = {
     PERMIT_OPTIONS,
     {.name = "disks",
      .argument = "FOLDER",
-     .help = "where the disks of VMs that come are kept (each VM's own folder)",
+     .help = "for disks of VMs that come (each VM's own)",
      .type = OPTION_TEXT,
      .offset = AT(disks_folder)},
     END};

@@ -322,7 +322,7 @@ int mover_disks_seed(struct mover *mover, struct err *err)
 			return -1;
 	mover->report->disk_bytes = sender_bytes(&mover->sender);
 	mover->report->disk_pages = mover->sender.pages;
-	return 0;
+	return link_fault(mover->link, FAULT_DISKS_SEEDED, err);
 }
 
 /* ---- afterwards -------------------------------------------------------------------------------------------------- */

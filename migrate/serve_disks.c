@@ -381,18 +381,24 @@ int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, st
 static int close_one(const struct serve *serve, struct serve_disk *disk, bool last, struct err *err)
 {
 	struct dvol_id id = serve->epoch.disks;
-	struct dvol *vol = disk->vol;
 
-	if (dvol_epoch_close(vol, &id, NULL, err))
+	if (dvol_epoch_close(disk->vol, &id, NULL, err))
 		return -1;
 	disk->made = false;
-	if (!last) {
-		if (move_epochs_mark(vol, id, serve->config.name, err))
-			return -1;
-		move_epochs_drop(vol, id, true, serve->config.name);
+	/* What moves left of the last one is tidied up by the VM process, when the guest runs. */
+	if (last)
 		return 0;
-	}
-	/* What moves left is tidied up by the VM process, when the guest runs. */
+	if (move_epochs_mark(disk->vol, id, serve->config.name, err))
+		return -1;
+	move_epochs_drop(disk->vol, id, true, serve->config.name);
+	return 0;
+}
+
+/* The VM process opens them next. */
+static int hand_over(struct serve_disk *disk, struct err *err)
+{
+	struct dvol *vol = disk->vol;
+
 	disk->vol = NULL;
 	return dvol_close(vol, err);
 }
@@ -406,7 +412,14 @@ int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err)
 	for (unsigned i = 0; i < disks->count; i++)
 		if (close_one(serve, &disks->disk[i], last, err))
 			return in_disk(&disks->disk[i], err);
-	return 0;
+	if (!last || disks->count == 0)
+		return 0;
+	if (link_fault(serve->control.link, FAULT_DISKS_CLOSED, err))
+		return -1;
+	for (unsigned i = 0; i < disks->count; i++)
+		if (hand_over(&disks->disk[i], err))
+			return in_disk(&disks->disk[i], err);
+	return link_fault(serve->control.link, FAULT_DISKS_HANDED, err);
 }
 
 /* A copy that was only begun goes, while it is still this process's. */

@@ -1,5 +1,6 @@
 /* requests_epoch.c: the disks' part in a move (docs/stream.md, Disks): their epochs are closed for the mover, on the source;
  * on the destination, once the guest runs, what the move made is tidied up. */
+#include "common/fault.h"
 #include "common/jobj.h"
 #include "common/log.h"
 #include "vmm/move_epochs.h"
@@ -44,6 +45,8 @@ static int begin(struct vmproc *vm, struct dvol_id id, struct dvol_id keep, bool
 	epoch->active = true;
 	epoch->waiting = false;
 	epoch->result = (struct err){.kind = ERR_NONE};
+	if (fault_point(FAULT_DISKS_CUT))
+		return err_set(err, ERR_SYSTEM, "injected failure");
 	return disk_jobs_begin(&epoch->jobs, vm->machine, close_epoch, epoch, err);
 }
 
