@@ -207,14 +207,13 @@ static const struct option_spec migrate_options[] = {
     END,
 };
 
-static const struct option_spec serve_options[] = {
-    PERMIT_OPTIONS,
-    {.name = "disks",
-     .argument = "FOLDER",
-     .help = "for disks of VMs that come (each VM's own)",
-     .type = OPTION_TEXT,
-     .offset = AT(disks_folder)},
-    END};
+static const struct option_spec serve_options[] = {PERMIT_OPTIONS,
+						   {.name = "disks",
+						    .argument = "FOLDER",
+						    .help = "for disks of VMs that come (each VM's own)",
+						    .type = OPTION_TEXT,
+						    .offset = AT(disks_folder)},
+						   END};
 
 static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
 

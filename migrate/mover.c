@@ -194,8 +194,8 @@ static int tick(void *arg, struct err *err)
 	mover->looked_ns = now;
 	pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
 	/* After 1/16 of the first round there is enough to go by. */
-	if (mover->report->forecast_ns == 0 && mover->copy_ns && !mover->switching && pages > mover->touched / 16 &&
-	    precopy_forecast(mover, err))
+	if (mover->report->forecast_ns == 0 && mover->copy_ns && !mover->switching &&
+	    pages > mover->touched / 16 && precopy_forecast(mover, err))
 		return -1;
 	mover->progress.pages_left =
 	    pages < mover->progress.pages_total ? mover->progress.pages_total - pages : 0;

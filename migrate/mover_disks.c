@@ -145,8 +145,8 @@ int mover_disks_ready(struct mover *mover, const json_t *ready, struct err *err)
 			return err_context(err, "the answer of %s", mover->peer);
 		if (disk->seeds)
 			mover_notice(mover,
-				     "the other host has no copy of the disk in slot %u: all of it is sent, up "
-				     "to %llu MiB",
+				     "the other host has no copy of the disk in slot %u: all of it is sent, "
+				     "%llu MiB here",
 				     disk->slot, (unsigned long long)(disk->seed_bytes >> 20));
 	}
 	return 0;

@@ -21,7 +21,7 @@ struct mover_disk {
 	const char *path; /* the configuration's */
 	uint64_t size_bytes;
 	uint64_t seed_bytes;
-	bool seeds; /* the other host has nothing of it */
+	bool seeds;         /* the other host has nothing of it */
 	struct dvol_id at;  /* the epoch that was sent, or is; at first the common one; number 0: none */
 	struct dvol *epoch; /* open on it; NULL before the first one */
 };
@@ -29,10 +29,11 @@ struct mover_disk {
 struct mover_disks {
 	struct mover_disk disk[CONFIG_MAX_DEVICES];
 	unsigned count;
-	struct dvol_id id;     /* of the last epoch that was closed, or is being */
-	struct dvol_id common; /* the newest that the receiver has closed, too; number 0: none of this move's */
-	uint64_t closed_ns;    /* when `id` was, CLOCK_MONOTONIC; 0: not yet */
-	uint64_t pages_per_s;  /* that the guest writes, by the last epoch */
+	struct dvol_id id; /* of the last epoch that was closed, or is being */
+	struct dvol_id
+	    common;         /* the newest that the receiver has closed, too; number 0: none of this move's */
+	uint64_t closed_ns; /* when `id` was, CLOCK_MONOTONIC; 0: not yet */
+	uint64_t pages_per_s; /* that the guest writes, by the last epoch */
 };
 
 /* mover_disks_learn(mover, err): which there are, by the VM's configuration, and what BEGIN says of them: a new reference; NULL with *err.

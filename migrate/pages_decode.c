@@ -69,11 +69,10 @@ int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint
 
 void pages_target_disk(struct pages_target *target, uint16_t volume, struct dvol *disk)
 {
-	*target =
-	    (struct pages_target){.volume = volume,
-				  .fd = -1,
-				  .disk = disk,
-				  .pages = (dvol_size(disk) + PAGES_SIZE - 1) / PAGES_SIZE};
+	*target = (struct pages_target){.volume = volume,
+					.fd = -1,
+					.disk = disk,
+					.pages = (dvol_size(disk) + PAGES_SIZE - 1) / PAGES_SIZE};
 }
 
 void pages_target_close(struct pages_target *target)

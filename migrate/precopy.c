@@ -73,8 +73,9 @@ static int seed(struct mover *mover, struct err *err)
 		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
 		if (hole < 0)
 			break;
-		mover->touched += pageset_add_range(&mover->sender.volume[0].todo, (uint64_t)data / PAGES_SIZE,
-						    (uint64_t)(hole - data) / PAGES_SIZE);
+		mover->touched +=
+		    pageset_add_range(&mover->sender.volume[0].todo, (uint64_t)data / PAGES_SIZE,
+				      (uint64_t)(hole - data) / PAGES_SIZE);
 		data = hole;
 	}
 	if (data < 0 && errno != ENXIO)
@@ -126,8 +127,8 @@ int precopy_run(struct mover *mover, struct err *err)
 			return -1;
 		input.rounds = mover->report->rounds;
 		input.fixed_ns = fixed_ns(mover);
-		input.remaining = pageset_count(&mover->dirty) + sender_again(&mover->sender) +
-				  mover_disks_expected(mover);
+		input.remaining =
+		    pageset_count(&mover->dirty) + sender_again(&mover->sender) + mover_disks_expected(mover);
 		last = &mover->report->round[input.rounds - 1];
 		if (last->ns > 0)
 			mover->progress.dirty_bytes_per_s =

@@ -213,8 +213,7 @@ static int send_range(struct sender_link *link, struct sender_volume *volume, ui
 		size_t done = 0, taken;
 
 		for (; done < found && !status && !stopped(sender); done += taken)
-			status =
-			    send_frame(link, volume, pages + done, found - done, &taken, tick, arg, err);
+			status = send_frame(link, volume, pages + done, found - done, &taken, tick, arg, err);
 		for (size_t i = done; i < found; i++)
 			pageset_add(&volume->todo, pages[i]);
 		if (done < found)

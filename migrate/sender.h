@@ -53,7 +53,7 @@ struct sender_session {
 struct sender_volume {
 	struct pageset
 	    todo; /* what this epoch still has to send; its owner's between rounds, the workers' in them */
-	struct pageset again; /* what links that broke had not been acknowledged: for the next epoch */
+	struct pageset again;       /* what links that broke had not been acknowledged: for the next epoch */
 	struct pages_source source; /* its owner's between rounds */
 	uint64_t cursor;            /* of pageset_claim */
 };

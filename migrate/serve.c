@@ -139,7 +139,9 @@ static int begin(struct serve *serve, struct err *err)
 		return -1;
 	serve->control.decoder = pages_decoder_open(err);
 	if (!serve->control.decoder || serve_links_open(serve, err) ||
-	    message_send_json(serve->control.link, MESSAGE_READY, json_pack("{s:i, s:o}", "pid", (int)pid, "disks", serve_disks_ready(serve)), err) ||
+	    message_send_json(serve->control.link, MESSAGE_READY,
+			      json_pack("{s:i, s:o}", "pid", (int)pid, "disks", serve_disks_ready(serve)),
+			      err) ||
 	    link_flush(serve->control.link, err))
 		return -1;
 	return link_fault(serve->control.link, FAULT_SERVE_ACCEPTED, err);

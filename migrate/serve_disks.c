@@ -167,8 +167,7 @@ static int check_unchanged(const struct serve *serve, const struct serve_disk *d
 		return 0;
 	if (dvol_epochs(disk->vol, &list, &epochs, err))
 		return -1;
-	int status =
-	    dvol_changed(disk->vol, list[epochs - 1].id, (struct dvol_id){0}, &changed, &count, err);
+	int status = dvol_changed(disk->vol, list[epochs - 1].id, (struct dvol_id){0}, &changed, &count, err);
 	free(list);
 	if (status)
 		return -1;
@@ -205,8 +204,9 @@ static int check_copy(struct serve *serve, struct serve_disk *disk, const struct
 			       "in common with it; move it away there to have all of it sent",
 			       disk->path, disk->slot);
 	if (info.size_bytes > offered->size_bytes)
-		return err_set(err, ERR_REFUSED, "%.200s on that host is larger than the VM's disk in slot %u",
-			       disk->path, disk->slot);
+		return err_set(err, ERR_REFUSED,
+			       "%.200s on that host is larger than the VM's disk in slot %u", disk->path,
+			       disk->slot);
 	return check_unchanged(serve, disk, epochs, err);
 }
 
@@ -230,9 +230,10 @@ static int check_space(const char *folder, uint64_t bytes, unsigned slot, struct
 	there = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (bytes <= there)
 		return 0;
-	return err_set(err, ERR_REFUSED,
-		       "the disk in slot %u takes up to %llu MiB, and %.200s on that host has %llu MiB free",
-		       slot, (unsigned long long)(bytes >> 20), folder, (unsigned long long)(there >> 20));
+	return err_set(
+	    err, ERR_REFUSED,
+	    "the disk in slot %u takes %llu MiB or more, and %.200s on that host has %llu MiB free", slot,
+	    (unsigned long long)(bytes >> 20), folder, (unsigned long long)(there >> 20));
 }
 
 static int make_copy(struct serve_disk *disk, const struct offered *offered, struct err *err)
@@ -246,8 +247,10 @@ static int make_copy(struct serve_disk *disk, const struct offered *offered, str
 	if (io_mkdirs(folder, 0700))
 		return err_sys(err, "cannot make the folder %s", folder);
 	if (check_space(folder, offered->seed_bytes, disk->slot, err) ||
-	    dvol_create(disk->path, &create, err))
+	    dvol_create(disk->path, &create, err)) {
+		(void)rmdir(folder);
 		return -1;
+	}
 	disk->made = true;
 	return open_copy(disk, err);
 }

@@ -52,7 +52,7 @@ struct serve {
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];
 	uint64_t reconnect_ms;
-	struct control vm; /* the VM process around the received RAM */
+	struct control vm;                          /* the VM process around the received RAM */
 	struct pages_target target[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
 	unsigned targets;
 	struct serve_disks disks;

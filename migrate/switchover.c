@@ -75,8 +75,8 @@ static int last_epoch(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
 	    mover_epoch_pages(mover, EPOCH_CONSISTENT, err) ||
-	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, &state, err) ||
-	    mover_disks_rest(mover, err))
+	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
+	    await_state(mover, request, &state, err) || mover_disks_rest(mover, err))
 		return -1;
 	if (mover->sender.broken != broken)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);

@@ -35,7 +35,8 @@ int disk_record_save(const struct vm_config *config, struct err *err)
 		status = err_set(err, ERR_INPUT, "the path of a disk of VM '%s' is not UTF-8", config->name);
 	else if (paths_vm_file(config->name, file_name, path, err))
 		status = -1;
-	else if ((io_read_file(path, FILE_MAX, &old, &len) || len != strlen(text) || memcmp(old, text, len)) &&
+	else if ((io_read_file(path, FILE_MAX, &old, &len) || len != strlen(text) ||
+		  memcmp(old, text, len)) &&
 		 io_replace_file(path, text, strlen(text)))
 		status = err_sys(err, "cannot write %s", path);
 out:

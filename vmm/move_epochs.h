@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 /* What the pins' names begin with: of an epoch of a move that is not over, or came to nothing; of one that another host has too. */
-#define MOVE_EPOCHS_PIN "move of VM "
+#define MOVE_EPOCHS_PIN    "move of VM "
 #define MOVE_EPOCHS_COMMON "last common epoch with "
 
 /* move_epochs_mark(vol, id, vm, err): the epoch is one of a move's; it may be marked already.

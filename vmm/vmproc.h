@@ -46,8 +46,8 @@ struct move_epoch {
 	struct disk_jobs jobs;
 	bool active; /* they have not ended */
 	struct dvol_id id;
-	struct dvol_id keep; /* of the move's earlier ones, from this one on; number 0: all */
-	bool last;           /* the guest stands still */
+	struct dvol_id keep;     /* of the move's earlier ones, from this one on; number 0: all */
+	bool last;               /* the guest stands still */
 	struct dvol_id unmarked; /* the last one of a move that came to nothing: not marked as a move's yet */
 	const char *vm;
 	struct err result; /* once it is not active; kind ERR_NONE: closed */

@@ -147,7 +147,7 @@ static void one_fault(enum fault_point_id id, const char *action)
 	if (on_a || on_b) {
 		diskhost_wait(on_a ? &world.a : &world.b, vm, flushed_anywhere(vm) + 50);
 		/* Where its process here died in the hand-over, this host takes it back only when somebody has looked. */
-		if (in != SOURCE) {
+		if (in != SOURCE || on_a) {
 			move_again(vm, what, on_a);
 			on_a = !on_a;
 		}

@@ -17,8 +17,8 @@ void diskhost_start(const struct host *host, const char *vm, const char *fault, 
 {
 	char kernel[HOST_PATH + 32], append[256];
 	struct command *command = calloc(1, sizeof(*command));
-	const char *argv[] = {"drover", "run",    "--name",   vm,     "--memory", "32M",      "--kernel",
-			      kernel,   "--append", append, "--disk",   disk,       "--detach", NULL};
+	const char *argv[] = {"drover", "run",      "--name", vm,       "--memory", "32M",      "--kernel",
+			      kernel,   "--append", append,   "--disk", disk,       "--detach", NULL};
 
 	assert_non_null(command);
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
