@@ -89,6 +89,10 @@ static const struct option_spec run_options[] = {
      .offset = AT(dirty_tracking),
      .words = config_dirty_modes,
      .initial = DIRTY_AUTO},
+    {.name = "huge-pages",
+     .help = "RAM in huge pages, where the host has them",
+     .type = OPTION_FLAG,
+     .offset = AT(huge_pages)},
     {.name = "emulate",
      .help = "do what a KVM without hardware virtualization lacks",
      .type = OPTION_FLAG,
@@ -275,7 +279,8 @@ const struct command commands[] = {
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
 		 "[--disk FILE[,read-only]]... [--net TAP|fd=N[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
-		 "[--boot disk|network] [--firmware FILE] [--emulate]\n"
+		 "[--boot disk|network] [--firmware FILE] [--huge-pages]\n"
+		 "[--emulate]\n"
 		 "[--limit WHAT=VALUE]... [--dirty-tracking auto|ring|bitmap]\n"
 		 "[--detach [--json]]",
      .details = "Without --kernel the VM boots from its first disk, by its firmware; with\n"

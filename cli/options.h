@@ -28,6 +28,7 @@ struct args {
 	bool json;
 	bool detach;
 	bool emulate;
+	bool huge_pages;
 	bool force;
 	const char *name;
 	const char *kernel;

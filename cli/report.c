@@ -71,13 +71,13 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	}
 	return json_pack(
 	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
-	    "name", options->vm, "destination", output_string(options->peer), "term", (json_int_t)report->term,
-	    "total_ms", output_ms(report->total_ns), "downtime_ms", output_ms(report->downtime_ns),
-	    "downtime_budget_ms", output_ms(options->downtime_ns), "forecast_ms",
-	    output_ms(report->forecast_ns), "forecast_downtime_ms", output_ms(report->forecast_downtime_ns),
-	    "rounds", (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
-	    (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent, "bytes_per_round",
-	    bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle", (int)report->max_throttle,
-	    "rounds_detail", detail, "links", (int)report->links, "reconnects", (int)report->reconnects,
-	    "pages_again", (json_int_t)report->pages_again);
+	    "name", options->vm, "destination", output_string(options->peer), "term",
+	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
+	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
+	    "forecast_ms", output_ms(report->forecast_ns), "forecast_downtime_ms",
+	    output_ms(report->forecast_downtime_ns), "rounds", (int)report->rounds, "pages_sent",
+	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "bytes_sent",
+	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
+	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
+	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again);
 }
