@@ -209,11 +209,13 @@ static int tick(void *arg, struct err *err)
 static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
 {
 	struct message_epoch epoch = {.term = mover->term, .flags = flags};
+	/* In the switch-over disks have their own place (mover_disks_rest), and behind it none. */
+	bool disks = mover->disks.count > 0 && !mover->switching;
 
+	if (disks && mover_disks_begin(mover, mover->epoch_open, err))
+		return -1;
 	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
 	if (!mover->epoch_open) {
-		if (!(flags & EPOCH_CONSISTENT) && mover_disks_begin(mover, err))
-			return -1;
 		sender_take_again(&mover->sender);
 		pageset_add_all(&mover->sender.volume[0].todo, &mover->dirty);
 		mover->epoch++;
@@ -221,7 +223,7 @@ static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
 	}
 	epoch.epoch = mover->epoch;
 	epoch.parent = mover->epoch - 1;
-	if (mover->disks.count > 0)
+	if (disks || (flags & EPOCH_CONSISTENT && mover->disks.count > 0))
 		epoch.disks = mover->disks.id;
 	if (mover->their_epoch == mover->epoch)
 		return 0;

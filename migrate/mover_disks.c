@@ -250,16 +250,31 @@ static json_t *close_request(const struct mover_disks *disks)
 	return request;
 }
 
-int mover_disks_begin(struct mover *mover, struct err *err)
+static void name_epoch(struct mover_disks *disks)
+{
+	disks->id.number++;
+	disks->turned = false;
+}
+
+/* The epoch is closed, and what it brings is to do, if that is not so yet: of one that goes on it may be. */
+static int turn(struct mover *mover, int timeout_ms, struct err *err)
 {
 	struct mover_disks *disks = &mover->disks;
 
-	if (disks->count == 0)
+	if (disks->count == 0 || disks->turned)
 		return 0;
-	disks->id.number++;
-	if (control_call(&mover->vm, close_request(disks), CLOSE_MS, NULL, NULL, NULL, err))
+	if (control_call(&mover->vm, close_request(disks), timeout_ms, NULL, NULL, NULL, err) ||
+	    turn_all(mover, err))
 		return -1;
-	return turn_all(mover, err);
+	disks->turned = true;
+	return 0;
+}
+
+int mover_disks_begin(struct mover *mover, bool goes_on, struct err *err)
+{
+	if (!goes_on)
+		name_epoch(&mover->disks);
+	return turn(mover, CLOSE_MS, err);
 }
 
 void mover_disks_last(struct mover *mover, json_t *request)
@@ -268,7 +283,7 @@ void mover_disks_last(struct mover *mover, json_t *request)
 
 	if (disks->count == 0)
 		return;
-	disks->id.number++;
+	name_epoch(disks);
 	json_object_set_new(request, "disks_term", json_integer((json_int_t)disks->id.term));
 	json_object_set_new(request, "disks_epoch", json_integer((json_int_t)disks->id.number));
 }
@@ -277,9 +292,7 @@ int mover_disks_rest(struct mover *mover, struct err *err)
 {
 	if (mover->disks.count == 0)
 		return 0;
-	if (mover_call(mover, close_request(&mover->disks), err) || turn_all(mover, err))
-		return -1;
-	return mover_epoch_more(mover, err);
+	return turn(mover, MOVER_SWITCH_MS, err) || mover_epoch_more(mover, err) ? -1 : 0;
 }
 
 void mover_disks_acked(struct mover *mover, const struct message_ack *ack)

@@ -30,6 +30,7 @@ struct mover_disks {
 	struct mover_disk disk[CONFIG_MAX_DEVICES];
 	unsigned count;
 	struct dvol_id id; /* of the last epoch that was closed, or is being */
+	bool turned;       /* it is what is read, and what it brings is to do */
 	struct dvol_id
 	    common;         /* the newest that the receiver has closed, too; number 0: none of this move's */
 	uint64_t closed_ns; /* when `id` was, CLOCK_MONOTONIC; 0: not yet */
@@ -45,10 +46,11 @@ int mover_disks_add(struct mover *mover, struct err *err);
 /* mover_disks_seed(mover, err): the epoch that is of disks alone; nothing where there are none. */
 int mover_disks_seed(struct mover *mover, struct err *err);
 
-/* For an epoch that begins.  mover_disks_begin(mover, err): close the disks' epoch, and list what is to be sent of it.  The last epoch's is
- * closed while the guest stands still: mover_disks_last(mover, request): its name goes into the request that pauses; mover_disks_rest(mover,
- * err): it is closed; send it, within the epoch of the stream that is open. */
-int mover_disks_begin(struct mover *mover, struct err *err);
+/* For an epoch of the stream that begins, or goes on.  mover_disks_begin(mover, goes_on, err): close the disks' epoch, and list what is to be
+ * sent of it.  The last epoch's is closed while the guest stands still: mover_disks_last(mover, request): its name goes into the
+ * request that pauses; mover_disks_rest(mover, err): send it, within the epoch of the stream that is open.  Should that epoch not
+ * become the last one after all it goes on as any other. */
+int mover_disks_begin(struct mover *mover, bool goes_on, struct err *err);
 void mover_disks_last(struct mover *mover, json_t *request);
 int mover_disks_rest(struct mover *mover, struct err *err);
 /* mover_disks_acked(mover, ack): an epoch is acknowledged. */

@@ -410,15 +410,25 @@ int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err)
 {
 	struct serve_disks *disks = &serve->disks;
 
-	if (disks->count > 0 && !serve->epoch.disks.number)
-		return last ? err_set(err, ERR_INPUT, "the last epoch came without the disks") : 0;
+	bool named = serve->epoch.disks.number != 0;
+
+	if (disks->count == 0)
+		return 0;
+	if (disks->handed || !named)
+		return last || named ? err_set(err, ERR_INPUT,
+					       disks->handed ? "an epoch of the disks came after the last one"
+							     : "the last epoch came without the disks")
+				     : 0;
 	for (unsigned i = 0; i < disks->count; i++)
 		if (close_one(serve, &disks->disk[i], last, err))
 			return in_disk(&disks->disk[i], err);
-	if (!last || disks->count == 0)
+	if (!last)
 		return 0;
 	if (link_fault(serve->control.link, FAULT_DISKS_CLOSED, err))
 		return -1;
+	/* No more pages are for them, whatever comes. */
+	disks->handed = true;
+	serve->targets = 1;
 	for (unsigned i = 0; i < disks->count; i++)
 		if (hand_over(&disks->disk[i], err))
 			return in_disk(&disks->disk[i], err);

@@ -27,6 +27,7 @@ struct serve_disk {
 struct serve_disks {
 	struct serve_disk disk[CONFIG_MAX_DEVICES];
 	unsigned count;
+	bool handed; /* the VM process has them, or may */
 };
 
 /* serve_disks_find(serve, begin, err): by what BEGIN says, find or make this host's copies, open them, and put their paths into the
