@@ -3,6 +3,7 @@
 
 #include "cli/table.h"
 #include "migrate/message.h"
+#include "migrate/move.h"
 #include "migrate/packer.h"
 #include "vmm/config.h"
 
@@ -199,6 +200,16 @@ static const struct option_spec migrate_options[] = {
      .type = OPTION_WORD,
      .offset = AT(packing),
      .words = packer_modes},
+    {.name = "if-busy",
+     .argument = "WHAT",
+     .help = "a guest that writes too fast: throttle, postcopy",
+     .type = OPTION_WORD,
+     .offset = AT(if_busy),
+     .words = move_if_busy_words},
+    {.name = "postcopy",
+     .help = "let the guest go over before all of its memory",
+     .type = OPTION_FLAG,
+     .offset = AT(postcopy)},
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long to try again after a break, up to 1h (60s)",
@@ -443,8 +454,8 @@ const struct command commands[] = {
      .summary = "move a running VM to another host",
      .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
-		 "[--bandwidth SIZE] [--compress HOW]\n"
-		 "[--reconnect TIME] [--json]",
+		 "[--bandwidth SIZE] [--compress HOW] [--if-busy WHAT]\n"
+		 "[--postcopy] [--reconnect TIME] [--json]",
      .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
 		"server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
@@ -452,7 +463,9 @@ const struct command commands[] = {
 		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
 		"destination knows: drover waits for its answer, and a signal does not end it. If\n"
 		"the answer cannot be had, the guest stays paused here, and 'drover resolve'\n"
-		"asks again.",
+		"asks again.\n"
+		"In post-copy the guest runs there before all of its memory is; a broken link is\n"
+		"then tried until it is back, and if drover is ended, 'drover resolve' goes on.",
      .run = cmd_migrate,
      .options = migrate_options,
      .operands = {VM, {.label = "HOST"}}},

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *const move_if_busy_words[] = {"throttle", "postcopy", NULL};
+
 /* Who the VM is, before anything is disturbed: a wrong name must fail before a connection is made. */
 static int learn_vm(struct mover *mover, struct err *err)
 {
@@ -90,6 +92,7 @@ static int attach(struct mover *mover, struct err *err)
 static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 {
 	char host[256] = "unknown";
+	bool postcopy = mover->options->postcopy || mover->options->if_busy == MOVE_POSTCOPY, can = false;
 	struct frame frame;
 	json_t *begin, *ready, *disks = mover_disks_learn(mover, err);
 	int failed;
@@ -98,18 +101,22 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 		return -1;
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I}", "cpu", mover->cpu, "disks", disks,
+	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "disks", disks,
 			  "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
 			  "touched_bytes", (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused,
-			  "from", host, "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000));
+			  "from", host, "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000),
+			  "postcopy", postcopy);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
 	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
 		return -1;
 	ready = message_json(&frame, err);
-	failed = !ready || mover_disks_ready(mover, ready, err);
+	failed =
+	    !ready || jobj_bool(ready, "postcopy", false, &can, err) || mover_disks_ready(mover, ready, err);
 	json_decref(ready);
+	if (!failed && postcopy && !can)
+		failed = err_set(err, ERR_REFUSED, "drover on %s is too old for post-copy", mover->peer);
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
@@ -161,7 +168,7 @@ static int run(struct mover *mover, struct err *err)
 	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
 	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
 		return -1;
-	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;
+	return precopy_run(mover, err) || postcopy_prepare(mover, err) || switchover_run(mover, err) ? -1 : 0;
 }
 
 int move_vm(const struct move_options *options, const struct move_observer *observer,

@@ -3,12 +3,20 @@
 #define MIGRATE_MOVE_H
 
 #include "common/err.h"
+#include "common/histogram.h"
 #include "migrate/packer.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 enum { MOVE_MAX_ROUNDS = 64 };
+
+/* What to do about a guest that writes faster than the link carries. */
+enum move_if_busy {
+	MOVE_THROTTLE, /* slow it down */
+	MOVE_POSTCOPY, /* let it go over before all of its memory has */
+};
+extern const char *const move_if_busy_words[]; /* NULL at the end */
 
 struct move_options {
 	const char *vm;
@@ -20,7 +28,9 @@ struct move_options {
 	uint64_t reconnect_ns;    /* how long a broken link is tried again */
 	unsigned links;           /* connections in parallel; 0: as many as seem useful */
 	enum packer_mode packing; /* of what is sent */
-	uint64_t bytes_per_s;     /* limit of all of them together; 0: none */
+	enum move_if_busy if_busy;
+	bool postcopy;        /* let it go over after the first round in any case */
+	uint64_t bytes_per_s; /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;
 };
@@ -32,7 +42,15 @@ struct move_round {
 	unsigned throttle; /* percent, while it was sent */
 };
 
-enum move_phase { MOVE_CONNECT, MOVE_PREPARE, MOVE_COPY, MOVE_SWITCH, MOVE_ASK, MOVE_DONE };
+enum move_phase {
+	MOVE_CONNECT,
+	MOVE_PREPARE,
+	MOVE_COPY,
+	MOVE_SWITCH,
+	MOVE_ASK,
+	MOVE_POSTCOPY_PUSH,
+	MOVE_DONE
+};
 
 /* What a terminal or a log wants to know; called at most about ten times a second and at each phase change.
  */
@@ -71,7 +89,13 @@ struct move_report {
 	uint64_t bytes_sent;   /* on the stream, before encryption */
 	uint64_t wire_mbps;    /* megabits a second on the stream, over all rounds */
 	unsigned max_throttle; /* percent */
-	uint64_t term;         /* under which the guest runs now */
+	struct {
+		uint64_t owed; /* pages that were not there when the guest started; 0: no post-copy */
+		uint64_t bytes;
+		uint64_t ns;             /* from the start until all were */
+		struct histogram faults; /* how long the guest waited for pages */
+	} postcopy;
+	uint64_t term; /* under which the guest runs now */
 };
 
 /* move_vm(options, observer, report, err): returns 0 when the guest runs on the other host and the VM process

@@ -30,7 +30,7 @@ static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_b
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
 }
 
-static int await_ack(struct mover *mover, struct err *err)
+int mover_epoch_ack(struct mover *mover, struct err *err)
 {
 	uint64_t sealed = clock_mono_ns(), took;
 	struct frame frame;
@@ -90,7 +90,8 @@ static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 
 	mover->progress.round = mover->report->rounds + 1;
 	mover->progress.throttle = throttle;
-	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) || await_ack(mover, err))
+	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) ||
+	    mover_epoch_ack(mover, err))
 		return -1;
 	report_round(mover, started, bytes, throttle);
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
@@ -101,6 +102,13 @@ static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 	if (percent > mover->report->max_throttle)
 		mover->report->max_throttle = percent;
 	return mover_call(mover, json_pack("{s:s, s:i}", "cmd", "throttle", "percent", (int)percent), err);
+}
+
+/* The rest shall come after the guest. */
+static bool goes_post_copy(const struct mover *mover, const struct plan_decision *next, unsigned throttle)
+{
+	return mover->options->postcopy || (mover->options->if_busy == MOVE_POSTCOPY &&
+					    (next->action == PLAN_FAIL || next->throttle > throttle));
 }
 
 int precopy_run(struct mover *mover, struct err *err)
@@ -134,7 +142,8 @@ int precopy_run(struct mover *mover, struct err *err)
 			mover->progress.dirty_bytes_per_s =
 			    (uint64_t)((double)input.remaining * PAGES_SIZE * 1e9 / (double)last->ns);
 		next = plan_next(&input);
-		if (next.action == PLAN_SWITCH)
+		mover->postcopy.on = goes_post_copy(mover, &next, input.throttle);
+		if (mover->postcopy.on || next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
 			return err_set(err, ERR_STATE,

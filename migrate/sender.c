@@ -231,7 +231,8 @@ static int work(struct sender_link *link, tick_fn *tick, void *arg, struct err *
 	for (unsigned i = sender->volumes; i-- > 0;) {
 		struct sender_volume *volume = &sender->volume[i];
 
-		while (!stopped(sender) && pageset_claim(&volume->todo, &volume->cursor, UNIT, &first, &end))
+		while (!volume->held && !stopped(sender) &&
+		       pageset_claim(&volume->todo, &volume->cursor, UNIT, &first, &end))
 			if (send_range(link, volume, first, end, tick, arg, err))
 				return -1;
 	}

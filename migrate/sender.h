@@ -56,6 +56,7 @@ struct sender_volume {
 	struct pageset again;       /* what links that broke had not been acknowledged: for the next epoch */
 	struct pages_source source; /* its owner's between rounds */
 	uint64_t cursor;            /* of pageset_claim */
+	bool held;                  /* rounds leave it out; its owner's between them */
 };
 
 struct sender {

@@ -9,9 +9,9 @@
 /* The guest stands still from *paused_at on (CLOCK_MONOTONIC of this host, which both processes see). */
 static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err)
 {
-	json_t *reply,
-	    *request = json_pack("{s:s, s:I, s:s, s:s}", "cmd", "handover-pause", "term",
-				 (json_int_t)mover->term, "session", mover->session, "peer", mover->peer);
+	json_t *reply, *request = json_pack("{s:s, s:I, s:s, s:s, s:b}", "cmd", "handover-pause", "term",
+					    (json_int_t)mover->term, "session", mover->session, "peer",
+					    mover->peer, "postcopy", mover->postcopy.on);
 	int failed;
 
 	mover_disks_last(mover, request);
@@ -65,6 +65,12 @@ static int await_state(struct mover *mover, uint64_t request, uint64_t *len_out,
 	return failed ? -1 : 0;
 }
 
+static int last_pages(struct mover *mover, struct err *err)
+{
+	return mover->postcopy.on ? postcopy_last(mover, err)
+				  : mover_epoch_pages(mover, EPOCH_CONSISTENT, err);
+}
+
 /* The last epoch: what is left of RAM goes out while the VM process saves the machine state. */
 static int last_epoch(struct mover *mover, struct err *err)
 {
@@ -74,8 +80,7 @@ static int last_epoch(struct mover *mover, struct err *err)
 
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
-	    mover_epoch_pages(mover, EPOCH_CONSISTENT, err) ||
-	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
+	    last_pages(mover, err) || link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
 	    await_state(mover, request, &state, err) || mover_disks_rest(mover, err))
 		return -1;
 	if (mover->sender.broken != broken)
@@ -195,6 +200,9 @@ int switchover_run(struct mover *mover, struct err *err)
 	if (resolve_tell(mover, true, err))
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
+	if (mover->postcopy.on &&
+	    (link_fault(mover->link, FAULT_POSTCOPY_MOVER_LENDING, err) || postcopy_finish(mover, err)))
+		return -1;
 	await_end(mover);
 	mover_disks_settle(mover);
 	return 0;

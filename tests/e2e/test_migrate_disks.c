@@ -177,6 +177,32 @@ static void test_two_disks(void **state)
 	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
 }
 
+/* With post-copy the disk is there when the guest starts, though its memory is not. */
+static void test_postcopy(void **state)
+{
+	(void)state;
+	const char *argv[32];
+	char copy[DISKHOST_PATH];
+	size_t n = 0;
+
+	need_kvm();
+	make_disk("32M", 8 << 20);
+	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_wait(&world.a, "g", 300);
+	for (const char *const *plain = host_migrate_argv(&world.sshd, &world.b, "g", NULL); plain[n]; n++)
+		argv[n] = plain[n];
+	argv[n++] = "--postcopy";
+	argv[n] = NULL;
+	command_start(&command, &world.a, NULL, argv);
+	if (command_wait(&command))
+		fail_msg("migrate: %s", command.output);
+	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 300);
+	end(&world.b, "g");
+	diskhost_copy(&world.b, "g", copy);
+	diskhost_same(world.disk, copy);
+	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
+}
+
 /* Links that are cut while the disk's first epoch goes out: it goes on, and only what was on its way is sent again. */
 static void test_cut_in_the_seed(void **state)
 {
@@ -407,8 +433,9 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_there_and_back), TEST(test_two_disks),   TEST(test_cut_in_the_seed), TEST(test_full),
-	    TEST(test_strange_files),  TEST(test_newer_there), TEST(test_read_only),
+	    TEST(test_there_and_back),  TEST(test_two_disks), TEST(test_postcopy),
+	    TEST(test_cut_in_the_seed), TEST(test_full),      TEST(test_strange_files),
+	    TEST(test_newer_there),     TEST(test_read_only),
 	};
 
 	return cmocka_run_group_tests_name("migrate_disks", tests, NULL, NULL);
