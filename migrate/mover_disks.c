@@ -324,6 +324,7 @@ static int send_epoch(struct mover *mover, struct err *err)
 
 int mover_disks_seed(struct mover *mover, struct err *err)
 {
+	uint64_t began = clock_mono_ns();
 	struct err why;
 
 	if (mover->disks.count == 0)
@@ -335,6 +336,7 @@ int mover_disks_seed(struct mover *mover, struct err *err)
 			return -1;
 	mover->report->disk_bytes = sender_bytes(&mover->sender);
 	mover->report->disk_pages = mover->sender.pages;
+	mover->report->disk_ns = clock_mono_ns() - began;
 	return link_fault(mover->link, FAULT_DISKS_SEEDED, err);
 }
 

@@ -137,7 +137,7 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 {
 	struct move_report *report = mover->report;
 	struct pages_stats stats;
-	uint64_t now = clock_mono_ns(), copy_ns = 0;
+	uint64_t now = clock_mono_ns(), copy_ns = report->disk_ns;
 	struct move_round *round = &report->round[report->rounds++];
 
 	sender_stats(&mover->sender, &stats);
