@@ -9,6 +9,7 @@
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/move.h"
+#include "migrate/mover_disks.h"
 #include "migrate/pages.h"
 #include "migrate/peer.h"
 #include "migrate/sender.h"
@@ -51,6 +52,7 @@ struct mover {
 
 	int ram_fd;
 	struct pageset dirty;
+	struct mover_disks disks;
 	uint64_t epoch;       /* the last one begun */
 	uint64_t their_epoch; /* the last one that the receiver is known to have begun */
 	bool epoch_open;      /* it is not acknowledged */
@@ -98,10 +100,14 @@ int mover_call(struct mover *mover, json_t *request, struct err *err);
 /* mover_ask: the same, with its answer (a new reference). */
 int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err);
 
-/* An epoch, in pieces.  mover_epoch_pages: begin it, and send sender.todo, what is to be sent again, and all of the dirty
- * set, which is empty then; or go on with one whose link broke.  mover_epoch_seal: its commit record, with so many bytes of machine state. */
+/* An epoch, in pieces.  mover_epoch_pages: begin it, and send what is to do (with what is to be sent again, all of the dirty
+ * set, which is empty then, and, but in the last epoch, what changed on the disks); or go on with one whose link broke.  mover_epoch_more: what is to do
+ * besides, in the same epoch.  mover_epoch_seal: its commit record, with so many bytes of machine state.  mover_epoch_acked: an ACK
+ * of it came. */
 int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err);
+int mover_epoch_more(struct mover *mover, struct err *err);
 int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err);
+int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err);
 /* mover_epoch_begin: only begin it.  mover_epoch_ack: await the answer to the seal. */
 int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);
 int mover_epoch_ack(struct mover *mover, struct err *err);

@@ -24,20 +24,22 @@ static void collect(struct mover *mover, struct pageset *from)
 
 	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
 		for (size_t i = 0; i < n; i++)
-			if (pageset_add(&mover->sender.todo, pages[i]))
+			if (pageset_add(&mover->sender.volume[0].todo, pages[i]))
 				pageset_add(&mover->postcopy.fresh, pages[i]);
 }
 
-/* In an epoch that is open on both sides from here on: what became dirty since the last time.  sender.todo has all that is owed. */
+/* In an epoch that is open on both sides from here on: what became dirty since the last time.  RAM's todo has all that is owed. */
 static int owe(struct mover *mover, uint32_t flags, struct err *err)
 {
-	collect(mover, &mover->sender.again);
+	collect(mover, &mover->sender.volume[0].again);
 	collect(mover, &mover->dirty);
+	if (!mover->epoch_open)
+		sender_take_again(&mover->sender);
 	if (mover_epoch_begin(mover, flags, err) ||
 	    message_send_owed(mover->link, mover->epoch, &mover->postcopy.fresh, err))
 		return -1;
-	sender_no_pages(&mover->sender, mover->epoch);
-	return 0;
+	/* RAM is held, disks are not. */
+	return mover_epoch_more(mover, err);
 }
 
 static int owe_round(struct mover *mover, struct err *err)
@@ -55,6 +57,7 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 
 	if (!postcopy->on)
 		return 0;
+	mover->sender.volume[0].held = true;
 	if (pageset_create(&postcopy->fresh, mover->config.memory_bytes / PAGES_SIZE, err) ||
 	    answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err))
 		return -1;
@@ -85,9 +88,9 @@ static int take_list(struct mover *mover, const struct message_owed *list, struc
 	for (uint32_t i = 0; i < list->runs; i++) {
 		uint64_t first, count;
 
-		if (message_owed_run(list, i, mover->sender.source.pages, &first, &count, err))
+		if (message_owed_run(list, i, mover->sender.volume[0].source.pages, &first, &count, err))
 			return -1;
-		pageset_add_range(&mover->sender.todo, first, count);
+		pageset_add_range(&mover->sender.volume[0].todo, first, count);
 	}
 	return 0;
 }
@@ -110,14 +113,14 @@ static int take_whole(struct mover *mover, const struct frame *frame, struct err
 	return failed ? -1 : 0;
 }
 
-/* What the receiver still lacks becomes sender.todo; or it is whole. */
+/* What the receiver still lacks becomes RAM's todo; or it is whole. */
 static int hear_rest(struct mover *mover, struct err *err)
 {
 	struct message_owed list = {.more = true};
 	struct frame frame;
 
-	pageset_clear(&mover->sender.todo);
-	pageset_clear(&mover->sender.again);
+	pageset_clear(&mover->sender.volume[0].todo);
+	pageset_clear(&mover->sender.volume[0].again);
 	while (list.more) {
 		int got =
 		    link_receive(mover->link, clock_mono_ns() + MOVER_ANSWER_MS * 1000000ull, &frame, err);
@@ -235,7 +238,7 @@ static int give_up(struct mover *mover, struct err *err)
 		    "%s; VM '%s' runs on %s, and %llu pages of its memory are still here: 'drover resolve "
 		    "%s' sends them on",
 		    why.text, mover->config.name, mover->peer,
-		    (unsigned long long)pageset_count(&mover->sender.todo), mover->config.name);
+		    (unsigned long long)pageset_count(&mover->sender.volume[0].todo), mover->config.name);
 	err_set(err, ERR_STATE, "VM '%s' is down: memory that it needed on %s was lost with its process here",
 		mover->config.name, mover->peer);
 	if ((!mover->link || link_broken(mover->link)) && mover_rejoin_once(mover, &last))
@@ -253,7 +256,8 @@ static int finish(struct mover *mover, struct err *err)
 
 	mover->switching = true;
 	mover->committed = false; /* to go now loses nothing */
-	report->postcopy.owed = pageset_count(&mover->sender.todo);
+	mover->sender.volume[0].held = false;
+	report->postcopy.owed = pageset_count(&mover->sender.volume[0].todo);
 	mover_tell(mover, MOVE_POSTCOPY_PUSH);
 	if (mover->sender.control->link) {
 		mover_watch(mover, true);

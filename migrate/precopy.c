@@ -33,18 +33,11 @@ static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_b
 int mover_epoch_ack(struct mover *mover, struct err *err)
 {
 	uint64_t sealed = clock_mono_ns(), took;
-	struct message_ack ack;
 	struct frame frame;
 
 	if (sender_await(&mover->sender, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
-	    message_ack(&frame, &ack, err))
+	    mover_epoch_acked(mover, &frame, err))
 		return -1;
-	if (ack.epoch != mover->epoch)
-		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
-			       link_peer(mover->link), (unsigned long long)ack.epoch,
-			       (unsigned long long)mover->epoch);
-	sender_acked(&mover->sender, &ack);
-	mover->epoch_open = false;
 	took = clock_mono_ns() - sealed;
 	if (mover->ack_ns == 0 || took < mover->ack_ns)
 		mover->ack_ns = took;
@@ -80,8 +73,9 @@ static int seed(struct mover *mover, struct err *err)
 		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
 		if (hole < 0)
 			break;
-		mover->touched += pageset_add_range(&mover->sender.todo, (uint64_t)data / PAGES_SIZE,
-						    (uint64_t)(hole - data) / PAGES_SIZE);
+		mover->touched +=
+		    pageset_add_range(&mover->sender.volume[0].todo, (uint64_t)data / PAGES_SIZE,
+				      (uint64_t)(hole - data) / PAGES_SIZE);
 		data = hole;
 	}
 	if (data < 0 && errno != ENXIO)
@@ -141,7 +135,8 @@ int precopy_run(struct mover *mover, struct err *err)
 			return -1;
 		input.rounds = mover->report->rounds;
 		input.fixed_ns = fixed_ns(mover);
-		input.remaining = pageset_count(&mover->dirty) + pageset_count(&mover->sender.again);
+		input.remaining =
+		    pageset_count(&mover->dirty) + sender_again(&mover->sender) + mover_disks_expected(mover);
 		last = &mover->report->round[input.rounds - 1];
 		if (last->ns > 0)
 			mover->progress.dirty_bytes_per_s =

@@ -49,7 +49,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	int64_t pages;
 	bool open, early, running;
 
-	if (frame->len < HEAD)
+	if (frame->len < HEAD + PAGES_HEADER)
 		return err_set(err, ERR_INPUT, "a PAGES message has %zu bytes", frame->len);
 	epoch = le64_get(frame->payload);
 	pthread_mutex_lock(&serve->lock);
@@ -59,7 +59,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	else
 		open = await_epoch(serve, epoch);
 	running = serve->owed.running;
-	early = serve->ram.place && !running;
+	early = serve->target[0].place && !running && le16_get(frame->payload + HEAD) == 0;
 	of->applying = open && !early;
 	pthread_mutex_unlock(&serve->lock);
 	if (early)
@@ -68,7 +68,12 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	if (!open)
 		return err_set(err, of == &serve->control ? ERR_INPUT : ERR_LINK,
 			       "pages of epoch %llu came outside of it", (unsigned long long)epoch);
-	pages = pages_decode(of->decoder, &serve->ram, 1, frame->payload + HEAD, frame->len - HEAD, err);
+	pages = pages_decode(of->decoder, serve->target, serve->targets, frame->payload + HEAD,
+			     frame->len - HEAD, err);
+	/* It was decoded, so it has a volume that there is. */
+	if (pages >= 0 &&
+	    serve_disks_written(serve, le16_get(frame->payload + HEAD), (uint64_t)pages * PAGES_SIZE, err))
+		pages = -1;
 	pthread_mutex_lock(&serve->lock);
 	of->applying = false;
 	applied = pages < 0 ? of->applied : ++of->applied;
@@ -167,6 +172,9 @@ int serve_settle(struct serve *serve, struct err *err)
 	if (!there)
 		return 0;
 	if (!(serve->epoch.flags & EPOCH_CONSISTENT)) {
+		/* What the lost links did not bring comes in the next epoch, and closes with it. */
+		if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
+			return -1;
 		if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
 			return -1;
 		if (message_send_ack(serve->control.link, &ack, err))
@@ -177,7 +185,7 @@ int serve_settle(struct serve *serve, struct err *err)
 		return err_set(err, ERR_INPUT, "a consistent epoch came after the guest's start");
 	if (ack.links > 0)
 		return err_set(err, ERR_LINK, "a link broke before it brought all of the last epoch");
-	return prepare(serve, err);
+	return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
 }
 
 static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)

@@ -14,6 +14,7 @@ static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err
 					    mover->peer, "postcopy", mover->postcopy.on);
 	int failed;
 
+	mover_disks_last(mover, request);
 	if (mover_ask(mover, request, &reply, err))
 		return -1;
 	failed = jobj_u64(reply, "paused_ns", true, 0, INT64_MAX, paused_at, err);
@@ -80,7 +81,7 @@ static int last_epoch(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
 	    last_pages(mover, err) || link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
-	    await_state(mover, request, &state, err))
+	    await_state(mover, request, &state, err) || mover_disks_rest(mover, err))
 		return -1;
 	if (mover->sender.broken != broken)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
@@ -136,7 +137,7 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 {
 	struct move_report *report = mover->report;
 	struct pages_stats stats;
-	uint64_t now = clock_mono_ns(), copy_ns = 0;
+	uint64_t now = clock_mono_ns(), copy_ns = report->disk_ns;
 	struct move_round *round = &report->round[report->rounds++];
 
 	sender_stats(&mover->sender, &stats);
@@ -200,6 +201,7 @@ int switchover_run(struct mover *mover, struct err *err)
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
 	await_end(mover);
+	mover_disks_settle(mover);
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
