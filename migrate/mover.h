@@ -26,6 +26,7 @@ enum {
 struct mover_postcopy {
 	bool on;              /* what is left after pre-copy goes over after the guest */
 	bool resumed;         /* another mover has begun it */
+	bool whole;           /* the guest has all of its memory there */
 	bool lost;            /* the guest ended there before it had all */
 	struct pageset fresh; /* owed, and not known to be known there */
 	struct answerer answerer;
@@ -127,7 +128,7 @@ int switchover_run(struct mover *mover, struct err *err);
 /* postcopy_prepare(mover, err): before the pause, if it is on: say what is owed.  postcopy_last: in the last epoch, instead of its pages. */
 int postcopy_prepare(struct mover *mover, struct err *err);
 int postcopy_last(struct mover *mover, struct err *err);
-/* postcopy_finish(mover, err): the guest runs there and the VM process here knows: send what is owed, until all is there.  -1: it is not, and
+/* postcopy_finish(mover, err): the guest runs there: tell the VM process here, and send what is owed, until all is there.  -1: it is not, and
  * *err says whether the guest is down or `drover resolve` goes on.  postcopy_resume: the same in place of a mover that went. */
 int postcopy_finish(struct mover *mover, struct err *err);
 int postcopy_resume(struct mover *mover, struct err *err);

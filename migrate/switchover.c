@@ -197,12 +197,9 @@ int switchover_run(struct mover *mover, struct err *err)
 	report_last(mover, paused_at, bytes_before);
 	if (link_fault(mover->link, FAULT_MOVER_STARTED, err))
 		return -1;
-	if (resolve_tell(mover, true, err))
+	if (mover->postcopy.on ? postcopy_finish(mover, err) : resolve_tell(mover, true, err))
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
-	if (mover->postcopy.on &&
-	    (link_fault(mover->link, FAULT_POSTCOPY_MOVER_LENDING, err) || postcopy_finish(mover, err)))
-		return -1;
 	await_end(mover);
 	mover_disks_settle(mover);
 	return 0;
