@@ -17,10 +17,11 @@ static void rounds_text(FILE *out, const struct move_report *report)
 
 	fprintf(out, "  %5s %10s %11s %11s %9s %9s\n", "round", "pages", "bytes", "time", "MB/s",
 		"slowed by");
-	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < report->listed; i++) {
 		const struct move_round *round = &report->round[i];
+		unsigned number = i == 0 ? 1 : report->rounds - report->listed + i + 1;
 
-		fprintf(out, "  %5u %10" PRIu64 " %11s %11s %9.1f %8u%%\n", i + 1, round->pages,
+		fprintf(out, "  %5u %10" PRIu64 " %11s %11s %9.1f %8u%%\n", number, round->pages,
 			units_format_size(round->bytes, bytes), units_format_duration(round->ns, time),
 			megabytes_per_s(round->bytes, round->ns), round->throttle);
 	}
@@ -39,6 +40,9 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 		units_format_duration(report->forecast_downtime_ns, forecast),
 		units_format_duration(options->downtime_ns, budget),
 		report->downtime_ns > options->downtime_ns ? ": exceeded" : "");
+	if (report->resumes)
+		fprintf(out, "  taken back  %u pauses, in which a link broke; %s in all\n", report->resumes,
+			units_format_duration(report->resumes_ns, real));
 	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
 		report->zero_pages);
 	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
@@ -60,7 +64,7 @@ json_t *report_json(const struct move_options *options, const struct move_report
 {
 	json_t *bytes = json_array(), *detail = json_array();
 
-	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < report->listed; i++) {
 		const struct move_round *round = &report->round[i];
 
 		json_array_append_new(bytes, json_integer((json_int_t)round->bytes));
@@ -70,14 +74,16 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"throttle", (int)round->throttle));
 	}
 	return json_pack(
-	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
-	    "name", options->vm, "destination", output_string(options->peer), "term", (json_int_t)report->term,
-	    "total_ms", output_ms(report->total_ns), "downtime_ms", output_ms(report->downtime_ns),
-	    "downtime_budget_ms", output_ms(options->downtime_ns), "forecast_ms",
-	    output_ms(report->forecast_ns), "forecast_downtime_ms", output_ms(report->forecast_downtime_ns),
-	    "rounds", (int)report->rounds, "pages_sent", (json_int_t)report->pages_sent, "zero_pages",
-	    (json_int_t)report->zero_pages, "bytes_sent", (json_int_t)report->bytes_sent, "bytes_per_round",
-	    bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle", (int)report->max_throttle,
-	    "rounds_detail", detail, "links", (int)report->links, "reconnects", (int)report->reconnects,
-	    "pages_again", (json_int_t)report->pages_again);
+	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I, "
+	    "s:i, s:o}",
+	    "name", options->vm, "destination", output_string(options->peer), "term",
+	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
+	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
+	    "forecast_ms", output_ms(report->forecast_ns), "forecast_downtime_ms",
+	    output_ms(report->forecast_downtime_ns), "rounds", (int)report->rounds, "pages_sent",
+	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "bytes_sent",
+	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
+	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
+	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
+	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns));
 }

@@ -136,6 +136,7 @@ static int open_sender(struct mover *mover, struct err *err)
 static int run(struct mover *mover, struct err *err)
 {
 	uint64_t promised;
+	bool moved = false;
 
 	if (learn_vm(mover, err))
 		return -1;
@@ -151,9 +152,23 @@ static int run(struct mover *mover, struct err *err)
 	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	if (open_sender(mover, err))
+	if (open_sender(mover, err) || precopy_begin(mover, err))
 		return -1;
-	return precopy_run(mover, err) || switchover_run(mover, err) ? -1 : 0;
+	while (!moved)
+		if (precopy_run(mover, err) || switchover_run(mover, &moved, err))
+			return -1;
+	return 0;
+}
+
+struct move_round *move_report_round(struct move_report *report)
+{
+	if (report->listed == MOVE_MAX_ROUNDS) {
+		memmove(report->round + 1, report->round + 2, (MOVE_MAX_ROUNDS - 2) * sizeof(*report->round));
+		report->listed--;
+	}
+	report->rounds++;
+	report->round[report->listed] = (struct move_round){0};
+	return &report->round[report->listed++];
 }
 
 int move_vm(const struct move_options *options, const struct move_observer *observer,

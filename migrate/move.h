@@ -60,7 +60,10 @@ struct move_report {
 	uint64_t forecast_ns; /* of total_ns, made when 1/16 of the first round was through */
 	uint64_t forecast_downtime_ns;
 	unsigned rounds; /* the last one, in the pause, included */
+	unsigned listed; /* of these: the first one, and the latest */
 	struct move_round round[MOVE_MAX_ROUNDS];
+	unsigned resumes;      /* pauses that were taken back, since a link broke in them */
+	uint64_t resumes_ns;   /* how long the guest stood still in these */
 	unsigned links;        /* that were there at the end */
 	unsigned reconnects;   /* of the control link */
 	uint64_t pages_again;  /* sent once more, since a link broke before they were acknowledged */
@@ -71,6 +74,9 @@ struct move_report {
 	unsigned max_throttle; /* percent */
 	uint64_t term;         /* under which the guest runs now */
 };
+
+/* move_report_round(report): a place for one more round. */
+struct move_round *move_report_round(struct move_report *report);
 
 /* move_vm(options, observer, report, err): returns 0 when the guest runs on the other host and the VM process
  * here has ended; -1 with *err when it runs on here (or as *err says: kind ERR_STATE with the word "pending"

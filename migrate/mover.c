@@ -252,6 +252,21 @@ int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err)
 	return message_send_seal(mover->link, &seal, err) || link_flush(mover->link, err) ? -1 : 0;
 }
 
+int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err)
+{
+	struct message_ack ack;
+
+	if (message_ack(frame, &ack, err))
+		return -1;
+	if (ack.epoch != mover->epoch)
+		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
+			       link_peer(mover->link), (unsigned long long)ack.epoch,
+			       (unsigned long long)mover->epoch);
+	sender_acked(&mover->sender, &ack);
+	mover->epoch_open = false;
+	return 0;
+}
+
 /* ---- joining --------------------------------------------------------------------------------------------------- */
 
 struct whereabouts {

@@ -88,16 +88,21 @@ int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *
  * set, which is empty then; or go on with one whose link broke.  mover_epoch_seal: its commit record, with so many bytes of machine state. */
 int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err);
 int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err);
+/* mover_epoch_acked(mover, frame, err): an ACK of it came. */
+int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err);
 /* mover_rejoin(mover, why, err): the control link broke because of `why`: connect again, for as long as the options allow.
  * -1 with *err: the move is over. */
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
 
 /* precopy_forecast(mover, err): fills the report's forecast, from what the first round has shown so far. */
 int precopy_forecast(struct mover *mover, struct err *err);
-/* precopy_run(mover, err): rounds until it is time to switch over. */
+/* precopy_begin(mover, err): all of RAM that was ever touched is to be sent.  precopy_run(mover, err): rounds until it is time to
+ * switch over; after a pause that was taken back once more. */
+int precopy_begin(struct mover *mover, struct err *err);
 int precopy_run(struct mover *mover, struct err *err);
-/* switchover_run(mover, err): the last epoch and the hand-over.  0: the guest runs there. */
-int switchover_run(struct mover *mover, struct err *err);
+/* switchover_run(mover, &moved, err): the last epoch and the hand-over.  0: the guest runs there; or, moved false, a link broke
+ * in time, the guest runs on here, and pre-copy goes on. */
+int switchover_run(struct mover *mover, bool *moved, struct err *err);
 /* resolve_ask(mover, &started, err): ask over new connections until there is an answer, the user cancels or a minute
  * is over (then -1). */
 int resolve_ask(struct mover *mover, bool *started, struct err *err);

@@ -20,7 +20,7 @@ static uint64_t fixed_ns(const struct mover *mover)
 static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
 {
 	struct move_report *report = mover->report;
-	struct move_round *round = &report->round[report->rounds++];
+	struct move_round *round = move_report_round(report);
 
 	round->pages = mover->sender.pages;
 	round->bytes = sender_bytes(&mover->sender) - bytes_before;
@@ -33,18 +33,11 @@ static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_b
 static int await_ack(struct mover *mover, struct err *err)
 {
 	uint64_t sealed = clock_mono_ns(), took;
-	struct message_ack ack;
 	struct frame frame;
 
 	if (sender_await(&mover->sender, MESSAGE_ACK, MOVER_ANSWER_MS, &frame, err) ||
-	    message_ack(&frame, &ack, err))
+	    mover_epoch_acked(mover, &frame, err))
 		return -1;
-	if (ack.epoch != mover->epoch)
-		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
-			       link_peer(mover->link), (unsigned long long)ack.epoch,
-			       (unsigned long long)mover->epoch);
-	sender_acked(&mover->sender, &ack);
-	mover->epoch_open = false;
 	took = clock_mono_ns() - sealed;
 	if (mover->ack_ns == 0 || took < mover->ack_ns)
 		mover->ack_ns = took;
@@ -71,7 +64,7 @@ int precopy_forecast(struct mover *mover, struct err *err)
 }
 
 /* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
-static int seed(struct mover *mover, struct err *err)
+int precopy_begin(struct mover *mover, struct err *err)
 {
 	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
 
@@ -86,6 +79,7 @@ static int seed(struct mover *mover, struct err *err)
 	}
 	if (data < 0 && errno != ENXIO)
 		return err_sys(err, "cannot read the guest's RAM");
+	mover->copy_ns = clock_mono_ns();
 	return 0;
 }
 
@@ -111,11 +105,10 @@ static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 
 int precopy_run(struct mover *mover, struct err *err)
 {
+	/* A pause that was taken back has ended the throttle, too. */
 	struct plan_input input = {.budget_ns = mover->options->downtime_ns, .round = mover->report->round};
 
-	if (seed(mover, err))
-		return -1;
-	mover->copy_ns = clock_mono_ns();
+	mover_tell(mover, MOVE_COPY);
 	for (;;) {
 		struct plan_decision next;
 		const struct move_round *last;
@@ -131,7 +124,7 @@ int precopy_run(struct mover *mover, struct err *err)
 		}
 		if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 			return -1;
-		input.rounds = mover->report->rounds;
+		input.rounds = mover->report->listed;
 		input.fixed_ns = fixed_ns(mover);
 		input.remaining = pageset_count(&mover->dirty) + pageset_count(&mover->sender.again);
 		last = &mover->report->round[input.rounds - 1];

@@ -554,8 +554,7 @@ void sender_acked(struct sender *sender, const struct message_ack *ack)
 	pthread_mutex_unlock(&sender->lock);
 }
 
-int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
-		 struct err *err)
+int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err)
 {
 	struct sender_link *control = sender->control;
 	uint64_t until = clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
@@ -571,13 +570,19 @@ int sender_await(struct sender *sender, enum message_type type, int timeout_ms, 
 			return err_set(err, ERR_LINK, "%s did not answer within %d s",
 				       link_peer(control->link), timeout_ms / 1000);
 		}
-		if (frame->type == type)
-			return 0;
 		if (frame->type != MESSAGE_RECEIVED)
-			return message_unexpected(control->link, frame, err);
+			return 0;
 		if (take_received(control, frame, err))
 			return -1;
 	}
+}
+
+int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
+		 struct err *err)
+{
+	if (sender_next(sender, timeout_ms, frame, err))
+		return -1;
+	return frame->type == type ? 0 : message_unexpected(sender->control->link, frame, err);
 }
 
 void sender_stats(const struct sender *sender, struct pages_stats *stats)

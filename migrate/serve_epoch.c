@@ -129,19 +129,27 @@ static bool is_there(struct serve *serve, struct message_ack *ack)
 	return true;
 }
 
+void serve_not_last(struct serve *serve)
+{
+	serve->epoch.flags &= ~(uint32_t)EPOCH_CONSISTENT;
+	io_close(&serve->state_fd);
+	serve->state_len = 0;
+}
+
 static int prepare(struct serve *serve, struct err *err)
 {
-	if (serve->state_len == 0 || serve->state_len != serve->seal.state_bytes)
+	if (serve->state_len != serve->seal.state_bytes)
 		return err_set(
 		    err, ERR_INPUT,
 		    "the consistent epoch came with %llu bytes of machine state, its seal says %llu",
 		    (unsigned long long)serve->state_len, (unsigned long long)serve->seal.state_bytes);
+	/* A state can be loaded once: whatever becomes of this, no sender comes back to send another. */
+	serve->state = SERVE_PREPARED;
 	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) ||
 	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, SERVE_VM_MS,
 			    NULL, err) ||
 	    link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
 		return -1;
-	serve->state = SERVE_PREPARED;
 	return message_send_number(serve->control.link, MESSAGE_PREPARED, serve->epoch.epoch, err);
 }
 
@@ -161,14 +169,12 @@ int serve_settle(struct serve *serve, struct err *err)
 	pthread_mutex_unlock(&serve->lock);
 	if (!there)
 		return 0;
-	if (!(serve->epoch.flags & EPOCH_CONSISTENT)) {
-		if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
-			return -1;
-		return message_send_ack(serve->control.link, &ack, err);
-	}
-	if (ack.links > 0)
-		return err_set(err, ERR_LINK, "a link broke before it brought all of the last epoch");
-	return prepare(serve, err);
+	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0)
+		return prepare(serve, err);
+	serve_not_last(serve);
+	if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
+		return -1;
+	return message_send_ack(serve->control.link, &ack, err);
 }
 
 static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)

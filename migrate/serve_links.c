@@ -235,6 +235,7 @@ int serve_links_adopt(struct serve *serve, struct err *err)
 	serve->replacement = (struct serve_link){.process_fd = -1};
 	if (serve->state == SERVE_SEALED)
 		serve->state = SERVE_EPOCH; /* the sender seals it anew */
+	serve_not_last(serve);
 	return welcome(serve, serve->control.link, err);
 }
 

@@ -78,6 +78,18 @@ static void check_runs(const struct host *host, const char *vm, const char *what
 		fail_msg("%s: the guest on %s reports errors", what, host->name);
 }
 
+/* A link that breaks while the guest is still A's is no reason to give the move up. */
+static bool must_arrive(const char *point, const char *action)
+{
+	static const char *const early[] = {"mover.round-middle", "mover.round-acked",  "mover.paused",
+					    "mover.final-pages",  "serve.round-middle", "serve.round-ack"};
+
+	for (size_t i = 0; i < sizeof(early) / sizeof(early[0]); i++)
+		if (!strcmp(early[i], point))
+			return !strcmp(action, "cut");
+	return false;
+}
+
 static void one_fault(const char *point, const char *action)
 {
 	bool remote = is_of(point, "serve") || is_of(point, "dest"), source = is_of(point, "source");
@@ -104,6 +116,8 @@ static void one_fault(const char *point, const char *action)
 		fail_msg("%s: no copy is left; %s", what, command->output);
 	if (on_a || on_b)
 		check_runs(on_a ? &world.a : &world.b, vm, what);
+	if (must_arrive(point, action) && (!on_b || status))
+		fail_msg("%s: the guest is not on B: %s", what, command->output);
 	if (on_a && status == 0)
 		fail_msg("%s: migrate says that it moved the guest, which runs on A", what);
 	if (on_a)

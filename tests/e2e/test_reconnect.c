@@ -1,4 +1,4 @@
-/* test_reconnect.c: links that break while a VM is copied.  The move goes on, nothing is lost, and what is sent twice is no
+/* test_reconnect.c: links that break while a VM is copied, or stands still for the last epoch.  The move goes on, nothing is lost, and what is sent twice is no
  * more than what was on its way. */
 #include "tests/lib/host.h"
 #include "tests/lib/need.h"
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Half of the content compresses: enough for all cuts to come before the last epoch, which none may break. */
+/* Half of the content compresses: enough for all cuts. */
 #define GUEST "fill=192M dirty=1 report=50"
 
 enum {
@@ -136,6 +136,46 @@ static void three_links_that_are_cut_twenty_times(void **state)
 	cut_many_times("three", "3");
 }
 
+/* The mover stops itself where the fault says, all links are reset, and it goes on. */
+static void break_all_links_at(const char *point, const char *streams, struct relay *relay, const char *vm)
+{
+	int status;
+
+	command_start(&command, &world.a, point, argv_through(relay, vm, streams));
+	assert_int_equal(waitpid(command.pid, &status, WUNTRACED), command.pid);
+	assert_true(WIFSTOPPED(status));
+	relay_cut(relay);
+	kill(command.pid, SIGCONT);
+}
+
+static void a_break_in_the_pause(const char *vm, const char *point, const char *streams)
+{
+	struct relay *relay = relay_start(world.sshd.port);
+	json_t *report;
+
+	need_kvm();
+	assert_non_null(relay);
+	assert_int_equal(sshd_add_known(&world.sshd, relay_port(relay)), 0);
+	host_run_guest(&world.a, vm, "64M", NULL, "fill=32M dirty=20 report=50");
+	break_all_links_at(point, streams, relay, vm);
+	if (command_wait(&command))
+		fail_msg("%s: %s", point, command.output);
+	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
+	report = report_of(command.output);
+	assert_int_equal(number(report, "resumes"), 1);
+	assert_true(number(report, "reconnects") > 0);
+	json_decref(report);
+	relay_stop(relay);
+	the_guest_is_whole(vm);
+}
+
+static void links_that_break_while_the_guest_is_paused(void **state)
+{
+	(void)state;
+	a_break_in_the_pause("paused", "mover.paused=stop", "1");
+	a_break_in_the_pause("last", "mover.final-pages=stop", "3");
+}
+
 static int open_world(void **state)
 {
 	(void)state;
@@ -160,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(one_link_that_is_cut_twenty_times),
 	    cmocka_unit_test(three_links_that_are_cut_twenty_times),
+	    cmocka_unit_test(links_that_break_while_the_guest_is_paused),
 	};
 
 	return cmocka_run_group_tests(tests, open_world, close_world);
