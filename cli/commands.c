@@ -3,6 +3,7 @@
 
 #include "cli/table.h"
 #include "migrate/message.h"
+#include "migrate/move.h"
 #include "migrate/packer.h"
 #include "vmm/config.h"
 
@@ -195,6 +196,20 @@ static const struct option_spec migrate_options[] = {
      .type = OPTION_WORD,
      .offset = AT(packing),
      .words = packer_modes},
+    {.name = "if-busy",
+     .argument = "HOW",
+     .help = "throttle, postcopy, wait or cancel (throttle)",
+     .type = OPTION_WORD,
+     .offset = AT(if_busy),
+     .words = move_if_busy_words},
+    {.name = "throttle-max",
+     .argument = "PERCENT",
+     .help = "how much it may be slowed down, 1 to 99 (99)",
+     .type = OPTION_COUNT,
+     .offset = AT(throttle_max),
+     .min = 1,
+     .max = 99,
+     .initial = 99},
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long to try again after a break, up to 1h (60s)",
@@ -433,15 +448,18 @@ const struct command commands[] = {
      .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
 		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--if-busy HOW] [--throttle-max PERCENT]\n"
 		 "[--reconnect TIME] [--json]",
      .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
 		"server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
-		"the last part. Until the destination may have started it, anything that goes\n"
-		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
-		"destination knows: drover waits for its answer, and a signal does not end it. If\n"
-		"the answer cannot be had, the guest stays paused here, and 'drover resolve'\n"
-		"asks again.",
+		"the last part. If it writes faster than that can be carried away, --if-busy says\n"
+		"what happens: it is slowed down, moved at once with its memory behind it, waited\n"
+		"for until it is quieter, or not moved.\n"
+		"Until the destination may have started it, anything that goes wrong - Ctrl-C\n"
+		"too - leaves it running here. After that moment only the destination knows:\n"
+		"drover waits for its answer, and a signal does not end it. If the answer cannot\n"
+		"be had, the guest stays paused here, and 'drover resolve' asks again.",
      .run = cmd_migrate,
      .options = migrate_options,
      .operands = {VM, {.label = "HOST"}}},

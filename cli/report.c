@@ -27,6 +27,14 @@ static void rounds_text(FILE *out, const struct move_report *report)
 	}
 }
 
+/* Of the move's time, how much the throttle took from the guest, to a tenth of a percent. */
+static double lost_percent(const struct move_report *report)
+{
+	uint64_t total_us = report->total_ns / 1000;
+
+	return total_us ? (double)((report->lost_ns + total_us / 2) / total_us) / 10 : 0;
+}
+
 void report_text(FILE *out, const struct move_options *options, const struct move_report *report)
 {
 	char text[512], real[24], forecast[24], budget[24];
@@ -53,7 +61,9 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 	fprintf(out, "\n  throughput  %.1f MB/s (%" PRIu64 " Mbit/s)\n", (double)report->wire_mbps / 8,
 		report->wire_mbps);
 	if (report->max_throttle)
-		fprintf(out, "  throttle    the guest was slowed by up to %u%%\n", report->max_throttle);
+		fprintf(out,
+			"  throttle    the guest was slowed by up to %u%%, and lost %.1f%% of its time\n",
+			report->max_throttle, lost_percent(report));
 	else
 		fprintf(out, "  throttle    none\n");
 	fprintf(out, "  term        %" PRIu64 "\n", report->term);
@@ -75,7 +85,7 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	}
 	return json_pack(
 	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I, "
-	    "s:i, s:o}",
+	    "s:i, s:o, s:f}",
 	    "name", options->vm, "destination", output_string(options->peer), "term",
 	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
 	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
@@ -85,5 +95,6 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
 	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
 	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
-	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns));
+	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns), "lost_percent",
+	    lost_percent(report));
 }

@@ -160,6 +160,8 @@ static int run(struct mover *mover, struct err *err)
 	return 0;
 }
 
+const char *const move_if_busy_words[] = {"throttle", "postcopy", "wait", "cancel", NULL};
+
 struct move_round *move_report_round(struct move_report *report)
 {
 	if (report->listed == MOVE_MAX_ROUNDS) {

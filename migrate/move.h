@@ -10,13 +10,24 @@
 
 enum { MOVE_MAX_ROUNDS = 64 };
 
+/* What becomes of a guest that writes faster than the links carry it away. */
+enum move_if_busy {
+	MOVE_THROTTLE, /* it is slowed down as much as is needed, up to throttle_max */
+	MOVE_POSTCOPY, /* it is moved at once, and its memory behind it */
+	MOVE_WAIT,     /* rounds go on until it is quieter */
+	MOVE_CANCEL,   /* the move is given up */
+};
+extern const char *const move_if_busy_words[]; /* NULL at the end */
+
 struct move_options {
 	const char *vm;
 	const char *peer;     /* a peer's name (peer.h), or ssh://[user@]host[:port] */
 	const char *identity; /* these three: NULL: as the peer says, else as usual */
 	const char *known_hosts;
 	const char *remote_command;
-	uint64_t downtime_ns;     /* budget for the pause */
+	uint64_t downtime_ns; /* budget for the pause */
+	enum move_if_busy if_busy;
+	unsigned throttle_max;    /* percent, 1 to 99 */
 	uint64_t reconnect_ns;    /* how long a broken link is tried again */
 	unsigned links;           /* connections in parallel; 0: as many as seem useful */
 	enum packer_mode packing; /* of what is sent */
@@ -72,6 +83,7 @@ struct move_report {
 	uint64_t bytes_sent;   /* on the stream, before encryption */
 	uint64_t wire_mbps;    /* megabits a second on the stream, over all rounds */
 	unsigned max_throttle; /* percent */
+	uint64_t lost_ns;      /* of the guest's time, by that */
 	uint64_t term;         /* under which the guest runs now */
 };
 

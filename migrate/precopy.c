@@ -26,6 +26,7 @@ static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_b
 	round->bytes = sender_bytes(&mover->sender) - bytes_before;
 	round->ns = clock_mono_ns() - started;
 	round->throttle = throttle;
+	report->lost_ns += round->ns / 100 * throttle;
 	mover->progress.bytes_per_s =
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
 }
@@ -44,22 +45,36 @@ static int await_ack(struct mover *mover, struct err *err)
 	return 0;
 }
 
+static struct plan_input policy(const struct mover *mover)
+{
+	const struct move_options *options = mover->options;
+
+	return (struct plan_input){.budget_ns = options->downtime_ns,
+				   .if_busy = options->if_busy,
+				   .throttle_max = options->throttle_max,
+				   .round = mover->report->round};
+}
+
 /* The link, the content and the guest have shown their rates. */
 int precopy_forecast(struct mover *mover, struct err *err)
 {
-	struct move_report *report = mover->report;
-	uint64_t ns = clock_mono_ns() - mover->copy_ns, before = mover->copy_ns - mover->started_ns;
-	uint64_t pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
-	double page_ns = (double)ns / (double)pages, dirty_per_s;
+	uint64_t ns = clock_mono_ns() - mover->copy_ns;
+	double page_ns = (double)ns / (double)__atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
+	struct plan_model model = {.before_ns = mover->copy_ns - mover->started_ns,
+				   .first_pages = mover->touched,
+				   .page_ns = page_ns,
+				   .again_ns = page_ns,
+				   .fixed_ns = fixed_ns(mover)};
+	const struct plan_input chosen = policy(mover);
+	struct plan_forecast forecast;
 
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 		return -1;
-	dirty_per_s = (double)pageset_count(&mover->dirty) * 1e9 / (double)ns;
-	mover->progress.dirty_bytes_per_s = (uint64_t)(dirty_per_s * PAGES_SIZE);
-	report->forecast_ns =
-	    before + plan_forecast_total((uint64_t)(page_ns * (double)mover->touched), dirty_per_s,
-					 mover->touched, page_ns, fixed_ns(mover),
-					 mover->options->downtime_ns, &report->forecast_downtime_ns);
+	plan_fit_dirty(&model, 0, 0, ns, pageset_count(&mover->dirty));
+	mover->progress.dirty_bytes_per_s = (uint64_t)(model.dirty_per_s * PAGES_SIZE);
+	plan_forecast(&model, &chosen, &forecast);
+	mover->report->forecast_ns = forecast.total_ns;
+	mover->report->forecast_downtime_ns = forecast.downtime_ns;
 	return 0;
 }
 
@@ -96,6 +111,30 @@ static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
 }
 
+/* It does not fit, and what may be done about it is done. */
+static int give_up(const struct mover *mover, const struct plan_input *input,
+		   const struct plan_decision *next, struct err *err)
+{
+	static const char *const remedies[] = {
+	    [MOVE_THROTTLE] = "allow more with --downtime, a higher --throttle-max or more --bandwidth",
+	    [MOVE_POSTCOPY] = "post-copy cannot be had here: --if-busy throttle slows the guest down",
+	    [MOVE_WAIT] = "allow more with --downtime",
+	    [MOVE_CANCEL] =
+		"--if-busy throttle slows the guest down, wait waits until it is quieter, --downtime "
+		"allows a longer pause",
+	};
+	double page_ns = plan_page_ns(input->round, input->rounds);
+
+	return err_set(
+	    err, ERR_STATE,
+	    "after %u rounds the pause would still take %llu ms, and %llu ms are allowed: the guest writes "
+	    "%.0f MB/s (running at %u %%) and %s takes %.0f MB/s of it; %s",
+	    mover->report->rounds, (unsigned long long)(next->downtime_ns / 1000000),
+	    (unsigned long long)(input->budget_ns / 1000000), (double)mover->progress.dirty_bytes_per_s / 1e6,
+	    100 - input->throttle, link_peer(mover->link), page_ns > 0 ? PAGES_SIZE * 1e3 / page_ns : 0,
+	    remedies[input->if_busy]);
+}
+
 static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 {
 	if (percent > mover->report->max_throttle)
@@ -106,7 +145,7 @@ static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 int precopy_run(struct mover *mover, struct err *err)
 {
 	/* A pause that was taken back has ended the throttle, too. */
-	struct plan_input input = {.budget_ns = mover->options->downtime_ns, .round = mover->report->round};
+	struct plan_input input = policy(mover);
 
 	mover_tell(mover, MOVE_COPY);
 	for (;;) {
@@ -135,13 +174,7 @@ int precopy_run(struct mover *mover, struct err *err)
 		if (next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
-			return err_set(err, ERR_STATE,
-				       "after %u rounds to %s the pause would still take %llu ms (guest "
-				       "running at %u %%); "
-				       "allow it with --downtime",
-				       input.rounds, link_peer(mover->link),
-				       (unsigned long long)(next.downtime_ns / 1000000),
-				       100 - input.throttle);
+			return give_up(mover, &input, &next, err);
 		if (next.throttle != input.throttle && set_throttle(mover, next.throttle, err))
 			return -1;
 		input.throttle = next.throttle;

@@ -33,6 +33,7 @@ static struct move_report example(void)
 	    .reconnects = 1,
 	    .pages_again = 512,
 	    .resumes = 1,
+	    .lost_ns = 96172839,
 	    .resumes_ns = 8500000,
 	    .term = 2,
 	};
@@ -65,7 +66,7 @@ static void text_is_as_documented(void **state)
 		   "  bytes       168.9 MiB\n"
 		   "  links       3, connected again 1 times, 512 pages sent again\n"
 		   "  throughput  92.6 MB/s (741 Mbit/s)\n"
-		   "  throttle    the guest was slowed by up to 20%\n"
+		   "  throttle    the guest was slowed by up to 20%, and lost 5.0% of its time\n"
 		   "  term        2\n"
 		   "  round      pages       bytes        time      MB/s slowed by\n"
 		   "      1     131072     128 MiB       1.5 s      89.5        0%\n"
@@ -125,7 +126,8 @@ static void json_is_as_documented(void **state)
 	    "{\"pages\": 131072, \"bytes\": 134217728, \"ms\": 1500.0, \"throttle\": 0}, "
 	    "{\"pages\": 40000, \"bytes\": 41943040, \"ms\": 400.0, \"throttle\": 20}, "
 	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}], "
-	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"resumes\": 1, \"resumes_ms\": 8.5}");
+	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"resumes\": 1, \"resumes_ms\": 8.5, "
+	    "\"lost_percent\": 5.0}");
 	free(text);
 	json_decref(object);
 }
