@@ -166,50 +166,53 @@ static const struct option_spec dirty_rate_options[] = {
     END,
 };
 
+/* What a move will be like. */
+#define MOVE_OPTIONS                                                                                         \
+	{.name = "downtime",                                                                                 \
+	 .argument = "TIME",                                                                                 \
+	 .help = "how long the guest may stand still, 1ms to 1h (30ms)",                                     \
+	 .type = OPTION_DURATION,                                                                            \
+	 .offset = AT(downtime_ns),                                                                          \
+	 .min = 1000000,                                                                                     \
+	 .max = 3600000000000,                                                                               \
+	 .initial = 30000000},                                                                               \
+	    {.name = "streams",                                                                              \
+	     .argument = "N",                                                                                \
+	     .help = "SSH connections in parallel, 1 to 16 (2 or more)",                                     \
+	     .type = OPTION_COUNT,                                                                           \
+	     .offset = AT(streams),                                                                          \
+	     .min = 1,                                                                                       \
+	     .max = STREAM_LINKS},                                                                           \
+	    {.name = "bandwidth",                                                                            \
+	     .argument = "SIZE",                                                                             \
+	     .help = "bytes a second, of all connections (no limit)",                                        \
+	     .type = OPTION_SIZE,                                                                            \
+	     .offset = AT(bytes_per_s),                                                                      \
+	     .min = 65536,                                                                                   \
+	     .max = INT64_MAX},                                                                              \
+	    {.name = "compress",                                                                             \
+	     .argument = "HOW",                                                                              \
+	     .help = "auto, none, lz4 or zstd (auto: what is fastest)",                                      \
+	     .type = OPTION_WORD,                                                                            \
+	     .offset = AT(packing),                                                                          \
+	     .words = packer_modes},                                                                         \
+	    {.name = "if-busy",                                                                              \
+	     .argument = "HOW",                                                                              \
+	     .help = "throttle, postcopy, wait or cancel (throttle)",                                        \
+	     .type = OPTION_WORD,                                                                            \
+	     .offset = AT(if_busy),                                                                          \
+	     .words = move_if_busy_words},                                                                   \
+	{                                                                                                    \
+		.name = "throttle-max", .argument = "PERCENT",                                               \
+		.help = "how much it may be slowed down, 1 to 99 (99)", .type = OPTION_COUNT,                \
+		.offset = AT(throttle_max), .min = 1, .max = 99, .initial = 99                               \
+	}
+
+static const struct option_spec plan_options[] = {SSH_OPTIONS, MOVE_OPTIONS, JSON, END};
+
 static const struct option_spec migrate_options[] = {
     SSH_OPTIONS,
-    {.name = "downtime",
-     .argument = "TIME",
-     .help = "how long the guest may stand still, 1ms to 1h (30ms)",
-     .type = OPTION_DURATION,
-     .offset = AT(downtime_ns),
-     .min = 1000000,
-     .max = 3600000000000,
-     .initial = 30000000},
-    {.name = "streams",
-     .argument = "N",
-     .help = "SSH connections in parallel, 1 to 16 (2 or more)",
-     .type = OPTION_COUNT,
-     .offset = AT(streams),
-     .min = 1,
-     .max = STREAM_LINKS},
-    {.name = "bandwidth",
-     .argument = "SIZE",
-     .help = "bytes a second, of all connections (no limit)",
-     .type = OPTION_SIZE,
-     .offset = AT(bytes_per_s),
-     .min = 65536,
-     .max = INT64_MAX},
-    {.name = "compress",
-     .argument = "HOW",
-     .help = "auto, none, lz4 or zstd (auto: what is fastest)",
-     .type = OPTION_WORD,
-     .offset = AT(packing),
-     .words = packer_modes},
-    {.name = "if-busy",
-     .argument = "HOW",
-     .help = "throttle, postcopy, wait or cancel (throttle)",
-     .type = OPTION_WORD,
-     .offset = AT(if_busy),
-     .words = move_if_busy_words},
-    {.name = "throttle-max",
-     .argument = "PERCENT",
-     .help = "how much it may be slowed down, 1 to 99 (99)",
-     .type = OPTION_COUNT,
-     .offset = AT(throttle_max),
-     .min = 1,
-     .max = 99,
-     .initial = 99},
+    MOVE_OPTIONS,
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long to try again after a break, up to 1h (60s)",
@@ -443,6 +446,20 @@ const struct command commands[] = {
      .run = cmd_restore,
      .options = restore_options,
      .operands = {VM}},
+    {.name = "plan",
+     .summary = "could a VM move to another host, and how would it go",
+     .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
+		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--if-busy HOW] [--throttle-max PERCENT] [--json]",
+     .details = "Whether that host is fit for the VM, how fast the way there is, what the guest\n"
+		"writes, and what follows: how long a move with these options would take, how\n"
+		"long the guest would stand still, and how much would be sent. Nothing moves.\n"
+		"It takes some two seconds, in which the VM's state is \"migrating\", and it runs.\n"
+		"Exit status 1: that host is not fit.",
+     .run = cmd_plan,
+     .options = plan_options,
+     .operands = {VM, {.label = "HOST"}}},
     {.name = "migrate",
      .summary = "move a running VM to another host",
      .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"

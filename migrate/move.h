@@ -68,7 +68,7 @@ struct move_observer {
 struct move_report {
 	uint64_t total_ns;    /* from the start of the connection until the destination said "started" */
 	uint64_t downtime_ns; /* from the guest's pause until then: an upper bound of what the guest saw */
-	uint64_t forecast_ns; /* of total_ns, made when 1/16 of the first round was through */
+	uint64_t forecast_ns; /* of total_ns, made when 1/8 of the first round was through over all links */
 	uint64_t forecast_downtime_ns;
 	unsigned rounds; /* the last one, in the pause, included */
 	unsigned listed; /* of these: the first one, and the latest */

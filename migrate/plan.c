@@ -83,8 +83,8 @@ struct plan_decision plan_next(const struct plan_input *input)
 	bool falling, patient = input->if_busy == MOVE_WAIT;
 
 	decision.downtime_ns = input->fixed_ns + pages_ns;
-	/* Another round is worth its time while it at least halves what the pause would have to carry. */
-	falling = input->remaining > SMALL_REST && input->remaining * 2 < last->pages;
+	/* What fits the pause is sent in less than that: another round is worth its time until the rest is as small as it gets. */
+	falling = input->remaining > SMALL_REST && shrinking(input->remaining, last->pages);
 	if (decision.downtime_ns <= input->budget_ns) {
 		if (!falling || input->rounds >= ROUNDS_MAX)
 			decision.action = PLAN_SWITCH;

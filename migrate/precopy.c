@@ -4,17 +4,10 @@
 #include "migrate/mover.h"
 #include "migrate/plan.h"
 
-#include <errno.h>
-#include <unistd.h>
-
-/* What a switch-over costs besides its pages: state out, in, and the vCPUs' stop and start; measured on the build
- * machines, and small beside a usual budget. */
-enum { SWITCH_FIXED_NS = 3000000 };
-
 /* Two round trips: PREPARED and STARTED. */
 static uint64_t fixed_ns(const struct mover *mover)
 {
-	return SWITCH_FIXED_NS + 2 * mover->ack_ns;
+	return PLAN_SWITCH_NS + 2 * mover->ack_ns;
 }
 
 static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
@@ -45,6 +38,9 @@ static int await_ack(struct mover *mover, struct err *err)
 	return 0;
 }
 
+/* What a page costs beside what it cost in the first round, where the receiver had no memory for it yet; as measured. */
+#define AGAIN 0.75
+
 static struct plan_input policy(const struct mover *mover)
 {
 	const struct move_options *options = mover->options;
@@ -55,22 +51,24 @@ static struct plan_input policy(const struct mover *mover)
 				   .round = mover->report->round};
 }
 
-/* The link, the content and the guest have shown their rates. */
-int precopy_forecast(struct mover *mover, struct err *err)
+/* The links, the content and the guest have shown their rates.  What the first links took alone is no measure. */
+static int make_forecast(struct mover *mover, uint64_t pages, struct err *err)
 {
-	uint64_t ns = clock_mono_ns() - mover->copy_ns;
-	double page_ns = (double)ns / (double)__atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
-	struct plan_model model = {.before_ns = mover->copy_ns - mover->started_ns,
+	uint64_t now = clock_mono_ns(), passed = now - mover->started_ns;
+	double page_ns = (double)(now - mover->pace.ns) / (double)(pages - mover->pace.pages);
+	double sent_ns = page_ns * (double)pages;
+	struct plan_model model = {.before_ns = sent_ns < (double)passed ? passed - (uint64_t)sent_ns : 0,
 				   .first_pages = mover->touched,
 				   .page_ns = page_ns,
-				   .again_ns = page_ns,
-				   .fixed_ns = fixed_ns(mover)};
+				   .again_ns = page_ns * AGAIN,
+				   .round_ns = PLAN_ROUND_NS + link_rtt_ns(mover->link),
+				   .fixed_ns = PLAN_SWITCH_NS + 2 * link_rtt_ns(mover->link)};
 	const struct plan_input chosen = policy(mover);
 	struct plan_forecast forecast;
 
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 		return -1;
-	plan_fit_dirty(&model, 0, 0, ns, pageset_count(&mover->dirty));
+	plan_fit_dirty(&model, 0, 0, now - mover->copy_ns, pageset_count(&mover->dirty));
 	mover->progress.dirty_bytes_per_s = (uint64_t)(model.dirty_per_s * PAGES_SIZE);
 	plan_forecast(&model, &chosen, &forecast);
 	mover->report->forecast_ns = forecast.total_ns;
@@ -78,22 +76,26 @@ int precopy_forecast(struct mover *mover, struct err *err)
 	return 0;
 }
 
+int precopy_look(struct mover *mover, uint64_t pages, struct err *err)
+{
+	enum { ENOUGH = 8 }; /* a part of the round */
+	unsigned links = sender_live_links(&mover->sender);
+
+	if (mover->report->forecast_ns)
+		return 0;
+	if (links != mover->pace.links) {
+		mover->pace.links = links;
+		mover->pace.ns = clock_mono_ns();
+		mover->pace.pages = pages;
+	}
+	return pages - mover->pace.pages > mover->touched / ENOUGH ? make_forecast(mover, pages, err) : 0;
+}
+
 /* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
 int precopy_begin(struct mover *mover, struct err *err)
 {
-	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
-
-	mover->touched = 0;
-	while (data < size && (data = lseek(mover->ram_fd, data, SEEK_DATA)) >= 0) {
-		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
-		if (hole < 0)
-			break;
-		mover->touched += pageset_add_range(&mover->sender.todo, (uint64_t)data / PAGES_SIZE,
-						    (uint64_t)(hole - data) / PAGES_SIZE);
-		data = hole;
-	}
-	if (data < 0 && errno != ENXIO)
-		return err_sys(err, "cannot read the guest's RAM");
+	if (mover_touched(mover, &mover->sender.todo, &mover->touched, err))
+		return -1;
 	mover->copy_ns = clock_mono_ns();
 	return 0;
 }
