@@ -11,7 +11,7 @@
 /* While the guest is copied a signal asks the mover to stop, and a second one ends the process: the guest runs
  * here and does not miss a mover.  During the switch, which lasts no longer than the downtime, the destination may
  * start the guest at any moment: to leave then would only mean not to know.  When the answer to that was lost, a
- * signal ends the asking, and 'drover resolve' takes it up again. */
+ * signal ends the asking, and 'drover resolve' takes it up again; and so it is while memory is sent after the guest. */
 static volatile sig_atomic_t cancelled;
 static volatile sig_atomic_t phase;
 
@@ -60,6 +60,7 @@ int cmd_migrate(const struct args *args, struct err *err)
 	    .links = (unsigned)args->streams,
 	    .bytes_per_s = args->bytes_per_s,
 	    .packing = (enum packer_mode)args->packing,
+	    .postcopy = args->postcopy,
 	    .cancel = &cancelled,
 	};
 	struct progress progress = {.phase_seen = &phase};

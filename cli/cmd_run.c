@@ -34,6 +34,7 @@ static int check_usage(struct vm_config *config, const struct args *args, struct
 	config->dirty_mode = (enum dirty_mode)args->dirty_tracking;
 	config->boot = (enum boot_source)args->boot;
 	config->emulation = args->emulate;
+	config->huge_pages = args->huge_pages;
 	config->kernel = copy(args->kernel);
 	config->initrd = copy(args->initrd);
 	config->cmdline = copy(args->append);

@@ -84,9 +84,19 @@ static void print_limits(const json_t *reply)
 	}
 }
 
+/* A guest that came before all of its memory did. */
+static void print_postcopy(const json_t *reply)
+{
+	const json_t *postcopy = json_object_get(reply, "postcopy");
+
+	if (postcopy)
+		output_say("%-10s %" PRIu64 " pages of its memory are still on the other host", "post-copy",
+			   (uint64_t)json_integer_value(json_object_get(postcopy, "pages_left")));
+}
+
 static void print_json(const struct vm_view *view, const json_t *reply)
 {
-	static const char *const keys[] = {"devices", "balloon", "limits", "isolation"};
+	static const char *const keys[] = {"devices", "balloon", "limits", "isolation", "postcopy"};
 	json_t *json = vms_json(view);
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -108,6 +118,7 @@ int cmd_status(const struct args *args, struct err *err)
 		print_json(&view, reply);
 	} else {
 		print_text(&view);
+		print_postcopy(reply);
 		print_isolation(reply);
 		print_devices(reply);
 		print_limits(reply);

@@ -90,6 +90,10 @@ static const struct option_spec run_options[] = {
      .offset = AT(dirty_tracking),
      .words = config_dirty_modes,
      .initial = DIRTY_AUTO},
+    {.name = "huge-pages",
+     .help = "RAM in huge pages, where the host has them",
+     .type = OPTION_FLAG,
+     .offset = AT(huge_pages)},
     {.name = "emulate",
      .help = "do what a KVM without hardware virtualization lacks",
      .type = OPTION_FLAG,
@@ -213,6 +217,10 @@ static const struct option_spec plan_options[] = {SSH_OPTIONS, MOVE_OPTIONS, JSO
 static const struct option_spec migrate_options[] = {
     SSH_OPTIONS,
     MOVE_OPTIONS,
+    {.name = "postcopy",
+     .help = "let the guest go over before all of its memory",
+     .type = OPTION_FLAG,
+     .offset = AT(postcopy)},
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long to try again after a break, up to 1h (60s)",
@@ -287,7 +295,8 @@ const struct command commands[] = {
      .synopsis = "--name NAME --memory SIZE [--cpus N]\n"
 		 "[--disk FILE[,read-only]]... [--net TAP|fd=N[,mac=MAC]]...\n"
 		 "[--kernel FILE [--initrd FILE] [--append TEXT]]\n"
-		 "[--boot disk|network] [--firmware FILE] [--emulate]\n"
+		 "[--boot disk|network] [--firmware FILE] [--huge-pages]\n"
+		 "[--emulate]\n"
 		 "[--limit WHAT=VALUE]... [--dirty-tracking auto|ring|bitmap]\n"
 		 "[--detach [--json]]",
      .details = "Without --kernel the VM boots from its first disk, by its firmware; with\n"
@@ -465,7 +474,7 @@ const struct command commands[] = {
      .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
 		 "[--bandwidth SIZE] [--compress HOW]\n"
-		 "[--if-busy HOW] [--throttle-max PERCENT]\n"
+		 "[--if-busy HOW] [--throttle-max PERCENT] [--postcopy]\n"
 		 "[--reconnect TIME] [--json]",
      .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
 		"server and drover.\n"
@@ -476,7 +485,9 @@ const struct command commands[] = {
 		"Until the destination may have started it, anything that goes wrong - Ctrl-C\n"
 		"too - leaves it running here. After that moment only the destination knows:\n"
 		"drover waits for its answer, and a signal does not end it. If the answer cannot\n"
-		"be had, the guest stays paused here, and 'drover resolve' asks again.",
+		"be had, the guest stays paused here, and 'drover resolve' asks again.\n"
+		"In post-copy the guest runs there before all of its memory is; a broken link is\n"
+		"then tried until it is back, and if drover is ended, 'drover resolve' goes on.",
      .run = cmd_migrate,
      .options = migrate_options,
      .operands = {VM, {.label = "HOST"}}},

@@ -28,6 +28,7 @@ struct args {
 	bool json;
 	bool detach;
 	bool emulate;
+	bool huge_pages;
 	bool force;
 	const char *name;
 	const char *kernel;
@@ -53,6 +54,7 @@ struct args {
 	uint64_t streams;     /* 0: as many as seem useful */
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t packing;     /* enum packer_mode */
+	bool postcopy;
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */
 	uint64_t size_bytes; /* an operand */

@@ -16,6 +16,7 @@ static const char *const phase_text[] = {
     [MOVE_COPY] = "copying",
     [MOVE_SWITCH] = "switching over",
     [MOVE_ASK] = "asking the destination how the hand-over ended",
+    [MOVE_POSTCOPY_PUSH] = "the guest runs there; sending the rest of its memory",
     [MOVE_DONE] = "done",
 };
 
@@ -42,6 +43,8 @@ const char *progress_format(const struct move_progress *now, bool live, char *te
 	char eta[24];
 
 	snprintf(text, size, "%s", phase_text[now->phase]);
+	if (now->phase == MOVE_POSTCOPY_PUSH && now->pages_total && live)
+		add(text, size, ": %3u%%", percent_done(now));
 	if (now->phase != MOVE_COPY || !now->round)
 		return text;
 	add(text, size, ", round %u", now->round);

@@ -35,6 +35,42 @@ static double lost_percent(const struct move_report *report)
 	return total_us ? (double)((report->lost_ns + total_us / 2) / total_us) / 10 : 0;
 }
 
+static void postcopy_text(FILE *out, const struct move_report *report)
+{
+	const struct histogram *faults = &report->postcopy.faults;
+	char time[24], bytes[16];
+
+	if (!report->postcopy.owed)
+		return;
+	fprintf(out, "  post-copy   %" PRIu64 " pages, %s, %s after the start\n", report->postcopy.owed,
+		units_format_size(report->postcopy.bytes, bytes),
+		units_format_duration(report->postcopy.ns, time));
+	fprintf(out,
+		"  faults      %" PRIu64 " waited for pages: half of them %" PRIu64
+		" us or less, 99%% %" PRIu64 " us, the longest %" PRIu64 " us\n",
+		faults->count, histogram_percentile(faults, 50), histogram_percentile(faults, 99),
+		faults->max_us);
+}
+
+/* null: no post-copy. */
+static json_t *postcopy_json(const struct move_report *report)
+{
+	const struct histogram *faults = &report->postcopy.faults;
+	json_t *buckets;
+
+	if (!report->postcopy.owed)
+		return json_null();
+	buckets = json_array();
+	for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+		json_array_append_new(buckets, json_integer((json_int_t)faults->bucket[i]));
+	return json_pack("{s:I, s:I, s:o, s:{s:I, s:I, s:I, s:I, s:o}}", "pages",
+			 (json_int_t)report->postcopy.owed, "bytes", (json_int_t)report->postcopy.bytes, "ms",
+			 output_ms(report->postcopy.ns), "faults", "count", (json_int_t)faults->count,
+			 "p50_us", (json_int_t)histogram_percentile(faults, 50), "p99_us",
+			 (json_int_t)histogram_percentile(faults, 99), "max_us", (json_int_t)faults->max_us,
+			 "buckets", buckets);
+}
+
 void report_text(FILE *out, const struct move_options *options, const struct move_report *report)
 {
 	char text[512], real[24], forecast[24], budget[24];
@@ -66,13 +102,14 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 			report->max_throttle, lost_percent(report));
 	else
 		fprintf(out, "  throttle    none\n");
+	postcopy_text(out, report);
 	fprintf(out, "  term        %" PRIu64 "\n", report->term);
 	rounds_text(out, report);
 }
 
 json_t *report_json(const struct move_options *options, const struct move_report *report)
 {
-	json_t *bytes = json_array(), *detail = json_array();
+	json_t *bytes = json_array(), *detail = json_array(), *object;
 
 	for (unsigned i = 0; i < report->listed; i++) {
 		const struct move_round *round = &report->round[i];
@@ -83,7 +120,7 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"bytes", (json_int_t)round->bytes, "ms", output_ms(round->ns),
 						"throttle", (int)round->throttle));
 	}
-	return json_pack(
+	object = json_pack(
 	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I, "
 	    "s:i, s:o, s:f}",
 	    "name", options->vm, "destination", output_string(options->peer), "term",
@@ -97,4 +134,6 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
 	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns), "lost_percent",
 	    lost_percent(report));
+	json_object_set_new(object, "postcopy", postcopy_json(report));
+	return object;
 }

@@ -7,6 +7,7 @@
 #include "common/io.h"
 #include "common/paths.h"
 #include "vmm/definition_store.h"
+#include "vmm/memory.h"
 #include "vmm/snapshot_restore.h"
 #include "vmm/spawn.h"
 
@@ -151,6 +152,18 @@ static void say_started(const struct vm_config *config, pid_t pid, bool json)
 		output_say("VM '%s' runs (pid %d, uuid %s)", config->name, (int)pid, config->uuid);
 }
 
+/* A host's setting, which is easily lost with a reboot. */
+static void say_huge_pages(const struct vm_config *config)
+{
+	const char *file = config->huge_pages ? memory_huge_pages_off() : NULL;
+
+	if (file)
+		output_note(
+		    "VM '%s' runs without huge pages: this host gives shared memory none ('echo advise > %s' "
+		    "allows it)",
+		    config->name, file);
+}
+
 int start_vm(const struct vm_config *config, bool detach, bool json, struct err *err)
 {
 	off_t log_from = log_size(config->name);
@@ -162,6 +175,7 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 		return -1;
 	tell_manager(pid);
 	say_limits(config, &control);
+	say_huge_pages(config);
 	if (detach)
 		say_started(config, pid, json);
 	else

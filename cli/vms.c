@@ -153,6 +153,7 @@ const char *vms_state_text(const struct vm_view *view, char *text, size_t size)
 	    {"migrating", "migrating", "migrating to"},
 	    {"switching", "switching over", "switching over to"},
 	    {"pending", "pending", "pending, only the peer knows:"},
+	    {"lending", "moved, lends memory", "moved, lends memory to"},
 	    {"incoming", "incoming", "incoming from"},
 	    {"prepared", "prepared", "prepared, from"},
 	    {"handed-over", "handed over", "handed over to"},

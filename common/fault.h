@@ -64,6 +64,18 @@
 	X(RESTORE_MARKED, "restore.marked")               /* it is on record what disks become; none is yet */    \
 	X(RESTORE_HALF, "restore.half")                   /* the first disk is reverted */                        \
 	X(RESTORE_DONE, "restore.done")                   /* all are, and it is still on record */                \
+	X(POSTCOPY_MOVER_OWED, "postcopy-mover.owed")     /* what is owed is acknowledged, the guest runs here */     \
+	X(POSTCOPY_MOVER_LENDING, "postcopy-mover.lending") /* the source knows that it runs there */                 \
+	X(POSTCOPY_MOVER_MIDDLE, "postcopy-mover.middle") /* some owed pages are sent */                              \
+	X(POSTCOPY_MOVER_WHOLE, "postcopy-mover.whole")   /* all is there, the source not told */                     \
+	X(POSTCOPY_SOURCE_LENDING, "postcopy-source.lending") /* the source has recorded it, the mover not told */    \
+	X(POSTCOPY_SERVE_OWED, "postcopy-serve.owed")     /* what is owed has become holes */                         \
+	X(POSTCOPY_SERVE_REQUEST, "postcopy-serve.request") /* a page that the guest waits for is asked for */        \
+	X(POSTCOPY_SERVE_MIDDLE, "postcopy-serve.middle") /* some owed pages are placed */                            \
+	X(POSTCOPY_SERVE_WHOLE, "postcopy-serve.whole")   /* all is there, nobody told */                             \
+	X(POSTCOPY_SERVE_TOLD, "postcopy-serve.told")     /* the VM process knows, the mover does not */              \
+	X(POSTCOPY_DEST_WATCHED, "postcopy-dest.watched") /* the VM process's RAM is watched, serve not told */       \
+	X(POSTCOPY_DEST_WHOLE, "postcopy-dest.whole")     /* it is not any more */                                    \
 	X(VM_USERFAULTFD, "vm.userfaultfd")               /* a VM process is about to watch the guest's RAM */
 /* clang-format on */
 

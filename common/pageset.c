@@ -176,6 +176,26 @@ uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count)
 	return added;
 }
 
+/* The summary stays as it is: where it is set needlessly, the next take finds that out. */
+uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count)
+{
+	uint64_t removed = 0;
+	uint64_t end;
+
+	if (first >= set->pages)
+		return 0;
+	end = count < set->pages - first ? first + count : set->pages;
+	while (first < end) {
+		uint64_t word = first / WORD_BITS;
+		uint64_t bits = bits_from(first % WORD_BITS) & bits_valid(end, word);
+		uint64_t before = __atomic_fetch_and(&set->words[word], ~bits, __ATOMIC_SEQ_CST);
+
+		removed += (uint64_t)__builtin_popcountll(before & bits);
+		first = (word + 1) * WORD_BITS;
+	}
+	return removed;
+}
+
 bool pageset_has(const struct pageset *set, uint64_t page)
 {
 	return page < set->pages && (load(&set->words[page / WORD_BITS]) & bit_of(page)) != 0;
@@ -262,6 +282,37 @@ size_t pageset_take_below(struct pageset *set, uint64_t *cursor, uint64_t end, u
 	if (count)
 		*cursor = pages[count - 1] + 1;
 	return count;
+}
+
+bool pageset_next_run(const struct pageset *set, uint64_t *cursor, uint64_t *first, uint64_t *count)
+{
+	uint64_t words = words_for(set->pages), word = *cursor / WORD_BITS, bits = 0, end;
+
+	if (*cursor >= set->pages)
+		return false;
+	for (uint64_t mask = bits_from(*cursor % WORD_BITS); word < words; mask = ~0ull) {
+		bits = load(&set->words[word]) & bits_valid(set->pages, word) & mask;
+		if (bits)
+			break;
+		word = next_word(set, word + 1);
+	}
+	if (!bits)
+		return false;
+	*first = word * WORD_BITS + (uint64_t)__builtin_ctzll(bits);
+	end = *first;
+	/* What is left of this word, then word by word. */
+	bits >>= end % WORD_BITS;
+	for (;;) {
+		uint64_t ones = ~bits ? (uint64_t)__builtin_ctzll(~bits) : WORD_BITS;
+
+		end += ones;
+		if (end % WORD_BITS || ones == 0 || end >= set->pages)
+			break;
+		bits = load(&set->words[end / WORD_BITS]) & bits_valid(set->pages, end / WORD_BITS);
+	}
+	*count = end - *first;
+	*cursor = end;
+	return true;
 }
 
 uint64_t pageset_count(const struct pageset *set)

@@ -32,6 +32,9 @@ void pageset_close(struct pageset *set);
 bool pageset_add(struct pageset *set, uint64_t page);
 /* pageset_add_range(set, first, count): clipped at the end of the set.  Returns how many were new. */
 uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
+/* pageset_remove_range(set, first, count): clipped likewise; any thread, beside those that add and take: each member goes to
+ * one of them.  Returns how many were members. */
+uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count);
 bool pageset_has(const struct pageset *set, uint64_t page);
 /* pageset_take(set, &cursor, pages, max): remove up to max members at or above *cursor, lowest first, and put
  * their numbers into pages[].  Advances *cursor past the last of them.  Returns how many; fewer than max: no more
@@ -45,6 +48,9 @@ size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size
 bool pageset_claim(const struct pageset *set, uint64_t *cursor, uint64_t unit, uint64_t *first,
 		   uint64_t *end);
 size_t pageset_take_below(struct pageset *set, uint64_t *cursor, uint64_t end, uint64_t *pages, size_t max);
+/* pageset_next_run(set, &cursor, &first, &count): the first adjacent members at or above *cursor, which goes behind them; they stay
+ * members.  false: there are none.  Of no single moment while others change the set. */
+bool pageset_next_run(const struct pageset *set, uint64_t *cursor, uint64_t *first, uint64_t *count);
 /* pageset_count(set): members now (walks the summary); of no single moment while others add. */
 uint64_t pageset_count(const struct pageset *set);
 void pageset_clear(struct pageset *set);

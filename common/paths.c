@@ -170,7 +170,8 @@ int paths_peer(const char *name, char path[PATHS_MAX], struct err *err)
 
 	if (!units_name_valid(name))
 		return err_set(err, ERR_USAGE,
-			       "'%.80s' is no name for a peer: 1 to 63 letters, digits, '.', '_', '-', the first one a letter "
+			       "'%.80s' is no name for a peer: 1 to 63 letters, digits, '.', '_', '-', the "
+			       "first one a letter "
 			       "or digit",
 			       name);
 	if (paths_state(state, err) < 0)

@@ -12,7 +12,8 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_PAGES] = "PAGES",       [MESSAGE_STATE] = "STATE",       [MESSAGE_SEAL] = "SEAL",
     [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
-    [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",
+    [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",       [MESSAGE_OWED] = "OWED",
+    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",
 };
 
 const char *message_name(unsigned type)
@@ -184,6 +185,75 @@ int message_commit(const struct frame *frame, struct message_commit *commit, str
 		return bad(frame, err);
 	memcpy(commit->session, session, LEDGER_SESSION_LEN);
 	commit->session[LEDGER_SESSION_LEN] = 0;
+	return 0;
+}
+
+int message_owed(const struct frame *frame, struct message_owed *owed, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+	uint32_t more;
+
+	owed->epoch = reader_u64(&reader);
+	owed->runs = reader_u32(&reader);
+	more = reader_u32(&reader);
+	owed->more = more == 1;
+	owed->data = reader.at;
+	if (reader.bad || more > 1 || owed->runs > OWED_RUNS || reader.left != (size_t)owed->runs * OWED_RUN)
+		return bad(frame, err);
+	return 0;
+}
+
+int message_owed_run(const struct message_owed *owed, uint32_t n, uint64_t pages, uint64_t *first,
+		     uint64_t *count, struct err *err)
+{
+	*first = le64_get(owed->data + (size_t)n * OWED_RUN);
+	*count = le64_get(owed->data + (size_t)n * OWED_RUN + 8);
+	if (*count > 0 && *first < pages && *count <= pages - *first)
+		return 0;
+	return err_set(err, ERR_INPUT, "a run of owed pages is empty or goes past the end of the memory");
+}
+
+/* One frame with at most OWED_RUNS runs, from *cursor on. */
+static int send_some_owed(struct link *link, uint64_t epoch, const struct pageset *set, uint64_t *cursor,
+			  struct err *err)
+{
+	struct buf *out = link_begin(link);
+	size_t head = out->len;
+	uint32_t runs = 0;
+	uint64_t first, count;
+
+	buf_put_u64(out, epoch);
+	buf_put_u32(out, 0);
+	buf_put_u32(out, 0);
+	for (; runs < OWED_RUNS && pageset_next_run(set, cursor, &first, &count); runs++) {
+		buf_put_u64(out, first);
+		buf_put_u64(out, count);
+	}
+	le32_put(out->data + head + 8, runs);
+	le32_put(out->data + head + 12, runs == OWED_RUNS);
+	return link_send(link, MESSAGE_OWED, 0, err) ? -1 : runs == OWED_RUNS;
+}
+
+int message_send_owed(struct link *link, uint64_t epoch, const struct pageset *set, struct err *err)
+{
+	uint64_t cursor = 0;
+	int more;
+
+	do
+		more = send_some_owed(link, epoch, set, &cursor, err);
+	while (more > 0);
+	return more;
+}
+
+int message_request(const struct frame *frame, uint64_t pages[REQUEST_PAGES], size_t *count, struct err *err)
+{
+	struct reader reader = reader_of(frame->payload, frame->len);
+
+	*count = frame->len / 8;
+	if (frame->len % 8 || *count > REQUEST_PAGES)
+		return bad(frame, err);
+	for (size_t i = 0; i < *count; i++)
+		pages[i] = reader_u64(&reader);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #define MIGRATE_MESSAGE_H
 
 #include "common/err.h"
+#include "common/pageset.h"
 #include "migrate/frame.h"
 #include "migrate/link.h"
 #include "vmm/ledger.h"
@@ -31,6 +32,9 @@ enum message_type {
 	MESSAGE_OUTCOME,
 	MESSAGE_RECEIVED,
 	MESSAGE_PROBE,
+	MESSAGE_OWED,
+	MESSAGE_REQUEST,
+	MESSAGE_WHOLE,
 	MESSAGE_TYPES,
 };
 
@@ -81,6 +85,23 @@ int message_epoch(const struct frame *frame, struct message_epoch *epoch, struct
 int message_seal(const struct frame *frame, struct message_seal *seal, struct err *err);
 int message_ack(const struct frame *frame, struct message_ack *ack, struct err *err);
 int message_commit(const struct frame *frame, struct message_commit *commit, struct err *err);
+
+/* A list of pages that are owed, in runs; it may take several messages. */
+enum { OWED_RUNS = 65000, OWED_RUN = 16, REQUEST_PAGES = 64 };
+struct message_owed {
+	uint64_t epoch;
+	uint32_t runs;
+	bool more;           /* of the list is to come */
+	const uint8_t *data; /* runs; OWED_RUN bytes each; the frame's */
+};
+int message_owed(const struct frame *frame, struct message_owed *owed, struct err *err);
+/* message_owed_run(owed, n, pages, first, count, err): run n, which lies in a memory of so many pages. */
+int message_owed_run(const struct message_owed *owed, uint32_t n, uint64_t pages, uint64_t *first,
+		     uint64_t *count, struct err *err);
+/* message_send_owed(link, epoch, set, err): the members of the set, as one list. */
+int message_send_owed(struct link *link, uint64_t epoch, const struct pageset *set, struct err *err);
+/* message_request(frame, pages, count, err): at most REQUEST_PAGES page numbers, not checked. */
+int message_request(const struct frame *frame, uint64_t pages[REQUEST_PAGES], size_t *count, struct err *err);
 
 /* message_await(link, type, timeout_ms, frame, err): the next frame, which must be of this type; ABORT and REFUSE
  * become the error that they carry, with the peer's name before it. */

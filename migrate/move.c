@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *const move_if_busy_words[] = {"throttle", "postcopy", "wait", "cancel", NULL};
+
 /* Who the VM is, before anything is disturbed: a wrong name must fail before a connection is made. */
 int mover_find_vm(struct mover *mover, struct err *err)
 {
@@ -90,21 +92,29 @@ int mover_attach(struct mover *mover, struct err *err)
 static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 {
 	char host[256] = "unknown";
+	bool postcopy = mover->options->postcopy || mover->options->if_busy == MOVE_POSTCOPY, can = false;
 	struct frame frame;
-	json_t *begin;
+	json_t *begin, *ready;
+	int failed;
 
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s, s:I}", "cpu", mover->cpu, "term",
+	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "term",
 			  (json_int_t)mover->term, "config", config_to_json(&mover->config), "touched_bytes",
 			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host,
-			  "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000));
+			  "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000), "postcopy",
+			  postcopy);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
 	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
 		return -1;
-	return link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
+	ready = message_json(&frame, err);
+	failed = !ready || jobj_bool(ready, "postcopy", false, &can, err);
+	json_decref(ready);
+	if (!failed && postcopy && !can)
+		failed = err_set(err, ERR_REFUSED, "drover on %s is too old for post-copy", mover->peer);
+	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
 static int open_sender(struct mover *mover, struct err *err)
@@ -142,12 +152,11 @@ static int run(struct mover *mover, struct err *err)
 	if (open_sender(mover, err) || precopy_begin(mover, err))
 		return -1;
 	while (!moved)
-		if (precopy_run(mover, err) || switchover_run(mover, &moved, err))
+		if ((!mover->postcopy.on && precopy_run(mover, err)) || postcopy_prepare(mover, err) ||
+		    switchover_run(mover, &moved, err))
 			return -1;
 	return 0;
 }
-
-const char *const move_if_busy_words[] = {"throttle", "postcopy", "wait", "cancel", NULL};
 
 struct move_round *move_report_round(struct move_report *report)
 {

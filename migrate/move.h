@@ -3,6 +3,7 @@
 #define MIGRATE_MOVE_H
 
 #include "common/err.h"
+#include "common/histogram.h"
 #include "migrate/packer.h"
 #include <signal.h>
 #include <stdbool.h>
@@ -25,13 +26,14 @@ struct move_options {
 	const char *identity; /* these three: NULL: as the peer says, else as usual */
 	const char *known_hosts;
 	const char *remote_command;
-	uint64_t downtime_ns; /* budget for the pause */
-	enum move_if_busy if_busy;
+	uint64_t downtime_ns;     /* budget for the pause */
 	unsigned throttle_max;    /* percent, 1 to 99 */
 	uint64_t reconnect_ns;    /* how long a broken link is tried again */
 	unsigned links;           /* connections in parallel; 0: as many as seem useful */
 	enum packer_mode packing; /* of what is sent */
-	uint64_t bytes_per_s;     /* limit of all of them together; 0: none */
+	enum move_if_busy if_busy;
+	bool postcopy;        /* let it go over after the first round in any case */
+	uint64_t bytes_per_s; /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
 	const volatile sig_atomic_t *cancel;
 };
@@ -43,7 +45,15 @@ struct move_round {
 	unsigned throttle; /* percent, while it was sent */
 };
 
-enum move_phase { MOVE_CONNECT, MOVE_PREPARE, MOVE_COPY, MOVE_SWITCH, MOVE_ASK, MOVE_DONE };
+enum move_phase {
+	MOVE_CONNECT,
+	MOVE_PREPARE,
+	MOVE_COPY,
+	MOVE_SWITCH,
+	MOVE_ASK,
+	MOVE_POSTCOPY_PUSH,
+	MOVE_DONE
+};
 
 /* What a terminal or a log wants to know; called at most about ten times a second and at each phase change.
  */
@@ -84,7 +94,13 @@ struct move_report {
 	uint64_t wire_mbps;    /* megabits a second on the stream, over all rounds */
 	unsigned max_throttle; /* percent */
 	uint64_t lost_ns;      /* of the guest's time, by that */
-	uint64_t term;         /* under which the guest runs now */
+	struct {
+		uint64_t owed; /* pages that were not there when the guest started; 0: no post-copy */
+		uint64_t bytes;
+		uint64_t ns;             /* from the start until all were */
+		struct histogram faults; /* how long the guest waited for pages */
+	} postcopy;
+	uint64_t term; /* under which the guest runs now */
 };
 
 /* move_report_round(report): a place for one more round. */

@@ -12,7 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { TICK_NS = 100000000, LOOK_NS = 10000000, RETRY_NS = 500000000 };
+enum { TICK_NS = 100000000, LOOK_NS = 10000000 };
 
 static void new_session(char session[LEDGER_SESSION_LEN + 1])
 {
@@ -51,6 +51,7 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 				.ram_fd = -1,
 				.timer_fd = -1,
 				.dirty.fd = -1,
+				.postcopy = {.fresh.fd = -1},
 				.started_ns = clock_mono_ns()};
 	/* Without one the peer is the one that a pending hand-over names. */
 	if (options->peer && mover_set_peer(mover, options->peer, err))
@@ -67,10 +68,12 @@ void mover_close(struct mover *mover)
 	/* First of all the guest: its VM process does what is right for its phase.  Links may take their time. */
 	if (mover->vm.fd >= 0)
 		control_close(&mover->vm);
+	answerer_stop(&mover->postcopy.answerer);
 	sender_close(&mover->sender);
 	link_close(mover->link);
 	mover->link = NULL;
 	pageset_close(&mover->dirty);
+	pageset_close(&mover->postcopy.fresh);
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	peer_free(&mover->host);
@@ -80,6 +83,9 @@ void mover_close(struct mover *mover)
 
 int mover_connect(struct mover *mover, struct err *err)
 {
+	/* The sender must not look at a link that is gone. */
+	if (mover->sender.control && mover->sender.control->link)
+		sender_set_control(&mover->sender, NULL, 0);
 	link_close(mover->link);
 	mover->link = link_open_ssh(&mover->target, err);
 	return mover->link ? 0 : -1;
@@ -200,6 +206,9 @@ static int tick(void *arg, struct err *err)
 	struct err note;
 
 	mover->frames++;
+	if (mover->frames == 4 && mover->postcopy.on &&
+	    link_fault(mover->link, FAULT_POSTCOPY_MOVER_MIDDLE, err))
+		return -1;
 	if (mover->frames == 4 && mover->epoch == 1 && link_fault(mover->link, FAULT_MOVER_ROUND_MIDDLE, err))
 		return -1;
 	if (mover_check_cancel(mover, err))
@@ -230,14 +239,11 @@ static void add_all(struct pageset *to, struct pageset *from)
 			pageset_add(to, pages[i]);
 }
 
-static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
+int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err)
 {
 	struct message_epoch epoch = {.term = mover->term, .flags = flags};
 
-	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
 	if (!mover->epoch_open) {
-		add_all(&mover->sender.todo, &mover->sender.again);
-		add_all(&mover->sender.todo, &mover->dirty);
 		mover->epoch++;
 		mover->epoch_open = true;
 	}
@@ -251,7 +257,13 @@ static int begin_epoch(struct mover *mover, uint32_t flags, struct err *err)
 
 int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 {
-	if (begin_epoch(mover, flags, err))
+	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
+	if (!mover->epoch_open) {
+		add_all(&mover->sender.todo, &mover->sender.again);
+		if (mover->dirty.words)
+			add_all(&mover->sender.todo, &mover->dirty);
+	}
+	if (mover_epoch_begin(mover, flags, err))
 		return -1;
 	mover->frames = 0;
 	mover->progress.pages_total = mover->progress.pages_left = pageset_count(&mover->sender.todo);
@@ -301,8 +313,10 @@ static int read_ack(const json_t *welcome, struct message_ack *ack, struct err *
 	return jobj_u64(welcome, "complete", true, 0, INT64_MAX - 1, &ack->epoch, err);
 }
 
+enum join_as { JOIN_PAGES, JOIN_CONTROL, JOIN_REQUESTS };
+
 /* HELLO and WELCOME of a link that joins. */
-static int join(const struct mover *mover, struct link *link, uint32_t id, bool control,
+static int join(const struct mover *mover, struct link *link, uint32_t id, enum join_as as,
 		struct whereabouts *there, struct err *err)
 {
 	json_t *hello = mover_hello(mover, "join", err), *welcome;
@@ -312,7 +326,8 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, bool 
 	if (!hello)
 		return -1;
 	json_object_set_new(hello, "link", json_integer((json_int_t)id));
-	json_object_set_new(hello, "control", json_boolean(control));
+	json_object_set_new(hello, "control", json_boolean(as == JOIN_CONTROL));
+	json_object_set_new(hello, "requests", json_boolean(as == JOIN_REQUESTS));
 	if (message_send_json(link, MESSAGE_HELLO, hello, err) ||
 	    message_await(link, MESSAGE_WELCOME, MOVER_ANSWER_MS, &frame, err))
 		return -1;
@@ -325,17 +340,26 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, bool 
 	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;
 }
 
-struct link *mover_join(void *arg, uint32_t id, struct err *err)
+static struct link *join_as(const struct mover *mover, uint32_t id, enum join_as as, struct err *err)
 {
-	const struct mover *mover = arg;
 	struct link *link = link_open_ssh(&mover->target, err);
 	struct whereabouts there;
 
-	if (link && join(mover, link, id, false, &there, err)) {
+	if (link && join(mover, link, id, as, &there, err)) {
 		link_close(link);
 		link = NULL;
 	}
 	return link;
+}
+
+struct link *mover_join(void *mover, uint32_t id, struct err *err)
+{
+	return join_as(mover, id, JOIN_PAGES, err);
+}
+
+struct link *mover_join_requests(void *mover, uint32_t id, struct err *err)
+{
+	return join_as(mover, id, JOIN_REQUESTS, err);
 }
 
 int mover_wait(struct mover *mover, uint64_t ns, struct err *err)
@@ -352,41 +376,51 @@ int mover_wait(struct mover *mover, uint64_t ns, struct err *err)
 	return 0;
 }
 
+int mover_rejoin_once(struct mover *mover, struct err *err)
+{
+	uint32_t id = sender_take_id(&mover->sender);
+	struct whereabouts there;
+
+	if (mover_connect(mover, err) || join(mover, mover->link, id, JOIN_CONTROL, &there, err))
+		return -1;
+	if (mover->postcopy.resumed) {
+		mover->epoch = there.epoch;
+		mover->epoch_open = there.ack.epoch != there.epoch;
+		mover->postcopy.resumed = false;
+	}
+	if (there.epoch > mover->epoch || there.epoch + 1 < mover->epoch)
+		return err_set(err, ERR_INPUT, "%s is in epoch %llu instead of %llu", mover->peer,
+			       (unsigned long long)there.epoch, (unsigned long long)mover->epoch);
+	mover->their_epoch = there.epoch;
+	/* Its acknowledgement was lost with the link. */
+	if (there.ack.epoch == mover->epoch && mover->epoch_open) {
+		sender_acked(&mover->sender, &there.ack);
+		mover->epoch_open = false;
+	}
+	sender_set_control(&mover->sender, mover->link, id);
+	mover_watch(mover, true);
+	return 0;
+}
+
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err)
 {
 	uint64_t until = clock_mono_ns() + mover->options->reconnect_ns;
-	struct whereabouts there;
+	struct err last;
 
-	sender_set_control(&mover->sender, NULL, 0);
 	mover_notice(mover, "the link broke (%s); connecting again, the guest runs on here", why->text);
-	for (;;) {
-		uint32_t id = sender_take_id(&mover->sender);
-		struct err last;
-
-		if (!mover_connect(mover, &last) && !join(mover, mover->link, id, true, &there, &last)) {
-			if (there.epoch > mover->epoch || there.epoch + 1 < mover->epoch)
-				return err_set(err, ERR_INPUT, "%s is in epoch %llu instead of %llu",
-					       mover->peer, (unsigned long long)there.epoch,
-					       (unsigned long long)mover->epoch);
-			mover->their_epoch = there.epoch;
-			/* Its acknowledgement was lost with the link. */
-			if (there.ack.epoch == mover->epoch && mover->epoch_open) {
-				sender_acked(&mover->sender, &there.ack);
-				mover->epoch_open = false;
-			}
-			sender_set_control(&mover->sender, mover->link, id);
-			mover_watch(mover, true);
-			mover->report->reconnects++;
-			return 0;
-		}
+	while (mover_rejoin_once(mover, &last)) {
+		if (last.kind == ERR_INPUT)
+			return err_set(err, ERR_INPUT, "%s", last.text);
 		if (last.kind == ERR_REFUSED)
 			return err_set(err, ERR_LINK, "%s; before that, the link broke: %s", last.text,
 				       why->text);
 		if (clock_mono_ns() >= until)
 			return err_set(err, ERR_LINK, "%s, and did not come back: %s", why->text, last.text);
-		if (mover_wait(mover, RETRY_NS, err))
+		if (mover_wait(mover, MOVER_RETRY_NS, err))
 			return -1;
 	}
+	mover->report->reconnects++;
+	return 0;
 }
 
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err)

@@ -5,6 +5,7 @@
 
 #include "common/fault.h"
 #include "common/pageset.h"
+#include "migrate/answerer.h"
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/move.h"
@@ -15,10 +16,19 @@
 #include "vmm/control.h"
 
 enum {
-	MOVER_ANSWER_MS = 20000, /* for the other host's answer to what needs no disk and no work */
-	MOVER_VM_MS = 10000,     /* for the VM process's answer */
-	MOVER_SWITCH_MS = 4000,  /* for PREPARED while the guest is paused: less than HANDOVER_LEASE_NS */
-	MOVER_STARTED_MS = 5000, /* for STARTED, before it is asked for over a new connection */
+	MOVER_ANSWER_MS = 20000,    /* for the other host's answer to what needs no disk and no work */
+	MOVER_VM_MS = 10000,        /* for the VM process's answer */
+	MOVER_SWITCH_MS = 4000,     /* for PREPARED while the guest is paused: less than HANDOVER_LEASE_NS */
+	MOVER_RETRY_NS = 500000000, /* between two tries to connect again */
+	MOVER_STARTED_MS = 5000,    /* for STARTED, before it is asked for over a new connection */
+};
+
+struct mover_postcopy {
+	bool on;              /* what is left after pre-copy goes over after the guest */
+	bool resumed;         /* another mover has begun it */
+	bool lost;            /* the guest ended there before it had all */
+	struct pageset fresh; /* owed, and not known to be known there */
+	struct answerer answerer;
 };
 
 struct mover {
@@ -56,6 +66,8 @@ struct mover {
 	bool switching; /* the guest is paused, or may run there: who gives up says so at the right moment */
 	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
+	struct mover_postcopy postcopy;
+
 	struct move_progress progress;
 	uint64_t progress_told_ns;
 	uint64_t frames;    /* seen by the tick, in this epoch */
@@ -74,6 +86,8 @@ int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 int mover_connect(struct mover *mover, struct err *err);
 /* mover_join: the sender's join (sender_session). */
 struct link *mover_join(void *mover, uint32_t id, struct err *err);
+/* mover_join_requests: the answerer's (answerer_start). */
+struct link *mover_join_requests(void *mover, uint32_t id, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);
@@ -103,9 +117,14 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err);
 int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err);
 /* mover_epoch_acked(mover, frame, err): an ACK of it came. */
 int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err);
+/* mover_epoch_begin: only begin it.  mover_epoch_ack: await the answer to the seal. */
+int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);
+int mover_epoch_ack(struct mover *mover, struct err *err);
 /* mover_rejoin(mover, why, err): the control link broke because of `why`: connect again, for as long as the options allow.
  * -1 with *err: the move is over. */
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
+/* mover_rejoin_once: one try. */
+int mover_rejoin_once(struct mover *mover, struct err *err);
 
 /* precopy_look(mover, pages, err): so many pages of the first round are sent: once that tells enough, fill the report's forecast. */
 int precopy_look(struct mover *mover, uint64_t pages, struct err *err);
@@ -116,6 +135,16 @@ int precopy_run(struct mover *mover, struct err *err);
 /* switchover_run(mover, &moved, err): the last epoch and the hand-over.  0: the guest runs there; or, moved false, a link broke
  * in time, the guest runs on here, and pre-copy goes on. */
 int switchover_run(struct mover *mover, bool *moved, struct err *err);
+
+/* postcopy_prepare(mover, err): before the pause, if it is on: say what is owed.  postcopy_last: in the last epoch, instead of its pages. */
+int postcopy_prepare(struct mover *mover, struct err *err);
+int postcopy_last(struct mover *mover, struct err *err);
+/* postcopy_finish(mover, err): the guest runs there and the VM process here knows: send what is owed, until all is there.  -1: it is not, and
+ * *err says whether the guest is down or `drover resolve` goes on.  postcopy_resume: the same in place of a mover that went. */
+int postcopy_finish(struct mover *mover, struct err *err);
+int postcopy_resume(struct mover *mover, struct err *err);
+/* resolve_once(mover, &started, &owed, err): ask once. */
+int resolve_once(struct mover *mover, bool *started, uint64_t *owed, struct err *err);
 /* resolve_ask(mover, &started, err): ask over new connections until there is an answer, the user cancels or a minute
  * is over (then -1). */
 int resolve_ask(struct mover *mover, bool *started, struct err *err);

@@ -80,12 +80,17 @@ struct pages_target {
 	int fd; /* the memfd; stays the caller's */
 	uint64_t pages;
 	uint64_t *filled; /* bit p: page p may be other than zero */
+	/* Not NULL: pages go here instead of into the memfd, zeroes too, as its guest runs already: 0, or -1 with *err. */
+	int (*place)(void *arg, uint64_t page, uint64_t count, const uint8_t *data, struct err *err);
+	void *place_arg;
 };
 /* pages_target_open(target, volume, fd, pages, err): checks that fd has exactly this size.  A memfd without
  * any allocated page is known to be zero, so that zero runs cost nothing; of any other nothing is assumed. 0,
  * or -1 with *err.  _close frees the bitmap (harmless on a zeroed struct). */
 int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint64_t pages, struct err *err);
 void pages_target_close(struct pages_target *target);
+/* pages_target_punch(target, first, count, err): these pages, which are inside of it, become a hole. */
+int pages_target_punch(struct pages_target *target, uint64_t first, uint64_t count, struct err *err);
 
 struct pages_decoder;
 struct pages_decoder *pages_decoder_open(struct err *err);

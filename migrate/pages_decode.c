@@ -199,6 +199,8 @@ static int write_pages(const struct pages_target *target, const uint8_t *from, u
 	size_t len = (size_t)count * PAGES_SIZE;
 	off_t at = (off_t)(page * PAGES_SIZE);
 
+	if (target->place)
+		return target->place(target->place_arg, page, count, from, err);
 	while (len > 0) {
 		ssize_t put = pwrite(target->fd, from, len, at);
 
@@ -252,22 +254,37 @@ static uint64_t find(const struct pages_target *target, uint64_t page, uint64_t 
 	return end;
 }
 
+int pages_target_punch(struct pages_target *target, uint64_t first, uint64_t count, struct err *err)
+{
+	if (fallocate(target->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(first * PAGES_SIZE),
+		      (off_t)(count * PAGES_SIZE)) < 0)
+		return err_sys(err, "cannot clear the guest's memory at page %llu",
+			       (unsigned long long)first);
+	mark(target, first, first + count, false);
+	return 0;
+}
+
+static int place_zero(const struct pages_target *target, uint64_t page, uint64_t end, struct err *err)
+{
+	for (uint64_t some; page < end; page += some) {
+		some = end - page < PUNCH_MIN ? end - page : PUNCH_MIN;
+		if (target->place(target->place_arg, page, some, zeroes, err))
+			return -1;
+	}
+	return 0;
+}
+
 /* Only what was ever filled needs work; long stretches are given back to the system. */
 static int apply_zero(struct pages_target *target, uint64_t page, uint64_t end, struct err *err)
 {
+	if (target->place)
+		return place_zero(target, page, end, err);
 	for (page = find(target, page, end, true); page < end; page = find(target, page, end, true)) {
 		uint64_t stop = find(target, page, end, false);
 
-		if (stop - page < PUNCH_MIN) {
-			if (write_pages(target, zeroes, page, stop - page, err) < 0)
-				return -1;
-		} else {
-			if (fallocate(target->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				      (off_t)(page * PAGES_SIZE), (off_t)((stop - page) * PAGES_SIZE)) < 0)
-				return err_sys(err, "cannot clear the guest's memory at page %llu",
-					       (unsigned long long)page);
-			mark(target, page, stop, false);
-		}
+		if (stop - page < PUNCH_MIN ? write_pages(target, zeroes, page, stop - page, err)
+					    : pages_target_punch(target, page, stop - page, err))
+			return -1;
 		page = stop;
 	}
 	return 0;

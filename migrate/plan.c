@@ -172,9 +172,11 @@ void plan_forecast(const struct plan_model *model, const struct plan_input *poli
 	forecast->action = next.action;
 	forecast->rounds = history.rounds;
 	forecast->downtime_ns = model->fixed_ns;
+	forecast->pages += input.remaining;
 	if (next.action == PLAN_SWITCH)
 		forecast->downtime_ns += (uint64_t)((double)input.remaining * model->again_ns);
-	forecast->pages += input.remaining;
+	else
+		forecast->total_ns += (uint64_t)((double)input.remaining * model->again_ns);
 	forecast->total_ns += forecast->downtime_ns;
 	forecast->bytes = (uint64_t)((double)forecast->pages * model->page_bytes);
 }

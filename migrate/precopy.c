@@ -24,7 +24,7 @@ static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_b
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
 }
 
-static int await_ack(struct mover *mover, struct err *err)
+int mover_epoch_ack(struct mover *mover, struct err *err)
 {
 	uint64_t sealed = clock_mono_ns(), took;
 	struct frame frame;
@@ -48,6 +48,7 @@ static struct plan_input policy(const struct mover *mover)
 	return (struct plan_input){.budget_ns = options->downtime_ns,
 				   .if_busy = options->if_busy,
 				   .throttle_max = options->throttle_max,
+				   .postcopy = options->if_busy == MOVE_POSTCOPY,
 				   .round = mover->report->round};
 }
 
@@ -107,7 +108,8 @@ static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 
 	mover->progress.round = mover->report->rounds + 1;
 	mover->progress.throttle = throttle;
-	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) || await_ack(mover, err))
+	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) ||
+	    mover_epoch_ack(mover, err))
 		return -1;
 	report_round(mover, started, bytes, throttle);
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
@@ -118,12 +120,12 @@ static int give_up(const struct mover *mover, const struct plan_input *input,
 		   const struct plan_decision *next, struct err *err)
 {
 	static const char *const remedies[] = {
-	    [MOVE_THROTTLE] = "allow more with --downtime, a higher --throttle-max or more --bandwidth",
-	    [MOVE_POSTCOPY] = "post-copy cannot be had here: --if-busy throttle slows the guest down",
+	    [MOVE_THROTTLE] = "allow more with --downtime, a higher --throttle-max or --if-busy postcopy",
+	    [MOVE_POSTCOPY] = "allow more with --downtime",
 	    [MOVE_WAIT] = "allow more with --downtime",
 	    [MOVE_CANCEL] =
-		"--if-busy throttle slows the guest down, wait waits until it is quieter, --downtime "
-		"allows a longer pause",
+		"--if-busy throttle slows the guest down, postcopy moves it first, wait waits until it is "
+		"quieter, --downtime allows a longer pause",
 	};
 	double page_ns = plan_page_ns(input->round, input->rounds);
 
@@ -149,7 +151,6 @@ int precopy_run(struct mover *mover, struct err *err)
 	/* A pause that was taken back has ended the throttle, too. */
 	struct plan_input input = policy(mover);
 
-	mover_tell(mover, MOVE_COPY);
 	for (;;) {
 		struct plan_decision next;
 		const struct move_round *last;
@@ -173,7 +174,9 @@ int precopy_run(struct mover *mover, struct err *err)
 			mover->progress.dirty_bytes_per_s =
 			    (uint64_t)((double)input.remaining * PAGES_SIZE * 1e9 / (double)last->ns);
 		next = plan_next(&input);
-		if (next.action == PLAN_SWITCH)
+		/* The rest shall come after the guest. */
+		mover->postcopy.on = mover->options->postcopy || next.action == PLAN_POSTCOPY;
+		if (mover->postcopy.on || next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
 			return give_up(mover, &input, &next, err);

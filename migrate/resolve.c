@@ -5,17 +5,19 @@
 
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RETRY_MS = 500 };
 #define ASK_FOR_NS 60000000000ull
 
-static int ask_once(struct mover *mover, bool *started, struct err *err)
+int resolve_once(struct mover *mover, bool *started, uint64_t *owed, struct err *err)
 {
 	const char *outcome = "", *detail = "";
 	json_t *hello, *answer;
 	struct frame frame;
 	int failed;
 
+	*owed = 0;
 	if (mover_connect(mover, err))
 		return -1;
 	mover_watch(mover, false);
@@ -30,7 +32,8 @@ static int ask_once(struct mover *mover, bool *started, struct err *err)
 	if (!answer)
 		return -1;
 	failed = jobj_string(answer, "outcome", true, 16, &outcome, err) ||
-		 jobj_string(answer, "detail", false, 300, &detail, err);
+		 jobj_string(answer, "detail", false, 300, &detail, err) ||
+		 jobj_u64(answer, "owed", false, 0, INT64_MAX, owed, err);
 	*started = !strcmp(outcome, "started");
 	if (!failed && !*started && strcmp(outcome, "never"))
 		failed = err_set(err, ERR_INPUT, "%s gave an outcome that is neither 'started' nor 'never'",
@@ -46,8 +49,9 @@ int resolve_ask(struct mover *mover, bool *started, struct err *err)
 	mover_tell(mover, MOVE_ASK);
 	for (;;) {
 		struct pollfd tick = {.fd = -1};
+		uint64_t owed;
 
-		if (!ask_once(mover, started, err))
+		if (!resolve_once(mover, started, &owed, err))
 			return 0;
 		/* A refusal is an answer about this question, not about the link; asking again may mend it, too. */
 		if (err->kind == ERR_CANCELLED || (mover->options->cancel && *mover->options->cancel) ||
@@ -65,22 +69,35 @@ int resolve_tell(struct mover *mover, bool started, struct err *err)
 	    err);
 }
 
+struct adopted {
+	bool lending;  /* the guest is known to run there */
+	bool postcopy; /* if it does, it needs memory from here */
+};
+
 /* Take the pending hand-over on; the peer, term and session are the VM process's. */
-static int adopt(struct mover *mover, struct err *err)
+static int adopt(struct mover *mover, struct adopted *adopted, struct err *err)
 {
 	const char *peer, *session;
+	int fds[CONTROL_MAX_FDS], failed;
 	json_t *reply;
-	int failed;
+	size_t nfds;
 
 	if (control_connect(&mover->vm, mover->options->vm, err) ||
-	    control_call(&mover->vm, json_pack("{s:s}", "cmd", "pending"), MOVER_VM_MS, &reply, NULL, NULL,
+	    control_call(&mover->vm, json_pack("{s:s}", "cmd", "pending"), MOVER_VM_MS, &reply, fds, &nfds,
 			 err))
 		return -1;
 	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
 		 jobj_string(reply, "peer", true, LEDGER_PEER_MAX, &peer, err) ||
 		 jobj_u64(reply, "term", true, 1, INT64_MAX, &mover->term, err) ||
-		 jobj_string(reply, "session", true, LEDGER_SESSION_LEN, &session, err);
+		 jobj_string(reply, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+		 jobj_bool(reply, "lending", true, &adopted->lending, err) ||
+		 jobj_bool(reply, "postcopy", true, &adopted->postcopy, err);
+	if (!failed && nfds != 1)
+		failed = err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 1", nfds);
+	for (size_t i = failed ? 0 : 1; i < nfds; i++)
+		close(fds[i]);
 	if (!failed) {
+		mover->ram_fd = fds[0];
 		strcpy(mover->session, session);
 		if (!*mover->peer)
 			failed = mover_set_peer(mover, peer, err);
@@ -92,15 +109,21 @@ static int adopt(struct mover *mover, struct err *err)
 int move_resolve(const struct move_options *options, const struct move_observer *observer, bool *started,
 		 struct err *err)
 {
+	struct move_report report = {0};
+	struct adopted adopted = {false};
 	struct mover mover;
-	int status = mover_open(&mover, options, observer, NULL, err);
+	int status = mover_open(&mover, options, observer, &report, err);
 
 	if (!status)
-		status = adopt(&mover, err);
-	if (!status)
+		status = adopt(&mover, &adopted, err);
+	*started = true;
+	if (!status && !adopted.lending) {
 		status = resolve_ask(&mover, started, err);
-	if (!status)
-		status = resolve_tell(&mover, *started, err);
+		if (!status)
+			status = resolve_tell(&mover, *started, err);
+	}
+	if (!status && *started && adopted.postcopy)
+		status = postcopy_resume(&mover, err);
 	mover_close(&mover);
 	return status;
 }

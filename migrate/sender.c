@@ -515,6 +515,12 @@ int sender_round(struct sender *sender, uint64_t epoch, tick_fn *tick, void *arg
 	return status;
 }
 
+void sender_no_pages(struct sender *sender, uint64_t epoch)
+{
+	sender->pages = 0;
+	sender->epoch = epoch;
+}
+
 void sender_seal(struct sender *sender, struct message_seal *seal)
 {
 	*seal = (struct message_seal){.epoch = sender->epoch};

@@ -103,6 +103,8 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
  * may be gone on with by another round. */
 int sender_round(struct sender *sender, uint64_t epoch, int (*tick)(void *arg, struct err *err), void *arg,
 		 struct err *err);
+/* sender_no_pages(sender, epoch): the same without any, for sender_seal. */
+void sender_no_pages(struct sender *sender, uint64_t epoch);
 /* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
 void sender_seal(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links

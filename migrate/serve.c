@@ -81,6 +81,7 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 		      struct err *err)
 {
 	struct vm_config config = {0};
+	bool postcopy = false;
 	json_t *cpu;
 	uint64_t touched, available = facts_available_memory();
 
@@ -89,6 +90,7 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 	    jobj_bool(begin, "paused", true, &incoming->paused, err) ||
 	    jobj_string(begin, "from", true, LEDGER_PEER_MAX, &incoming->peer, err) ||
 	    jobj_u64(begin, "reconnect_ms", true, 0, RECONNECT_MAX_MS, &serve->reconnect_ms, err) ||
+	    jobj_bool(begin, "postcopy", false, &postcopy, err) ||
 	    jobj_object(begin, "cpu", true, &cpu, err) ||
 	    config_from_json(json_object_get(begin, "config"), &config, err))
 		return -1;
@@ -98,6 +100,7 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 	}
 	config_free(&serve->config);
 	serve->config = config;
+	serve->owed.on = postcopy;
 	if (touched > available)
 		return err_set(
 		    err, ERR_REFUSED,
@@ -136,8 +139,10 @@ static int begin(struct serve *serve, struct err *err)
 	    pages_target_open(&serve->ram, 0, serve->ram_fd, serve->config.memory_bytes / PAGES_SIZE, err))
 		return -1;
 	serve->control.decoder = pages_decoder_open(err);
-	if (!serve->control.decoder || serve_links_open(serve, err) ||
-	    message_send_json(serve->control.link, MESSAGE_READY, json_pack("{s:i}", "pid", (int)pid), err) ||
+	if (!serve->control.decoder || (serve->owed.on && serve_postcopy_open(serve, err)) ||
+	    serve_links_open(serve, err) ||
+	    message_send_json(serve->control.link, MESSAGE_READY,
+			      json_pack("{s:i, s:b}", "pid", (int)pid, "postcopy", serve->owed.on), err) ||
 	    link_flush(serve->control.link, err))
 		return -1;
 	return link_fault(serve->control.link, FAULT_SERVE_ACCEPTED, err);
@@ -248,14 +253,16 @@ static int answer_outcome(struct serve *serve, const json_t *hello, struct err *
 {
 	char detail[256];
 	uint64_t term;
+	uint64_t owed;
 	bool started;
 
 	if (jobj_u64(hello, "term", true, 1, INT64_MAX, &term, err) ||
-	    serve_outcome(serve->config.name, serve->config.uuid, term, serve->session, &started, detail,
-			  sizeof(detail), err) ||
-	    message_send_json(
-		serve->control.link, MESSAGE_OUTCOME,
-		json_pack("{s:s, s:s}", "outcome", started ? "started" : "never", "detail", detail), err))
+	    serve_outcome(serve->config.name, serve->config.uuid, term, serve->session, &started, &owed,
+			  detail, sizeof(detail), err) ||
+	    message_send_json(serve->control.link, MESSAGE_OUTCOME,
+			      json_pack("{s:s, s:s, s:I}", "outcome", started ? "started" : "never", "detail",
+					detail, "owed", (json_int_t)owed),
+			      err))
 		return -1;
 	return link_flush(serve->control.link, err);
 }
@@ -378,6 +385,7 @@ static int open_session(struct serve *serve, int in, int out, struct err *err)
 				.waiter_fd = -1,
 				.wake_fd = -1,
 				.quit_fd = -1,
+				.owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
 				.control = {.serve = serve, .process_fd = -1}};
 	pthread_mutex_init(&serve->lock, NULL);
 	pthread_cond_init(&serve->change, NULL);
@@ -392,6 +400,7 @@ static int open_session(struct serve *serve, int in, int out, struct err *err)
 static void close_session(struct serve *serve)
 {
 	serve_links_close(serve);
+	serve_postcopy_close(serve);
 	let_go(serve);
 	link_close(serve->control.link);
 	pages_decoder_close(serve->control.decoder);

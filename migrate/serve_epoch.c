@@ -47,7 +47,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	struct serve *serve = of->serve;
 	uint64_t epoch, applied;
 	int64_t pages;
-	bool open;
+	bool open, early, running;
 
 	if (frame->len < HEAD)
 		return err_set(err, ERR_INPUT, "a PAGES message has %zu bytes", frame->len);
@@ -58,8 +58,13 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 		open = false;
 	else
 		open = await_epoch(serve, epoch);
-	of->applying = open;
+	running = serve->owed.running;
+	early = serve->ram.place && !running;
+	of->applying = open && !early;
 	pthread_mutex_unlock(&serve->lock);
+	if (early)
+		return err_set(err, ERR_INPUT,
+			       "pages came between those that are owed and the guest's start");
 	if (!open)
 		return err_set(err, of == &serve->control ? ERR_INPUT : ERR_LINK,
 			       "pages of epoch %llu came outside of it", (unsigned long long)epoch);
@@ -74,9 +79,9 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	if (applied % SERVE_ACK_FRAMES == 0 &&
 	    (message_send_number(of->link, MESSAGE_RECEIVED, applied, err) || link_flush(of->link, err)))
 		return -1;
-	return of == &serve->control && applied == 4 && epoch == 1
-		   ? link_fault(of->link, FAULT_SERVE_ROUND_MIDDLE, err)
-		   : 0;
+	if (of == &serve->control && applied == 4 && epoch == 1)
+		return link_fault(of->link, FAULT_SERVE_ROUND_MIDDLE, err);
+	return running ? link_fault(of->link, FAULT_POSTCOPY_SERVE_MIDDLE, err) : 0;
 }
 
 static int on_pages(struct serve *serve, const struct frame *frame, struct err *err)
@@ -145,7 +150,7 @@ static int prepare(struct serve *serve, struct err *err)
 		    (unsigned long long)serve->state_len, (unsigned long long)serve->seal.state_bytes);
 	/* A state can be loaded once: whatever becomes of this, no sender comes back to send another. */
 	serve->state = SERVE_PREPARED;
-	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) ||
+	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) || serve_postcopy_settle(serve, err) ||
 	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, SERVE_VM_MS,
 			    NULL, err) ||
 	    link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
@@ -169,12 +174,16 @@ int serve_settle(struct serve *serve, struct err *err)
 	pthread_mutex_unlock(&serve->lock);
 	if (!there)
 		return 0;
+	if (serve->owed.running && serve->epoch.flags & EPOCH_CONSISTENT)
+		return err_set(err, ERR_INPUT, "a consistent epoch came after the guest's start");
 	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0)
 		return prepare(serve, err);
 	serve_not_last(serve);
 	if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
 		return -1;
-	return message_send_ack(serve->control.link, &ack, err);
+	if (message_send_ack(serve->control.link, &ack, err))
+		return -1;
+	return serve->owed.running ? serve_postcopy_rest(serve, err) : 0;
 }
 
 static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)
@@ -203,7 +212,10 @@ static int on_commit(struct serve *serve, const struct frame *frame, struct err 
 				   "session", commit.session),
 			 SERVE_VM_MS, NULL, NULL, NULL, err))
 		return -1;
-	serve->state = SERVE_STARTED;
+	if (serve->owed.on)
+		serve_postcopy_started(serve);
+	else
+		serve->state = SERVE_STARTED;
 	if (link_fault(link, FAULT_SERVE_STARTED, err) ||
 	    message_send_number(link, MESSAGE_STARTED, serve->term, err) || link_flush(link, err))
 		return -1;
@@ -215,7 +227,7 @@ static const struct {
 	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
 } handlers[] = {
     {MESSAGE_PAGES, on_pages}, {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit},
+    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
 };
 
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)

@@ -3,6 +3,7 @@
 #ifndef MIGRATE_SERVE_INTERNAL_H
 #define MIGRATE_SERVE_INTERNAL_H
 
+#include "common/histogram.h"
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/pages.h"
@@ -19,6 +20,7 @@ enum {
 	SERVE_VM_MS = 20000,
 	SERVE_LINKS = 2 * STREAM_LINKS, /* those that broke, and whose threads have not ended yet, included */
 	SERVE_ACK_FRAMES = 8,           /* PAGES between two RECEIVED */
+	SERVE_WAITING = 256, /* pages that the guest waits for, of those that are asked for by name */
 };
 
 /* Where a session stands; what may come next follows from it. */
@@ -45,6 +47,26 @@ struct serve_link {
 	bool used;
 };
 
+/* Post-copy: pages that come after the guest's start. */
+struct serve_owed {
+	bool on;       /* BEGIN asked for it: the VM process's RAM is watched */
+	bool running;  /* the guest runs, and may lack pages.  Written before the links' threads may see it */
+	int uffd;      /* of the VM process's RAM */
+	uint64_t base; /* where that is, there */
+	struct pageset pages; /* what is missing; the VM process sees it, too */
+	pthread_t thread;     /* answers faults (serve_faults.c) */
+	bool threaded;
+	struct pages_decoder *decoder; /* its */
+	int offer_fd;                  /* eventfd for it: a request link has come */
+	/* Under the session's lock: */
+	struct serve_link offered; /* a request link that it has not taken yet */
+	struct {
+		uint64_t page, since_ns;
+	} waiting[SERVE_WAITING]; /* faults that were asked for */
+	size_t nwaiting;
+	struct histogram faults;
+};
+
 struct serve {
 	const struct permit *permit;
 	struct vm_config config;
@@ -60,6 +82,7 @@ struct serve {
 	struct serve_link control; /* the main thread's */
 	struct serve_link joined[SERVE_LINKS];
 	struct serve_link replacement; /* a control link that came while the old one was still believed in */
+	struct serve_owed owed;
 	int listen_fd;
 	int waiter_fd; /* another session that waits for this one's end; -1 */
 
@@ -99,6 +122,33 @@ int serve_links_adopt(struct serve *serve, struct err *err);
 /* serve_links_await(serve, why, err): no control link is left, because of `why`: wait for a new one; -1: none came, or
  * somebody else wants the VM. */
 int serve_links_await(struct serve *serve, const struct err *why, struct err *err);
+
+/* ---- serve_postcopy.c: main thread, unless stated ---- */
+
+/* serve_postcopy_open(serve, err): have the VM process's RAM watched, since BEGIN asks for that. */
+int serve_postcopy_open(struct serve *serve, struct err *err);
+void serve_postcopy_close(struct serve *serve);
+/* serve_postcopy_owed(serve, frame, err): OWED, in an epoch before the start. */
+int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct err *err);
+/* serve_postcopy_settle(serve, err): before the machine state is loaded: where nothing is owed, all is as without post-copy. */
+int serve_postcopy_settle(struct serve *serve, struct err *err);
+/* serve_postcopy_started(serve): the guest runs: the session goes on until its RAM is whole. */
+void serve_postcopy_started(struct serve *serve);
+/* serve_postcopy_rest(serve, err): tell the sender what is still missing; if that is nothing, the session is over. */
+int serve_postcopy_rest(struct serve *serve, struct err *err);
+
+/* ---- serve_faults.c ---- */
+
+/* serve_faults_start(serve, err), serve_faults_stop(serve): the thread that answers the guest's faults. */
+int serve_faults_start(struct serve *serve, struct err *err);
+void serve_faults_stop(struct serve *serve);
+/* serve_faults_offer(serve, link): a request link, welcomed; taken over.  It replaces the one there was. */
+void serve_faults_offer(struct serve *serve, const struct serve_link *link);
+/* serve_faults_came(serve, page, count): these pages were placed.  Any thread. */
+void serve_faults_came(struct serve *serve, uint64_t page, uint64_t count);
+
+/* serve_link_end(of): close it, free all. */
+void serve_link_end(struct serve_link *of);
 
 /* In the process of a link that joins: serve_hand_over(name, hello, in, out, err): give the channel to the session that
  * receives VM `name`, and wait for the session's end.  -1: there is no such session. */

@@ -54,7 +54,7 @@ static int on_quit(void *arg, short revents, struct err *err)
 	return err_set(err, ERR_LINK, "the session is over");
 }
 
-static void link_end(struct serve_link *of)
+void serve_link_end(struct serve_link *of)
 {
 	link_close(of->link);
 	pages_decoder_close(of->decoder);
@@ -76,7 +76,7 @@ static struct serve_link *free_place(struct serve *serve)
 		pthread_mutex_unlock(&serve->lock);
 		if (broken) {
 			pthread_join(of->thread, NULL);
-			link_end(of);
+			serve_link_end(of);
 		}
 		if (!of->used)
 			place = of;
@@ -104,18 +104,27 @@ static int welcome(const struct serve *serve, struct link *link, struct err *err
 
 /* ---- joining --------------------------------------------------------------------------------------------------- */
 
-static int check_join(const struct serve *serve, const json_t *hello, uint64_t *id, bool *control,
-		      struct err *err)
+struct joining {
+	uint64_t id;
+	bool control;  /* in place of the control link */
+	bool requests; /* for what the guest waits for */
+};
+
+static int check_join(const struct serve *serve, const json_t *hello, struct joining *as, struct err *err)
 {
 	const char *session, *uuid;
 	json_t *vm;
 
+	*as = (struct joining){0};
 	if (jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    jobj_object(hello, "vm", true, &vm, err) ||
 	    jobj_string(vm, "uuid", true, CONFIG_UUID_LEN, &uuid, err) ||
-	    jobj_u64(hello, "link", true, 1, UINT32_MAX, id, err) ||
-	    jobj_bool(hello, "control", true, control, err))
+	    jobj_u64(hello, "link", true, 1, UINT32_MAX, &as->id, err) ||
+	    jobj_bool(hello, "control", true, &as->control, err) ||
+	    jobj_bool(hello, "requests", false, &as->requests, err))
 		return -1;
+	if (as->requests && (!serve->owed.on || as->control))
+		return err_set(err, ERR_REFUSED, "the session has no use for a request link");
 	if (strcmp(session, serve->session) || strcmp(uuid, serve->config.uuid))
 		return err_set(err, ERR_REFUSED, "the session is over there");
 	if (serve->state >= SERVE_PREPARED)
@@ -156,8 +165,7 @@ static int start_thread(struct serve *serve, struct serve_link *of, struct err *
 static int join(struct serve *serve, const json_t *hello, int fds[2], int process_fd, struct err *err)
 {
 	struct serve_link made, *place;
-	bool control = false;
-	uint64_t id = 0;
+	struct joining as;
 
 	if (make_link(&made, serve, fds, process_fd, err)) {
 		close(fds[0]);
@@ -165,12 +173,18 @@ static int join(struct serve *serve, const json_t *hello, int fds[2], int proces
 		close(process_fd);
 		return -1;
 	}
-	if (check_join(serve, hello, &id, &control, err))
+	if (check_join(serve, hello, &as, err))
 		goto refuse;
-	made.id = (uint32_t)id;
-	if (control) {
+	made.id = (uint32_t)as.id;
+	if (as.requests) {
+		if (welcome(serve, made.link, err))
+			goto refuse;
+		serve_faults_offer(serve, &made);
+		return 0;
+	}
+	if (as.control) {
 		if (serve->replacement.link)
-			link_end(&serve->replacement);
+			serve_link_end(&serve->replacement);
 		serve->replacement = made;
 		return 0;
 	}
@@ -186,7 +200,7 @@ static int join(struct serve *serve, const json_t *hello, int fds[2], int proces
 	*place = (struct serve_link){.process_fd = -1};
 refuse:
 	message_send_error(made.link, MESSAGE_REFUSE, err);
-	link_end(&made);
+	serve_link_end(&made);
 	return -1;
 }
 
@@ -219,7 +233,8 @@ void serve_links_accept(struct serve *serve)
 	} else {
 		for (size_t i = 0; len > 0 && i < nfds; i++)
 			close(fds[i]);
-		if (hello && wants_the_vm(serve, hello) && serve->waiter_fd < 0)
+		/* A guest that runs already is nobody's to take. */
+		if (hello && wants_the_vm(serve, hello) && serve->waiter_fd < 0 && !serve->owed.running)
 			serve->waiter_fd = fd;
 		else
 			close(fd);
@@ -230,13 +245,15 @@ void serve_links_accept(struct serve *serve)
 int serve_links_adopt(struct serve *serve, struct err *err)
 {
 	/* What the old one still holds must not be applied any more: it is closed before the sender is told anything. */
-	link_end(&serve->control);
+	serve_link_end(&serve->control);
 	serve->control = serve->replacement;
 	serve->replacement = (struct serve_link){.process_fd = -1};
 	if (serve->state == SERVE_SEALED)
 		serve->state = SERVE_EPOCH; /* the sender seals it anew */
 	serve_not_last(serve);
-	return welcome(serve, serve->control.link, err);
+	if (welcome(serve, serve->control.link, err))
+		return -1;
+	return serve->owed.running ? serve_postcopy_rest(serve, err) : 0;
 }
 
 /* It leads to a connection that is gone; and were it this side that closed the channel, sshd would say so only when nobody
@@ -252,7 +269,8 @@ static void let_go_of_stderr(void)
 
 int serve_links_await(struct serve *serve, const struct err *why, struct err *err)
 {
-	uint64_t until = clock_mono_ns() + serve->reconnect_ms * 1000000;
+	/* A guest that runs waits as long as it takes. */
+	uint64_t until = serve->owed.running ? UINT64_MAX : clock_mono_ns() + serve->reconnect_ms * 1000000;
 	struct pollfd fds[] = {{.fd = serve->listen_fd, .events = POLLIN}, {.fd = serve->vm.fd}};
 
 	fds[1].events = POLLIN;
@@ -262,7 +280,8 @@ int serve_links_await(struct serve *serve, const struct err *why, struct err *er
 
 		if (now >= until || serve->waiter_fd >= 0)
 			return err_set(err, ERR_LINK, "%s", why->text);
-		if (poll(fds, 2, (int)((until - now) / 1000000) + 1) < 0 && errno != EINTR)
+		if (poll(fds, 2, serve->owed.running ? -1 : (int)((until - now) / 1000000) + 1) < 0 &&
+		    errno != EINTR)
 			return err_sys(err, "cannot wait for the sender");
 		if (fds[1].revents)
 			return err_set(err, ERR_LINK, "the VM process of '%s' there has ended",
@@ -326,10 +345,11 @@ void serve_links_close(struct serve *serve)
 		if (!of->used)
 			continue;
 		pthread_join(of->thread, NULL);
-		link_end(of);
+		serve_link_end(of);
 	}
 	if (serve->replacement.link)
-		link_end(&serve->replacement);
+		serve_link_end(&serve->replacement);
+	serve_faults_stop(serve);
 }
 
 static int connect_to(const char *name, struct err *err)

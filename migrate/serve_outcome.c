@@ -12,7 +12,7 @@
 enum { TRIES = 100, TRY_MS = 50, VM_MS = 5000 };
 
 static int ask_process(const char *name, const char *uuid, uint64_t term, const char *session, bool *started,
-		       struct err *err)
+		       uint64_t *owed, struct err *err)
 {
 	const char *outcome = "";
 	struct control vm;
@@ -28,10 +28,11 @@ static int ask_process(const char *name, const char *uuid, uint64_t term, const 
 	control_close(&vm);
 	if (failed)
 		return -1;
-	failed = jobj_string(reply, "outcome", true, 16, &outcome, err);
+	failed = jobj_string(reply, "outcome", true, 16, &outcome, err) ||
+		 jobj_u64(reply, "owed", true, 0, INT64_MAX, owed, err);
 	*started = !strcmp(outcome, "started");
 	json_decref(reply);
-	return failed;
+	return failed ? -1 : 0;
 }
 
 /* The caller holds the VM's lock in *ledger.  The name may have gone to another VM since: then what was kept of the
@@ -59,8 +60,9 @@ static int decide(struct ledger *ledger, const char *uuid, uint64_t term, const 
 }
 
 int serve_outcome(const char *name, const char *uuid, uint64_t term, const char *session, bool *started,
-		  char *detail, size_t cap, struct err *err)
+		  uint64_t *owed, char *detail, size_t cap, struct err *err)
 {
+	*owed = 0;
 	for (int i = 0; i < TRIES; i++) {
 		struct pollfd pause = {.fd = -1};
 		struct ledger ledger;
@@ -73,7 +75,7 @@ int serve_outcome(const char *name, const char *uuid, uint64_t term, const char 
 		}
 		if (err->kind != ERR_STATE)
 			return -1;
-		if (!ask_process(name, uuid, term, session, started, err)) {
+		if (!ask_process(name, uuid, term, session, started, owed, err)) {
 			snprintf(detail, cap, "%s", *started ? "it runs there" : "it was not started there");
 			return 0;
 		}

@@ -218,7 +218,8 @@ static int look(struct mover *mover, struct survey *survey, struct err *err)
 	struct preflight_ask ask = {.links = options->links};
 	struct plan_input policy = {.budget_ns = options->downtime_ns,
 				    .if_busy = options->if_busy,
-				    .throttle_max = options->throttle_max};
+				    .throttle_max = options->throttle_max,
+				    .postcopy = options->if_busy == MOVE_POSTCOPY};
 	struct fitness_vm vm = {.config = &mover->config};
 	double link_ns;
 

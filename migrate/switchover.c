@@ -11,9 +11,9 @@ enum { RESUMES_MAX = 3 }; /* pauses that are taken back: the guest feels each */
 /* The guest stands still from *paused_at on (CLOCK_MONOTONIC of this host, which both processes see). */
 static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err)
 {
-	json_t *reply,
-	    *request = json_pack("{s:s, s:I, s:s, s:s}", "cmd", "handover-pause", "term",
-				 (json_int_t)mover->term, "session", mover->session, "peer", mover->peer);
+	json_t *reply, *request = json_pack("{s:s, s:I, s:s, s:s, s:b}", "cmd", "handover-pause", "term",
+					    (json_int_t)mover->term, "session", mover->session, "peer",
+					    mover->peer, "postcopy", mover->postcopy.on);
 	int failed;
 
 	if (mover_ask(mover, request, &reply, err))
@@ -89,6 +89,12 @@ static int await_prepared(struct mover *mover, struct err *err)
 	return 0;
 }
 
+static int last_pages(struct mover *mover, struct err *err)
+{
+	return mover->postcopy.on ? postcopy_last(mover, err)
+				  : mover_epoch_pages(mover, EPOCH_CONSISTENT, err);
+}
+
 /* The last epoch: what is left of RAM goes out while the VM process saves the machine state. */
 static int last_epoch(struct mover *mover, struct err *err)
 {
@@ -97,8 +103,8 @@ static int last_epoch(struct mover *mover, struct err *err)
 
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
-	    mover_epoch_pages(mover, EPOCH_CONSISTENT, err) ||
-	    link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) || await_state(mover, request, &state, err))
+	    last_pages(mover, err) || link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
+	    await_state(mover, request, &state, err))
 		return -1;
 	if (mover->sender.broken != broken)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
@@ -120,6 +126,7 @@ static int take_back(struct mover *mover, uint64_t paused_at, const struct err *
 	report->resumes++;
 	report->resumes_ns += clock_mono_ns() - paused_at;
 	mover->switching = false;
+	mover_tell(mover, MOVE_COPY);
 	mover_watch(mover, true);
 	link_set_stall(mover->link, LINK_STALL_MS);
 	mover_notice(mover, "a link broke in the switch-over (%s); the guest runs on here, and is copied on",
@@ -241,6 +248,9 @@ int switchover_run(struct mover *mover, bool *moved, struct err *err)
 	if (resolve_tell(mover, true, err))
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
+	if (mover->postcopy.on &&
+	    (link_fault(mover->link, FAULT_POSTCOPY_MOVER_LENDING, err) || postcopy_finish(mover, err)))
+		return -1;
 	await_end(mover);
 	*moved = true;
 	return 0;

@@ -76,7 +76,7 @@ int clock_save(struct machine *machine, struct state_writer *writer, struct err 
 	buf_put_u64(writer->out, real_ns);
 	buf_put_u64(writer->out, kvm_ns);
 	buf_put_u64(writer->out, tsc);
-	buf_put_u32(writer->out, clock_tsc_khz(machine->vcpus[0].fd));
+	buf_put_u32(writer->out, machine->tsc_khz);
 	buf_put_u32(writer->out, 0);
 	state_close(writer);
 	for (unsigned i = 0; i < machine->cpus; i++) {
@@ -110,9 +110,9 @@ static int parse(const struct state *state, struct saved *saved, struct err *err
 	return 0;
 }
 
-static int set_frequency(const struct machine *machine, uint32_t khz, struct err *err)
+static int set_frequency(struct machine *machine, uint32_t khz, struct err *err)
 {
-	uint32_t own = clock_tsc_khz(machine->vcpus[0].fd);
+	uint32_t own = machine->tsc_khz;
 	bool same = clock_same_khz(khz, own);
 	if (own == khz)
 		return 0;
@@ -125,6 +125,7 @@ static int set_frequency(const struct machine *machine, uint32_t khz, struct err
 		/* Where the difference is within the tolerance it does not matter if KVM notes it. */
 		if (ioctl(machine->vcpus[i].fd, KVM_SET_TSC_KHZ, (unsigned long)khz) && !same)
 			return err_sys(err, "vCPU %u: KVM cannot run its TSC at %u kHz", i, khz);
+	machine->tsc_khz = clock_tsc_khz(machine->vcpus[0].fd);
 	return 0;
 }
 

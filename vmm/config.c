@@ -21,7 +21,7 @@ const char *const config_boot_sources[] = {[BOOT_DISK] = "disk", [BOOT_NETWORK] 
 
 static const char *const known_keys[] = {"name",      "uuid",   "memory_bytes", "cpus",     "dirty_mode",
 					 "kernel",    "initrd", "cmdline",      "firmware", "devices",
-					 "cpu_model", "limits", "emulation",    "boot"};
+					 "cpu_model", "limits", "emulation",    "boot",     "huge_pages"};
 enum { KNOWN_KEYS = sizeof(known_keys) / sizeof(known_keys[0]) };
 
 bool config_find_word(const char *const words[], const char *text, unsigned *index)
@@ -55,6 +55,8 @@ json_t *config_to_json(const struct vm_config *config)
 		json_object_set_new(json, "cpu_model", json_string(config_cpu_models[config->cpu_model]));
 	if (config->boot != BOOT_DISK)
 		json_object_set_new(json, "boot", json_string(config_boot_sources[config->boot]));
+	if (config->huge_pages)
+		json_object_set_new(json, "huge_pages", json_true());
 	if (config->emulation)
 		json_object_set_new(json, "emulation", json_true());
 	if (config->ndevices)
@@ -201,7 +203,8 @@ static int read_fields(const json_t *json, struct vm_config *config, struct err 
 		return -1;
 	config->cpu_model = (enum cpu_model)model;
 	config->boot = (enum boot_source)boot;
-	if (jobj_bool(json, "emulation", false, &config->emulation, err))
+	if (jobj_bool(json, "emulation", false, &config->emulation, err) ||
+	    jobj_bool(json, "huge_pages", false, &config->huge_pages, err))
 		return -1;
 	if (copy_string(json, "kernel", PATH_MAX - 1, &config->kernel, err) ||
 	    copy_string(json, "initrd", PATH_MAX - 1, &config->initrd, err) ||

@@ -87,6 +87,7 @@ struct vm_config {
 	enum dirty_mode dirty_mode;
 	enum cpu_model cpu_model;
 	enum boot_source boot; /* of a VM without a kernel */
+	bool huge_pages;       /* RAM asks for them (vmm/memory.h) */
 	bool emulation;        /* of instructions that this host's KVM lacks (vmm/emulate.h) */
 	/* Only for a boot; an incoming VM has none of these.  Paths are absolute. */
 	char *kernel;

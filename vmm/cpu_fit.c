@@ -77,8 +77,7 @@ static json_t *describe(const struct kvm *kvm, const struct cpuid_table *table, 
 
 json_t *machine_cpu_json(const struct machine *machine, struct err *err)
 {
-	json_t *json =
-	    describe(&machine->kvm, machine->cpuid, machine->msrs, clock_tsc_khz(machine->vcpus[0].fd));
+	json_t *json = describe(&machine->kvm, machine->cpuid, machine->msrs, machine->tsc_khz);
 	if (!json)
 		err_set(err, ERR_SYSTEM, "CPU description: out of memory");
 	return json;

@@ -27,7 +27,7 @@ struct limits_text {
 
 struct text {
 	char *memory, *cpus, *kernel, *initrd, *cmdline, *rng, *balloon, *dirty_tracking, *cpu_model,
-	    *emulate, *boot;
+	    *emulate, *boot, *huge_pages;
 	struct disk_text *disks;
 	unsigned disks_count;
 	struct net_text *nets;
@@ -81,6 +81,7 @@ static const cyaml_schema_field_t fields[] = {
     MAYBE("cpu-model", struct text, cpu_model),
     MAYBE("boot", struct text, boot),
     MAYBE("emulate", struct text, emulate),
+    MAYBE("huge-pages", struct text, huge_pages),
     CYAML_FIELD_SEQUENCE("disks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, disks, &disk_schema,
 			 0, CONFIG_MAX_DEVICES),
     CYAML_FIELD_SEQUENCE("nets", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct text, nets, &net_schema, 0,
@@ -433,6 +434,8 @@ static int read_machine(const struct input *input, const struct text *text, stru
 		return wrong(input, NULL, 0, "cpu-model", err);
 	if (text->boot && read_boot(text->boot, config, err))
 		return wrong(input, NULL, 0, "boot", err);
+	if (text->huge_pages && read_bool(text->huge_pages, &config->huge_pages, err))
+		return wrong(input, NULL, 0, "huge-pages", err);
 	if (text->emulate && read_bool(text->emulate, &config->emulation, err))
 		return wrong(input, NULL, 0, "emulate", err);
 	if (text->dirty_tracking && !config_find_word(config_dirty_modes, text->dirty_tracking, &mode)) {

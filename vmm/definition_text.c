@@ -110,6 +110,8 @@ void definition_text(const struct vm_config *config, struct buf *text)
 	add_text(text, "cmdline", config->cmdline);
 	if (config->boot != BOOT_DISK)
 		add(text, "boot: %s\n", config_boot_sources[config->boot]);
+	if (config->huge_pages)
+		add(text, "huge-pages: true\n");
 	if (config->emulation)
 		add(text, "emulate: true\n");
 	add_list(text, config, DEVICE_DISK, "disks", add_disk);

@@ -15,6 +15,9 @@ static const struct {
 	enum emulate (*handler)(struct emulation *e);
 } instructions[] = {
     {0xcf, emulate_iret},
+    {0xcc, emulate_int3},
+    {0x9b, emulate_wait},
+    {0x0fae, emulate_xsave},
 };
 
 /* ---- for handlers ---------------------------------------------------------------------------------------- */
@@ -87,16 +90,18 @@ static bool is_prefix(uint8_t byte)
 
 static enum emulate decode(struct emulation *e, uint16_t *opcode)
 {
-	bool long_mode = e->sregs.efer & EFER_LMA && e->sregs.cs.l, other_size = false, wide = false;
+	bool long_mode = e->sregs.efer & EFER_LMA && e->sregs.cs.l, other_size = false;
 	enum emulate result;
 	uint8_t byte;
 	while ((result = emulate_byte(e, &byte)) == EMULATE_DONE) {
 		bool rex = long_mode && byte >> 4 == 4;
 		if (!rex && !is_prefix(byte))
 			break;
-		wide = rex && byte & 8; /* it counts as the last prefix only */
+		e->rex = rex ? byte : 0; /* it counts as the last prefix only */
 		other_size = other_size || byte == 0x66;
+		e->other_place = e->other_place || byte == 0x64 || byte == 0x65 || byte == 0x67;
 	}
+	bool wide = e->rex & 8;
 	e->operand = wide ? 8 : (e->sregs.cs.db || long_mode) != other_size ? 4 : 2;
 	*opcode = byte;
 	if (result != EMULATE_DONE || byte != 0x0f)

@@ -33,6 +33,8 @@ struct emulation {
 	unsigned
 	    len; /* bytes of the instruction that are decoded: prefixes and opcode; emulate_byte takes the next */
 	unsigned operand; /* 2, 4 or 8: the operand's size in bytes */
+	uint8_t rex;      /* the REX prefix, or 0 */
+	bool other_place; /* a prefix wants another segment, or another size of addresses */
 	bool jumped;      /* regs.rip is where it goes on */
 };
 
@@ -77,17 +79,24 @@ void emulate_segment_null(struct kvm_segment *segment);
 bool emulate_inside(const struct kvm_segment *segment, uint32_t offset, size_t len);
 
 enum {
+	VECTOR_BREAKPOINT = 3,
+	VECTOR_INVALID = 6,
+	VECTOR_NO_FPU = 7,
 	VECTOR_NOT_PRESENT = 11,
 	VECTOR_STACK = 12,
 	VECTOR_PROTECTION = 13,
 	VECTOR_PAGE = 14,
+	VECTOR_FPU = 16,
 };
 
 enum {
 	CR0_PE = 1u << 0,
+	CR0_MP = 1u << 1,
+	CR0_TS = 1u << 3,
 	CR0_WP = 1u << 16,
 	CR0_PG = 1u << 31,
 	CR4_LA57 = 1u << 12,
+	CR4_OSXSAVE = 1u << 18,
 	CR4_SMEP = 1u << 20,
 	CR4_SMAP = 1u << 21,
 	EFER_LMA = 1u << 10,
@@ -115,5 +124,8 @@ enum {
 
 /* The handlers, one file for each kind of instruction. */
 enum emulate emulate_iret(struct emulation *e);
+enum emulate emulate_int3(struct emulation *e); /* emulate_fpu.c, as the next two */
+enum emulate emulate_wait(struct emulation *e);
+enum emulate emulate_xsave(struct emulation *e);
 
 #endif

@@ -108,7 +108,7 @@ static void abandon_switch(struct handover *handover)
 }
 
 int handover_pause(struct handover *handover, uint64_t next_term, const char *session, const char *peer,
-		   struct err *err)
+		   bool postcopy, struct err *err)
 {
 	struct ledger_record intent = record_of(handover, LEDGER_INTENT, handover->term);
 
@@ -124,6 +124,7 @@ int handover_pause(struct handover *handover, uint64_t next_term, const char *se
 	if (ledger_write(handover->ledger, &intent, err))
 		return -1;
 	handover->phase = HANDOVER_SWITCHING;
+	handover->postcopy = postcopy;
 	machine_throttle(handover->machine, 0);
 	handover->paused_ns = clock_mono_ns();
 	handover->lease_end = handover->paused_ns + HANDOVER_LEASE_NS;
@@ -153,6 +154,7 @@ int handover_resume(struct handover *handover, struct err *err)
 		return wrong_phase(handover, "take the pause back", err);
 	let_run(handover);
 	handover->phase = HANDOVER_ATTACHED;
+	handover->postcopy = false;
 	handover->ledger_due = true;
 	return 0;
 }
@@ -177,18 +179,36 @@ int handover_outcome(struct handover *handover, bool started, struct err *err)
 		return 0;
 	}
 	record = record_of(handover, LEDGER_HANDED_OVER, handover->ledger->now.next_term);
-	handover->phase = HANDOVER_RELEASED;
+	handover->phase = handover->postcopy ? HANDOVER_LENDING : HANDOVER_RELEASED;
 	fault_point(FAULT_SOURCE_RELEASED);
 	write_later(handover, &record);
+	if (handover->postcopy) {
+		detach(handover);
+		fault_point(FAULT_POSTCOPY_SOURCE_LENDING);
+	}
 	return 0;
+}
+
+int handover_lent(struct handover *handover, struct err *err)
+{
+	if (handover->phase != HANDOVER_LENDING)
+		return wrong_phase(handover, "end the lending of memory", err);
+	handover->phase = HANDOVER_RELEASED;
+	return 0;
+}
+
+bool handover_lends(const struct handover *handover)
+{
+	return handover->phase == HANDOVER_LENDING || handover->phase == HANDOVER_STRANDED;
 }
 
 int handover_adopt(struct handover *handover, struct err *err)
 {
-	if (handover->phase != HANDOVER_PENDING)
-		return err_set(err, ERR_STATE, "no hand-over of this VM is pending: it is %s",
-			       handover_state_name(handover));
-	handover->phase = HANDOVER_COMMITTED;
+	if (handover->phase != HANDOVER_PENDING && handover->phase != HANDOVER_STRANDED)
+		return err_set(err, ERR_STATE, "no hand-over of this VM is pending: it is %s%s",
+			       handover_state_name(handover),
+			       handover->phase == HANDOVER_LENDING ? ", and somebody sends its memory" : "");
+	handover->phase = handover->phase == HANDOVER_PENDING ? HANDOVER_COMMITTED : HANDOVER_LENDING;
 	return 0;
 }
 
@@ -204,6 +224,9 @@ void handover_mover_gone(struct handover *handover)
 		break;
 	case HANDOVER_COMMITTED:
 		handover->phase = HANDOVER_PENDING;
+		break;
+	case HANDOVER_LENDING:
+		handover->phase = HANDOVER_STRANDED;
 		break;
 	default:
 		break;
@@ -306,6 +329,9 @@ const char *handover_state_name(const struct handover *handover)
 		return "incoming";
 	case HANDOVER_PREPARED:
 		return "prepared";
+	case HANDOVER_LENDING:
+	case HANDOVER_STRANDED:
+		return "lending";
 	case HANDOVER_RELEASED:
 		return "ending";
 	}

@@ -19,6 +19,8 @@ enum handover_phase {
 	HANDOVER_PENDING,   /* the same, but no mover is left */
 	HANDOVER_INCOMING,  /* destination: the copy is being received */
 	HANDOVER_PREPARED,  /* destination: complete; starts on commit */
+	HANDOVER_LENDING,   /* the other host runs it and lacks memory, which a mover sends it from here */
+	HANDOVER_STRANDED,  /* the same, but no mover is left */
 	HANDOVER_RELEASED,  /* the other host runs it, or this copy was given up: the process ends */
 };
 
@@ -31,6 +33,7 @@ struct handover {
 	struct console *console;
 	struct ledger *ledger;
 	uint64_t term;    /* under which this process runs, or will run, the VM */
+	bool postcopy;    /* the other host will run it before it has all of its memory */
 	bool user_paused; /* the user wants it paused: it stays so wherever it goes */
 	bool tracking;
 	uint64_t pages;       /* of RAM */
@@ -49,17 +52,22 @@ int handover_attach(struct handover *handover, struct err *err);
 int handover_track(struct handover *handover, struct err *err);
 int handover_harvest(struct handover *handover, struct err *err);
 int handover_throttle(struct handover *handover, unsigned percent, struct err *err);
-/* handover_pause: record the intent, pause, harvest.  On failure the guest runs on as before. */
+/* handover_pause: record the intent, pause, harvest.  postcopy: memory will be needed from here after the start.  On failure the guest
+ * runs on as before. */
 int handover_pause(struct handover *handover, uint64_t next_term, const char *session, const char *peer,
-		   struct err *err);
+		   bool postcopy, struct err *err);
 int handover_save(struct handover *handover, struct buf *state, struct err *err);
 /* handover_resume: the pause is taken back, phase ATTACHED: the guest runs on, tracked as before, the intent is withdrawn
  * (handover_settle), and a pause may follow. */
 int handover_resume(struct handover *handover, struct err *err);
 int handover_commit(struct handover *handover, struct err *err);
-/* handover_outcome: started: recorded, phase RELEASED; never: the guest resumes, phase NONE. */
+/* handover_outcome: started: recorded, phase RELEASED, or in post-copy LENDING; never: the guest resumes, phase NONE. */
 int handover_outcome(struct handover *handover, bool started, struct err *err);
-/* handover_adopt: a new mover takes a pending hand-over on. */
+/* handover_lent: no memory is needed from here any more; phase RELEASED. */
+int handover_lent(struct handover *handover, struct err *err);
+/* handover_lends: the guest runs elsewhere, on memory that is here; never here again. */
+bool handover_lends(const struct handover *handover);
+/* handover_adopt: a new mover takes a hand-over on that is pending, or that lends. */
 int handover_adopt(struct handover *handover, struct err *err);
 /* handover_mover_gone: the mover's connection closed or its move was cancelled; harmless in any phase. */
 void handover_mover_gone(struct handover *handover);

@@ -38,16 +38,17 @@ int irq_new_message(struct irq *irq, unsigned *gsi, struct err *err)
 			      IRQ_MESSAGES);
 }
 
-static void chip_routes(struct kvm_irq_routing_entry *entry)
+static void chip_routes(const struct irq *irq, struct kvm_irq_routing_entry *entry)
 {
+	const unsigned first = irq->timer_taken ? IRQ_TIMER : 0;
 	for (unsigned i = 0; i < PIC_INPUTS; i++, entry++) {
-		entry->gsi = i;
+		entry->gsi = i ? i : first;
 		entry->type = KVM_IRQ_ROUTING_IRQCHIP;
 		entry->u.irqchip.irqchip = i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
 		entry->u.irqchip.pin = i % 8;
 	}
 	for (unsigned i = 0; i < IRQ_CHIP_INPUTS; i++, entry++) {
-		entry->gsi = i;
+		entry->gsi = i ? i : first;
 		entry->type = KVM_IRQ_ROUTING_IRQCHIP;
 		entry->u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
 		entry->u.irqchip.pin = i;
@@ -61,7 +62,7 @@ static int set_all(const struct irq *irq)
 	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + most * sizeof(table->entries[0]));
 	if (!table)
 		return -1;
-	chip_routes(table->entries);
+	chip_routes(irq, table->entries);
 	table->nr = CHIP_ROUTES;
 	for (unsigned i = 0; i < irq->messages; i++) {
 		const struct irq_message *message = &irq->message[i];
@@ -113,4 +114,13 @@ void irq_detach(struct irq *irq, unsigned gsi, int event_fd)
 {
 	/* Fails for what is not attached only. */
 	(void)set_fd(irq, gsi, event_fd, KVM_IRQFD_FLAG_DEASSIGN);
+}
+
+int irq_take_timer(struct irq *irq, struct err *err)
+{
+	pthread_mutex_lock(&irq->lock);
+	irq->timer_taken = true;
+	int failed = set_all(irq);
+	pthread_mutex_unlock(&irq->lock);
+	return failed ? err_sys(err, "KVM: cannot take the timer's interrupt over") : 0;
 }

@@ -13,7 +13,7 @@
 #include "vmm/kvm.h"
 #include <pthread.h>
 
-enum { IRQ_CHIP_INPUTS = 24, IRQ_MESSAGES = 2048 };
+enum { IRQ_CHIP_INPUTS = 24, IRQ_MESSAGES = 2048, IRQ_TIMER = IRQ_CHIP_INPUTS + IRQ_MESSAGES };
 
 struct irq_message {
 	bool routed;
@@ -26,6 +26,7 @@ struct irq {
 	pthread_mutex_t lock;
 	struct irq_message *message; /* IRQ_MESSAGES */
 	unsigned messages;           /* that were given out */
+	bool timer_taken;
 };
 
 /* irq_init: irq keeps kvm.  irq_destroy: also of a zeroed struct. */
@@ -39,5 +40,8 @@ int irq_new_message(struct irq *irq, unsigned *gsi, struct err *err);
 int irq_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data);
 int irq_attach(struct irq *irq, unsigned gsi, int event_fd);
 void irq_detach(struct irq *irq, unsigned gsi, int event_fd);
+/* irq_take_timer(irq, err): KVM's timer chip is cut off from input 0 of the chips, for good; whoever raises IRQ_TIMER has
+ * that input. */
+int irq_take_timer(struct irq *irq, struct err *err);
 
 #endif

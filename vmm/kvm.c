@@ -1,5 +1,6 @@
 /* kvm.c: opening /dev/kvm, the list of what must be there, and the VM around which all else is made. */
 #include "vmm/kvm.h"
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -86,6 +87,15 @@ static int open_device(struct err *err)
 	default:
 		return err_set(err, ERR_NO_KVM, "/dev/kvm: cannot open it: %s", strerror(errno));
 	}
+}
+
+bool kvm_has_hardware(void)
+{
+	enum { VMX = 1u << 5, SVM = 1u << 2 };
+	unsigned eax, ebx, ecx, edx;
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & VMX)
+		return true;
+	return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && ecx & SVM;
 }
 
 int kvm_has(const struct kvm *kvm, unsigned capability)

@@ -32,6 +32,8 @@ int kvm_set_slot(const struct kvm *kvm, uint32_t slot, uint32_t flags, uint64_t 
 		 void *host);
 /* kvm_has(kvm, capability): KVM_CHECK_EXTENSION on the VM where there is one, else on the device; 0 when not. */
 int kvm_has(const struct kvm *kvm, unsigned capability);
+/* kvm_has_hardware(): this processor can run guests by itself; where it cannot, a KVM that is there emulates their ring 0. */
+bool kvm_has_hardware(void);
 /* kvm_enable(kvm, capability, argument): KVM_ENABLE_CAP on the VM.  Returns 0, or -1 with errno. */
 int kvm_enable(const struct kvm *kvm, unsigned capability, uint64_t argument);
 /* kvm_irq_line(kvm, irq, level): drive an interrupt input of the chips.  Any thread. */

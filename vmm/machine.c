@@ -2,7 +2,9 @@
 #include "vmm/machine.h"
 #include "common/io.h"
 #include "vmm/boot.h"
+#include "vmm/clock.h"
 #include "vmm/cpuid_model.h"
+#include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
 #include "vmm/netrom.h"
 #include <errno.h>
@@ -82,6 +84,8 @@ static int create_ram(struct machine *machine, const struct vm_config *config, i
 	if (*ram_fd < 0 || memory_map(&machine->ram, *ram_fd, config->memory_bytes, err))
 		return -1;
 	*ram_fd = -1;
+	if (config->huge_pages)
+		memory_use_huge_pages(&machine->ram);
 	const struct memory *ram = &machine->ram;
 	machine->slots[SLOT_LOW] = (struct slot){.gpa = 0, .bytes = ram->low};
 	machine->slots[SLOT_HIGH] = (struct slot){
@@ -112,7 +116,16 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 		    dirty_ring_map(&machine->vcpus[i], err))
 			return -1;
 	}
+	machine->tsc_khz = clock_tsc_khz(machine->vcpus[0].fd);
 	return msr_list_probe(&machine->kvm, machine->vcpus[0].fd, machine->msrs, err);
+}
+
+/* Instructions are emulated when KVM fails at them; these two are needed only where it has no hardware. */
+static int create_emulation(struct machine *machine, struct err *err)
+{
+	if (!machine->emulation || kvm_has_hardware())
+		return 0;
+	return emulate_syscall_prepare(machine, err) || emulate_tick_prepare(machine, err) ? -1 : 0;
 }
 
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)
@@ -121,7 +134,8 @@ static int create(struct machine *machine, const struct vm_config *config, int *
 	if (config_check(config, err) || kvm_open(&machine->kvm, err) || kvm_create_vm(&machine->kvm, err) ||
 	    irq_init(&machine->irq, &machine->kvm, err) || create_ram(machine, config, ram_fd, err) ||
 	    dirty_init(machine, config, err) || create_vcpus(machine, config->cpus, config->cpu_model, err) ||
-	    machine_reset_prepare(machine, err) || devices_create(machine, config, err))
+	    create_emulation(machine, err) || machine_reset_prepare(machine, err) ||
+	    devices_create(machine, config, err))
 		return -1;
 	rtc_describe(&machine->rtc, machine->ram.low, machine->ram.size - machine->ram.low, config->cpus);
 	fwcfg_init(machine, config);
@@ -147,7 +161,7 @@ int machine_start(struct machine *machine, struct err *err)
 	for (unsigned i = 0; i < machine->cpus; i++)
 		if (vcpu_start(&machine->vcpus[i], err))
 			return -1;
-	return 0;
+	return emulate_tick_start(machine, err);
 }
 
 void machine_destroy(struct machine *machine)
@@ -163,6 +177,7 @@ void machine_destroy(struct machine *machine)
 	pthread_cond_broadcast(&machine->go);
 	pthread_mutex_unlock(&machine->lock);
 	devices_pause(machine);
+	emulate_tick_stop(machine);
 	dirty_destroy(machine); /* it needs the vCPUs' rings */
 	for (unsigned i = 0; i < machine->cpus; i++)
 		vcpu_destroy(&machine->vcpus[i]);
@@ -177,6 +192,7 @@ void machine_destroy(struct machine *machine)
 	irq_destroy(&machine->irq);
 	kvm_close(&machine->kvm);
 	firmware_free(&machine->firmware);
+	emulate_syscall_free(machine);
 	memory_unmap(&machine->ram);
 	pthread_cond_destroy(&machine->go);
 	pthread_cond_destroy(&machine->idle);
@@ -234,6 +250,7 @@ void machine_resume(struct machine *machine)
 		after_long_pause(machine);
 	machine->ever_ran = true;
 	devices_resume(machine);
+	emulate_tick_resume(machine);
 	pthread_mutex_lock(&machine->lock);
 	machine->running = true;
 	pthread_cond_broadcast(&machine->go);
@@ -268,6 +285,7 @@ void machine_pause(struct machine *machine)
 	pthread_mutex_unlock(&machine->lock);
 	/* Last, since what a vCPU just did may have started a device. */
 	devices_pause(machine);
+	emulate_tick_pause(machine);
 }
 
 void machine_flush_vcpus(struct machine *machine)

@@ -122,6 +122,8 @@ bool machine_balloon_get(struct machine *machine, struct machine_balloon *balloo
 int machine_ram_fd(const struct machine *machine); /* borrowed */
 /* machine_ram(machine, &bytes): where this process has it mapped. */
 void *machine_ram(const struct machine *machine, uint64_t *bytes);
+/* machine_use_huge_pages(machine): RAM asks for them from now on. */
+void machine_use_huge_pages(struct machine *machine);
 /* machine_keep_ram(machine, keep): while somebody copies or fills RAM, what the guest wants to give back waits in the balloon's
  * queues: a hole would be taken for a page of zeroes, or be filled with what was there before.  Paused, or before the first
  * resume, to begin it; at any time to end it. */

@@ -8,6 +8,7 @@
 
 #include "vmm/cpuid.h"
 #include "vmm/dirty.h"
+#include "vmm/emulate_tick.h"
 #include "vmm/firmware.h"
 #include "vmm/fwcfg.h"
 #include "vmm/irq.h"
@@ -23,8 +24,8 @@
 #include "vmm/virtio.h"
 #include <pthread.h>
 
-/* RAM's memory slots, and then the firmware's. */
-enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT, SLOT_FIRMWARE = SLOT_COUNT };
+/* RAM's memory slots, and then others. */
+enum { SLOT_LOW, SLOT_HIGH, SLOT_COUNT, SLOT_FIRMWARE = SLOT_COUNT, SLOT_TRAP };
 
 struct slot {
 	uint64_t gpa;
@@ -50,6 +51,7 @@ struct machine {
 	struct vcpu *vcpus;
 	struct cpuid_table *cpuid; /* without the per-vCPU parts */
 	struct msr_list *msrs;
+	uint32_t tsc_khz; /* of its TSC; kept here, since KVM does not tell while the vCPU runs */
 
 	pthread_mutex_t lock; /* of what follows, up to the next blank line */
 	pthread_cond_t go;    /* vCPU threads wait here for their turn */
@@ -81,6 +83,10 @@ struct machine {
 
 	struct serial serial;
 	struct dirty dirty;
+
+	/* Where the machine emulates and KVM has no hardware. */
+	uint8_t *trap; /* the page of system calls (emulate_syscall.h), or NULL */
+	struct emulate_tick tick;
 };
 
 /* machine_end: the guest cannot or does not want to run on; any vCPU thread.  Tells the owner the first time. */

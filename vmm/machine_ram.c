@@ -16,6 +16,11 @@ void *machine_ram(const struct machine *machine, uint64_t *bytes)
 	return machine->ram.base;
 }
 
+void machine_use_huge_pages(struct machine *machine)
+{
+	memory_use_huge_pages(&machine->ram);
+}
+
 void machine_keep_ram(struct machine *machine, bool keep)
 {
 	__atomic_store_n(&machine->ram_kept, keep, __ATOMIC_SEQ_CST);

@@ -6,6 +6,7 @@
  * vCPUs and interrupt chips go back to what they were when they were made, except that time goes on.  RAM stays as it is,
  * as in real machines, but for the firmware's copy. */
 #include "vmm/acpi.h"
+#include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
 #include "vmm/state.h"
 #include "vmm/vcpu_state.h"
@@ -79,6 +80,7 @@ int machine_reset_now(struct machine *machine, struct err *err)
 	free(state);
 	if (failed)
 		return err_context(err, "machine reset");
+	emulate_syscall_reset(machine);
 	firmware_shadow(machine);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* machine_state.c: machine_save and machine_load: which parts there are, and in which order. */
 #include "vmm/clock.h"
+#include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
 #include "vmm/netrom.h"
 #include "vmm/vcpu_state.h"
@@ -144,6 +145,7 @@ int machine_save(struct machine *machine, struct buf *out, struct err *err)
 		out->len = before;
 		return -1;
 	}
+	emulate_syscall_save(machine, &writer);
 	save_devices(machine, &writer);
 	state_end(&writer);
 	return 0;
@@ -202,6 +204,8 @@ static int load(struct machine *machine, const struct state *state, struct err *
 		if (vcpu_state_load(&machine->vcpus[i], state, err))
 			return -1;
 	keep_msrs(machine, state);
+	if (emulate_syscall_load(machine, state, err))
+		return -1;
 	if (machine_load_chips(machine, state, err) || load_devices(machine, state, err))
 		return -1;
 	return 0;

@@ -2,6 +2,8 @@
 #include "vmm/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,6 +49,27 @@ int memory_map(struct memory *memory, int fd, uint64_t size, struct err *err)
 	*memory = (struct memory){
 	    .fd = fd, .base = base, .size = size, .low = size < MEMORY_LOW_MAX ? size : MEMORY_LOW_MAX};
 	return 0;
+}
+
+void memory_use_huge_pages(const struct memory *memory)
+{
+	/* A wish: a kernel that cannot grant it gives small ones. */
+	(void)madvise(memory->base, memory->size, MADV_HUGEPAGE);
+}
+
+const char *memory_huge_pages_off(void)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+	FILE *file = fopen(path, "re");
+	char line[128] = "[never]"; /* a kernel without the file has none */
+	bool off;
+
+	if (file) {
+		(void)!fgets(line, sizeof(line), file);
+		fclose(file);
+	}
+	off = strstr(line, "[never]") || strstr(line, "[deny]");
+	return off ? path : NULL;
 }
 
 void memory_unmap(struct memory *memory)

@@ -27,6 +27,10 @@ int memory_create_fd(uint64_t bytes, const char *name, struct err *err);
 /* memory_map(memory, fd, size, err): checks that fd is exactly size bytes, maps it, takes it over on success.
  */
 int memory_map(struct memory *memory, int fd, uint64_t size, struct err *err);
+/* memory_use_huge_pages(memory): as far as the system has them, from now on.
+ * memory_huge_pages_off(): the sysfs file by which this host keeps shared memory from having them whatever is asked for, or NULL. */
+void memory_use_huge_pages(const struct memory *memory);
+const char *memory_huge_pages_off(void);
 void memory_unmap(struct memory *memory);
 
 /* memory_at(memory, gpa, len): host address of guest-physical [gpa, gpa+len), or NULL when any byte of it is

@@ -44,6 +44,8 @@ static int do_status(struct vmproc *vm, struct client *client, const json_t *req
 			       machine_dirty_mode(vm->machine));
 	if (handover)
 		json_object_set_new(answer->ok, "handover", handover);
+	if (vm->postcopy.on)
+		json_object_set_new(answer->ok, "postcopy", requests_postcopy_json(vm));
 	json_object_set_new(answer->ok, "isolation", jail_json(&vm->jail));
 	json_object_set_new(answer->ok, "devices", config_devices_to_json(&vm->config));
 	if (vm->limits)
@@ -67,6 +69,8 @@ static int set_paused(struct vmproc *vm, bool paused, struct answer *answer, str
 		return err_set(err, ERR_STATE,
 			       "VM '%s' waits to learn whether %s runs it; 'drover resolve %s' asks",
 			       vm->config.name, vm->ledger.now.peer, vm->config.name);
+	if (handover_lends(&vm->handover))
+		return err_set(err, ERR_STATE, "VM '%s' runs on %s", vm->config.name, vm->ledger.now.peer);
 	if (vm->handover.phase != HANDOVER_NONE)
 		return err_set(err, ERR_STATE, "VM '%s' is %s; 'drover cancel %s' gives the migration up",
 			       vm->config.name, handover_state_name(&vm->handover), vm->config.name);
@@ -105,6 +109,12 @@ static int do_stop(struct vmproc *vm, struct client *client, const json_t *reque
 	if (phase == HANDOVER_ATTACHED || phase == HANDOVER_SWITCHING)
 		return err_set(err, ERR_STATE, "VM '%s' is being migrated; 'drover cancel %s' first",
 			       vm->config.name, vm->config.name);
+	if (handover_lends(&vm->handover) && !force)
+		return err_set(err, ERR_STATE,
+			       "VM '%s' runs on %s, and some of its memory is only here; 'drover resolve %s' "
+			       "sends it on, "
+			       "'kill --force' drops it and ends the guest there",
+			       vm->config.name, vm->ledger.now.peer, vm->config.name);
 	if (phase != HANDOVER_NONE && !force)
 		return err_set(
 		    err, ERR_STATE,
@@ -221,6 +231,9 @@ static int do_cancel(struct vmproc *vm, struct client *client, const json_t *req
 		return err_set(err, ERR_STATE,
 			       "too late: %s may run VM '%s' already; 'drover resolve %s' finds out",
 			       vm->ledger.now.peer, vm->config.name, vm->config.name);
+	if (handover_lends(&vm->handover))
+		return err_set(err, ERR_STATE, "too late: VM '%s' runs on %s", vm->config.name,
+			       vm->ledger.now.peer);
 	if (vm->handover.phase != HANDOVER_ATTACHED && vm->handover.phase != HANDOVER_SWITCHING)
 		return err_set(err, ERR_STATE, "VM '%s' is not being migrated", vm->config.name);
 	handover_mover_gone(&vm->handover);
@@ -246,7 +259,8 @@ static int do_outcome(struct vmproc *vm, struct client *client, const json_t *re
 	    jobj_string(request, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 	    handover_answer(&vm->handover, uuid, term, session, &started, err))
 		return -1;
-	answer->ok = json_pack("{s:s}", "outcome", started ? "started" : "never");
+	answer->ok = json_pack("{s:s, s:I}", "outcome", started ? "started" : "never", "owed",
+			       (json_int_t)postcopy_left(&vm->postcopy));
 	if (vm->handover.phase == HANDOVER_RELEASED)
 		vmproc_quit(vm, "abandoned", "the hand-over was given up before it was committed", 1);
 	return 0;
@@ -303,8 +317,12 @@ static int do_pending(struct vmproc *vm, struct client *client, const json_t *re
 	if (handover_adopt(&vm->handover, err))
 		return -1;
 	client->is_mover = true;
-	answer->ok = json_pack("{s:o, s:s, s:I, s:s}", "config", config_to_json(&vm->config), "peer",
-			       now->peer, "term", (json_int_t)now->next_term, "session", now->session);
+	answer->ok = json_pack(
+	    "{s:o, s:s, s:I, s:s, s:b, s:b}", "config", config_to_json(&vm->config), "peer", now->peer,
+	    "term", (json_int_t)(now->next_term ? now->next_term : now->term), "session", now->session,
+	    "postcopy", vm->handover.postcopy, "lending", handover_lends(&vm->handover));
+	answer->fds[0] = machine_ram_fd(vm->machine);
+	answer->nfds = 1;
 	return 0;
 }
 
@@ -340,14 +358,16 @@ static int do_handover_pause(struct vmproc *vm, struct client *client, const jso
 			     struct answer *answer, struct err *err)
 {
 	const char *session, *peer;
+	bool postcopy = false;
 	uint64_t term;
 
 	(void)client, (void)fd;
 	if (jobj_u64(request, "term", true, 1, INT64_MAX, &term, err) ||
 	    jobj_string(request, "session", true, LEDGER_SESSION_LEN, &session, err) ||
-	    jobj_string(request, "peer", true, LEDGER_PEER_MAX, &peer, err))
+	    jobj_string(request, "peer", true, LEDGER_PEER_MAX, &peer, err) ||
+	    jobj_bool(request, "postcopy", false, &postcopy, err))
 		return -1;
-	if (handover_pause(&vm->handover, term, session, peer, err))
+	if (handover_pause(&vm->handover, term, session, peer, postcopy, err))
 		return -1;
 	answer->ok = json_pack("{s:I}", "paused_ns", (json_int_t)vm->handover.paused_ns);
 	return 0;
@@ -409,6 +429,8 @@ static int do_handover_outcome(struct vmproc *vm, struct client *client, const j
 		return err_set(err, ERR_INPUT, "an outcome is 'started' or 'never'");
 	if (handover_outcome(&vm->handover, started, err))
 		return -1;
+	if (handover_lends(&vm->handover))
+		return 0;
 	client->is_mover = false;
 	if (started)
 		vmproc_quit(vm, "handed-over", vm->ledger.now.peer, 0);
@@ -455,8 +477,9 @@ static int do_commit(struct vmproc *vm, struct client *client, const json_t *req
 	return handover_start(&vm->handover, term, session, err);
 }
 
-/* ANYONE_WHOLE: anyone, once no page of a restored guest is missing. */
-enum audience { ANYONE, ANYONE_WHOLE, MOVER, PARENT };
+/* ANYONE_WHOLE: anyone, once no page of the guest's is missing.  ANYONE_NEAR: anyone, once none is missing that another host has: a vCPU
+ * that waits for one cannot be stopped. */
+enum audience { ANYONE, ANYONE_WHOLE, ANYONE_NEAR, MOVER, PARENT };
 
 static const struct {
 	const char *cmd;
@@ -465,14 +488,14 @@ static const struct {
 } requests[] = {
     {"status", ANYONE, do_status},
     {"subscribe", ANYONE, do_subscribe},
-    {"pause", ANYONE, do_pause},
+    {"pause", ANYONE_NEAR, do_pause},
     {"resume", ANYONE, do_resume},
     {"stop", ANYONE, do_stop},
     {"power-button", ANYONE, do_power_button},
-    {"reset", ANYONE, do_reset},
+    {"reset", ANYONE_NEAR, do_reset},
     {"balloon", ANYONE, do_balloon},
     {"console", ANYONE, do_console},
-    {"dirty-rate", ANYONE, do_dirty_rate},
+    {"dirty-rate", ANYONE_NEAR, do_dirty_rate},
     {"cancel", ANYONE, do_cancel},
     {"outcome", ANYONE, do_outcome},
     {"snapshot-begin", ANYONE_WHOLE, do_snapshot_begin},
@@ -488,9 +511,19 @@ static const struct {
     {"handover-resume", MOVER, do_handover_resume},
     {"handover-commit", MOVER, do_handover_commit},
     {"handover-outcome", MOVER, do_handover_outcome},
+    {"handover-lent", MOVER, do_handover_lent},
+    {"postcopy-begin", PARENT, do_postcopy_begin},
+    {"postcopy-end", PARENT, do_postcopy_end},
     {"load-state", PARENT, do_load_state},
     {"commit", PARENT, do_commit},
 };
+
+/* Whether a request has to wait until RAM is there. */
+static bool must_wait(const struct vmproc *vm, enum audience audience)
+{
+	return (audience == ANYONE_WHOLE && requests_ram_is_coming(vm)) ||
+	       (audience == ANYONE_NEAR && vm->postcopy.on);
+}
 
 int requests_handle(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		    struct answer *answer, struct err *err)
@@ -506,7 +539,7 @@ int requests_handle(struct vmproc *vm, struct client *client, const json_t *requ
 			return err_set(err, ERR_STATE, "'%s' is for the mover of a migration under way", cmd);
 		if (requests[i].audience == PARENT && !client->is_parent)
 			return err_set(err, ERR_STATE, "'%s' is for the process that receives this VM", cmd);
-		if (requests[i].audience == ANYONE_WHOLE && vm->pager.volume) {
+		if (must_wait(vm, requests[i].audience)) {
 			client->parked = json_deep_copy(request);
 			answer->later = true;
 			return 0;

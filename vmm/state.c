@@ -42,6 +42,7 @@ static const struct kind {
 			FIRMWARE_STATE_HEADER + FIRMWARE_MAX},
     [STATE_FWCFG] = {"fwcfg", OPTIONAL, FWCFG_STATE_VERSION, 1, FWCFG_STATE_LEN, FWCFG_STATE_LEN},
     [STATE_NETROM] = {"netrom", OPTIONAL, NETROM_STATE_VERSION, 1, 512, NETROM_MAX},
+    [STATE_EMULATION] = {"emulation", OPTIONAL, 1, 1, 8, 8 * CONFIG_MAX_CPUS},
     [STATE_VCPU_REGS] = {"vcpu-regs", EACH_VCPU, 1, 1, sizeof(struct kvm_regs), sizeof(struct kvm_regs)},
     [STATE_VCPU_SREGS] = {"vcpu-sregs", EACH_VCPU, 1, 1, sizeof(struct kvm_sregs2),
 			  sizeof(struct kvm_sregs2)},

@@ -2,6 +2,7 @@
 #include "vmm/vcpu.h"
 #include "common/io.h"
 #include "vmm/emulate.h"
+#include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <stdio.h>
@@ -107,6 +108,8 @@ static void failed_exit(struct vcpu *vcpu)
 static void handle_exit(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	if (emulate_syscall_exit(vcpu))
+		return;
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		ioport_access(vcpu->machine, run->io.direction == KVM_EXIT_IO_OUT, run->io.port, run->io.size,

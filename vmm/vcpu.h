@@ -35,6 +35,8 @@ struct vcpu {
 	bool in_guest;
 	uint64_t laps; /* times that it left the guest */
 	struct throttle throttle;
+	/* its own thread, and the main thread while it does not run */
+	uint64_t lstar; /* where the guest wants its system calls, or 0 (emulate_syscall.h) */
 };
 
 /* vcpu_create: the KVM side, CPUID not set.  vcpu_start: its thread, which waits for its turn.

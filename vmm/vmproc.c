@@ -70,6 +70,49 @@ static void answer_request(struct client *client, json_int_t id, json_t *ok, con
 	json_decref(message);
 }
 
+/* The ledger's last word about this process; its files stay for leftovers.h. */
+static void write_end(struct vmproc *vm, bool never_was)
+{
+	struct ledger_record record = vm->ledger.now;
+	struct err err;
+
+	if (never_was)
+		record = (struct ledger_record){.state = LEDGER_NONE};
+	else if (record.state == LEDGER_RUNNING)
+		record.state = LEDGER_STOPPED;
+	else if (record.state == LEDGER_INCOMING)
+		record.state = LEDGER_REFUSED;
+	if (vm->ledger_mine && record.state != vm->ledger.now.state &&
+	    ledger_write(&vm->ledger, &record, &err))
+		log_error("%s", err.text);
+}
+
+static void tell_ended(struct vmproc *vm)
+{
+	tell_subscribers(vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm->quit_why, "detail",
+				       vm->quit_detail));
+}
+
+/* Pages of RAM cannot be had: whoever waits for one waits for ever, and nobody may wait for them.  `stopped`: in order, or else as in a
+ * crash of the host, which leaves the ledger as it is. */
+static _Noreturn void leave_at_once(struct vmproc *vm, bool stopped)
+{
+	console_flush(&vm->console);
+	tell_ended(vm);
+	if (stopped)
+		write_end(vm, false);
+	_exit(vm->exit_status);
+}
+
+/* A guest that runs on what it has, and serve, which was to bring the rest, is gone.  The ledger must not say that it was stopped: the
+ * source, where it does not know yet that the guest runs here, can go on with it. */
+static _Noreturn void lose_ram(struct vmproc *vm)
+{
+	log_error("%s", postcopy_lost);
+	vmproc_quit(vm, "crash", postcopy_lost, 1);
+	leave_at_once(vm, false);
+}
+
 static void drop_client(struct vmproc *vm, struct client *client)
 {
 	bool was_mover = client->is_mover, was_parent = client->is_parent;
@@ -83,6 +126,8 @@ static void drop_client(struct vmproc *vm, struct client *client)
 		handover_mover_gone(&vm->handover);
 	if (vm->snapshot.active && vm->snapshot.client_serial == client->serial)
 		requests_snapshot_gone(vm);
+	if (was_parent && vm->postcopy.on && vm->handover.phase == HANDOVER_NONE)
+		lose_ram(vm);
 	if (was_parent &&
 	    (vm->handover.phase == HANDOVER_INCOMING || vm->handover.phase == HANDOVER_PREPARED)) {
 		if (handover_give_up(&vm->handover, &err))
@@ -465,27 +510,11 @@ static int take_start(struct vmproc *vm, int fd)
 	return status;
 }
 
-/* The ledger's last word about this process; its files stay for leftovers.h. */
-static void write_end(struct vmproc *vm, bool never_was)
-{
-	struct ledger_record record = vm->ledger.now;
-	struct err err;
-
-	if (never_was)
-		record = (struct ledger_record){.state = LEDGER_NONE};
-	else if (record.state == LEDGER_RUNNING)
-		record.state = LEDGER_STOPPED;
-	else if (record.state == LEDGER_INCOMING)
-		record.state = LEDGER_REFUSED;
-	if (vm->ledger_mine && record.state != vm->ledger.now.state &&
-	    ledger_write(&vm->ledger, &record, &err))
-		log_error("%s", err.text);
-}
-
 static void end(struct vmproc *vm, bool never_was)
 {
 	snapshot_destroy(&vm->snapshot);
 	pager_stop(&vm->pager);
+	postcopy_end(&vm->postcopy);
 	machine_destroy(vm->machine);
 	write_end(vm, never_was);
 	console_close(&vm->console);
@@ -495,29 +524,24 @@ static void end(struct vmproc *vm, bool never_was)
 	io_close(&vm->uffd_device);
 }
 
-static void tell_ended(struct vmproc *vm)
-{
-	tell_subscribers(vm, json_pack("{s:s, s:s, s:s}", "event", "ended", "why", vm->quit_why, "detail",
-				       vm->quit_detail));
-}
-
-/* A page of RAM cannot be had: whoever waits for it waits for ever, and nobody may wait for them. */
+/* A page of RAM cannot be read. */
 static _Noreturn void perish(struct vmproc *vm)
 {
 	log_error("%s", vm->pager.err.text);
 	vmproc_quit(vm, "crash", vm->pager.err.text, 1);
-	console_flush(&vm->console);
-	tell_ended(vm);
-	write_end(vm, false);
-	_exit(1);
+	leave_at_once(vm, true);
 }
 
-/* All of RAM is there: who waited for that gets his answer. */
-static void ram_is_there(struct vmproc *vm)
+static void pager_is_done(struct vmproc *vm)
 {
 	if (pager_has_failed(&vm->pager))
 		perish(vm);
 	pager_stop(&vm->pager);
+	vmproc_ram_is_there(vm);
+}
+
+void vmproc_ram_is_there(struct vmproc *vm)
+{
 	machine_keep_ram(vm->machine, false);
 	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++) {
 		struct client *client = &vm->client[i];
@@ -603,7 +627,7 @@ static void turn(struct vmproc *vm)
 	if (fds[SLOT_CONSOLE].revents)
 		console_flush(&vm->console);
 	if (fds[SLOT_RAM].revents)
-		ram_is_there(vm);
+		pager_is_done(vm);
 	if (fds[SLOT_DELETED].revents)
 		requests_epoch_deleted(vm);
 	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++)
@@ -650,6 +674,9 @@ int vmproc_run(int fd)
 	}
 	while (!vm.quit)
 		turn(&vm);
+	/* A vCPU that waits for a page which may never come cannot be stopped. */
+	if (vm.postcopy.on && vm.handover.phase == HANDOVER_NONE)
+		leave_at_once(&vm, true);
 	machine_pause(vm.machine);
 	console_flush(&vm.console);
 	tell_ended(&vm);

@@ -14,6 +14,7 @@
 #include "vmm/ledger.h"
 #include "vmm/machine.h"
 #include "vmm/pager.h"
+#include "vmm/postcopy.h"
 #include "vmm/snapshot.h"
 #include "vmm/spawn.h"
 #include <jansson.h>
@@ -51,8 +52,9 @@ struct vmproc {
 	uid_t starter; /* who may ask for anything, besides root */
 	struct rate_sample rate;
 	struct snapshot snapshot;
-	struct pager pager;
-	int uffd_device; /* opened while this process still may */
+	struct pager pager;       /* of a restored guest */
+	struct postcopy postcopy; /* of one that runs before all of its RAM has come */
+	int uffd_device;          /* opened while this process still may */
 	struct client client[VMPROC_CLIENTS];
 	uint64_t next_serial;
 	int listen_fd;
@@ -107,6 +109,11 @@ vmproc_handler do_snapshot_begin, do_snapshot_end, do_epoch_delete;
 /* requests_snapshot_gone: the client that made a snapshot is gone.  requests_epoch_deleted: the answer to epoch-delete is due. */
 void requests_snapshot_gone(struct vmproc *vm);
 void requests_epoch_deleted(struct vmproc *vm);
+/* What post-copy needs (requests_postcopy.c). */
+vmproc_handler do_postcopy_begin, do_postcopy_end, do_handover_lent;
+/* requests_ram_is_coming: pages of a guest's RAM may still be missing.  requests_postcopy_json: for `status`; new reference. */
+bool requests_ram_is_coming(const struct vmproc *vm);
+json_t *requests_postcopy_json(const struct vmproc *vm);
 /* requests_check_idle(vm, err): nobody moves, copies or measures this VM; ERR_STATE with what is under way. */
 int requests_check_idle(const struct vmproc *vm, struct err *err);
 /* vmproc_read_state(fd, state, err): a machine state that came as a file, appended to *state; the caller frees. */
@@ -120,6 +127,8 @@ void vmproc_answer(struct vmproc *vm, size_t client, uint64_t serial, uint64_t r
 /* vmproc_make(vm, start, start_fd, err): the `start` request: ledger, machine, control socket.  start_fd: what came with it (RAM, or
  * a snapshot's machine state), or -1. */
 int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err);
+/* vmproc_ram_is_there(vm): all of RAM is there: who waited for that gets his answer. */
+void vmproc_ram_is_there(struct vmproc *vm);
 /* vmproc_quit(vm, why, detail, status): end the process once the present answer is out. */
 void vmproc_quit(struct vmproc *vm, const char *why, const char *detail, int status);
 void vmproc_end_rate(struct vmproc *vm); /* stop the sample, answer it */

@@ -30,35 +30,39 @@ static uint64_t busy_ns(void)
 	return procfs_busy_ns() - (own.tv_sec * 1000000000ull + own.tv_nsec);
 }
 
-static bool known(const struct cpumeter *meter, pid_t tid)
+/* What the vCPU threads of a process used: all that it did less what its other threads did.  Not what the threads' own
+ * counters say: the kernel brings these up to date when a thread gives its CPU up, which a vCPU that polls does not do
+ * for a second or more; a process's clock is exact, and so are threads that sleep often. */
+static uint64_t guest_ns(pid_t pid)
+{
+	uint64_t others = procfs_other_threads_cpu_ns(pid), all = procfs_cpu_ns(pid);
+
+	return all > others ? all - others : 0;
+}
+
+static bool known(const struct cpumeter *meter, pid_t pid)
 {
 	for (size_t i = 0; i < meter->count; i++)
-		if (meter->vcpus[i].tid == tid)
+		if (meter->vms[i].pid == pid)
 			return true;
 	return false;
 }
 
-/* Add vCPU threads that are not known yet; `fresh`: they started after the meter, so count from zero. */
-static void find_vcpus(struct cpumeter *meter, bool fresh)
+/* Add processes with vCPUs that are not known yet; `fresh`: they started after the meter, so count from zero. */
+static void find_vms(struct cpumeter *meter, bool fresh)
 {
 	struct procfs_stat found[PROCFS_MAX];
 	size_t count = procfs_descendants(found, PROCFS_MAX);
 
-	for (size_t i = 0; i < count; i++) {
-		pid_t tids[CPUMETER_VCPUS];
-		size_t ntids = procfs_vcpus(found[i].pid, tids, CPUMETER_VCPUS);
+	for (size_t i = 0; i < count && meter->count < CPUMETER_VMS; i++) {
+		pid_t tid;
 
-		for (size_t t = 0; t < ntids && meter->count < CPUMETER_VCPUS; t++) {
-			uint64_t now_ns = procfs_thread_cpu_ns(found[i].pid, tids[t]);
-
-			if (known(meter, tids[t]))
-				continue;
-			meter->vcpus[meter->count].pid = found[i].pid;
-			meter->vcpus[meter->count].tid = tids[t];
-			meter->vcpus[meter->count].first_ns = fresh ? 0 : now_ns;
-			meter->vcpus[meter->count].last_ns = now_ns;
-			meter->count++;
-		}
+		if (known(meter, found[i].pid) || procfs_vcpus(found[i].pid, &tid, 1) == 0)
+			continue;
+		meter->vms[meter->count].pid = found[i].pid;
+		meter->vms[meter->count].last_ns = guest_ns(found[i].pid);
+		meter->vms[meter->count].first_ns = fresh ? 0 : meter->vms[meter->count].last_ns;
+		meter->count++;
 	}
 }
 
@@ -68,7 +72,7 @@ static uint64_t vcpus_ns(struct cpumeter *meter)
 
 	cpumeter_sample(meter);
 	for (size_t i = 0; i < meter->count; i++)
-		sum += meter->vcpus[i].last_ns - meter->vcpus[i].first_ns;
+		sum += meter->vms[i].last_ns - meter->vms[i].first_ns;
 	return sum;
 }
 
@@ -85,7 +89,7 @@ static uint64_t both_ns(struct cpumeter *meter, uint64_t *guest_ns)
 void cpumeter_start(struct cpumeter *meter)
 {
 	meter->count = 0;
-	find_vcpus(meter, false);
+	find_vms(meter, false);
 	meter->start_ns = both_ns(meter, &meter->guest_start_ns);
 	meter->busy_start_ns = busy_ns();
 }
@@ -93,10 +97,10 @@ void cpumeter_start(struct cpumeter *meter)
 void cpumeter_sample(struct cpumeter *meter)
 {
 	for (size_t i = 0; i < meter->count; i++) {
-		uint64_t now_ns = procfs_thread_cpu_ns(meter->vcpus[i].pid, meter->vcpus[i].tid);
+		uint64_t now_ns = guest_ns(meter->vms[i].pid);
 
-		if (now_ns > meter->vcpus[i].last_ns)
-			meter->vcpus[i].last_ns = now_ns;
+		if (now_ns > meter->vms[i].last_ns)
+			meter->vms[i].last_ns = now_ns;
 	}
 }
 
@@ -104,7 +108,7 @@ void cpumeter_stop(struct cpumeter *meter)
 {
 	uint64_t busy = busy_ns() - meter->busy_start_ns;
 
-	find_vcpus(meter, true);
+	find_vms(meter, true);
 	meter->total_ns = both_ns(meter, &meter->guest_ns) - meter->start_ns;
 	meter->guest_ns -= meter->guest_start_ns;
 	if (meter->guest_ns > meter->total_ns)

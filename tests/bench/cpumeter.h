@@ -11,13 +11,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { CPUMETER_VCPUS = 64 };
+enum { CPUMETER_VMS = 16 };
 
 struct cpumeter {
 	struct {
-		pid_t pid, tid;
-		uint64_t first_ns, last_ns;
-	} vcpus[CPUMETER_VCPUS];
+		pid_t pid;
+		uint64_t first_ns, last_ns; /* of its vCPU threads */
+	} vms[CPUMETER_VMS];
 	size_t count;
 	uint64_t start_ns, guest_start_ns, busy_start_ns;
 	/* ---- filled by cpumeter_stop */
@@ -26,9 +26,9 @@ struct cpumeter {
 	uint64_t others_ns; /* what the machine was busy with besides: noise; in clock ticks, so coarse */
 };
 
-/* start: from now on.  sample: note again what the known vCPU threads used, cheap; call it every few ms while
- * they may end, for what a thread used after the last look goes to "beside the guest".
- * stop: fills the results; finds vCPU threads that started meanwhile, too. */
+/* start: from now on.  sample: note again what the known VMs' vCPUs used, cheap; call it every few ms while
+ * they may end, for what one used after the last look goes to "beside the guest".
+ * stop: fills the results; finds VMs that started meanwhile, too. */
 void cpumeter_start(struct cpumeter *meter);
 void cpumeter_sample(struct cpumeter *meter);
 void cpumeter_stop(struct cpumeter *meter);

@@ -82,7 +82,8 @@ static void add_disk(struct arguments *arguments, const struct io_subject *subje
 static void add_machine(struct arguments *arguments, const struct benchenv *env, const struct vm *vm,
 			bool drover)
 {
-	static const char *const drover_words[] = {"run", "--memory", MEMORY, "--detach", "--kernel"};
+	static const char *const drover_words[] = {"run",          "--memory", MEMORY,
+						   "--huge-pages", "--detach", "--kernel"};
 	static const char *const qemu_words[] = {
 	    "-accel",     "kvm",    "-cpu", "qemu64,-cx16", "-machine", "pc",          "-bios",
 	    "qboot.rom",  "-m",     MEMORY, "-display",     "none",     "-nodefaults", "-no-user-config",

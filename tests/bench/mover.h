@@ -63,6 +63,7 @@ struct mover {
 	bool by_default;
 	bool over_ssh;
 	const char *firmware; /* QEMU: -bios; NULL: its default, SeaBIOS */
+	bool postcopy;        /* drover: --postcopy */
 	unsigned channels;    /* QEMU: multifd channels; 0: one stream */
 	unsigned downtime_ms; /* QEMU: downtime-limit */
 };

@@ -142,6 +142,7 @@ static int drover_migrate(struct move *move, uint64_t deadline_ns, struct err *e
 			      "--remote-command",
 			      command,
 			      "--json",
+			      move->mover->postcopy ? "--postcopy" : NULL,
 			      NULL};
 	struct proc_spawn spawn = {.argv = argv, .env = env, .out = out, .errors = errors};
 	double bytes;

@@ -101,7 +101,7 @@ uint64_t procfs_cpu_ns(pid_t pid)
 	return stat.own_ticks * (1000000000ull / sysconf(_SC_CLK_TCK));
 }
 
-uint64_t procfs_thread_cpu_ns(pid_t pid, pid_t tid)
+static uint64_t thread_cpu_ns(pid_t pid, pid_t tid)
 {
 	char path[80], text[128];
 	unsigned long long ns;
@@ -138,6 +138,26 @@ size_t procfs_vcpus(pid_t pid, pid_t *tids, size_t max)
 	if (dir)
 		closedir(dir);
 	return count;
+}
+
+uint64_t procfs_other_threads_cpu_ns(pid_t pid)
+{
+	char path[320], text[64];
+	DIR *dir;
+	struct dirent *entry;
+	uint64_t sum = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
+		if (isdigit((unsigned char)entry->d_name[0]) && slurp(path, text, sizeof(text)) > 0 &&
+		    !vcpu_name(text))
+			sum += thread_cpu_ns(pid, atoi(entry->d_name));
+	}
+	if (dir)
+		closedir(dir);
+	return sum;
 }
 
 int64_t procfs_field_kib(pid_t pid, const char *file, const char *field)

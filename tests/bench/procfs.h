@@ -21,9 +21,9 @@ int procfs_stat(pid_t pid, struct procfs_stat *stat);
 size_t procfs_descendants(struct procfs_stat *found, size_t max);
 
 /* procfs_cpu_ns(pid): CPU time of a process so far, all its threads; 0 when it is gone.
- * procfs_thread_cpu_ns(pid, tid): of one thread. */
+ * procfs_other_threads_cpu_ns(pid): of those threads of it that run no vCPU (procfs_vcpus) and have not ended. */
 uint64_t procfs_cpu_ns(pid_t pid);
-uint64_t procfs_thread_cpu_ns(pid_t pid, pid_t tid);
+uint64_t procfs_other_threads_cpu_ns(pid_t pid);
 
 /* procfs_vcpus(pid, tids, max): threads of the process that run a vCPU, known by their name ("CPU 0/KVM" is
  * QEMU's, "vcpu…" drover's).  Returns how many. */

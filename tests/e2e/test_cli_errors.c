@@ -110,10 +110,8 @@ static void with_json_the_error_is_an_object_too(void **state)
 	static const struct {
 		const char *words, *kind;
 	} cases[] = {
-	    {"status nobody --json", "state"},
-	    {"--json", NULL}, /* not an option of drover's own */
-	    {"list --nonsense --json", "usage"},
-	    {"migrate nobody ftp://nowhere --json", "usage"},
+	    {"status nobody --json", "state"},          {"--json", NULL}, /* not an option of drover's own */
+	    {"list --nonsense --json", "usage"},        {"migrate nobody ftp://nowhere --json", "usage"},
 	    {"migrate nobody nowhere --json", "state"},
 	};
 
@@ -230,7 +228,7 @@ static void folders_that_cannot_be_used_are_named(void **state)
 static void files_that_cannot_be_booted_are_named(void **state)
 {
 	const char *folder = *state;
-	char fifo[4096], garbage[4096];
+	char fifo[4096], garbage[4096], fresh[4096];
 	int fd;
 
 	need_kvm();
@@ -257,6 +255,13 @@ static void files_that_cannot_be_booted_are_named(void **state)
 	cli_expect(&cli, 1, "the disk '/dev/null' is not a regular file");
 	cli_run(&cli, "run", "--name", "a", "--memory", "4194305", "--kernel", garbage, NULL);
 	cli_expect(&cli, 2, "4096");
+	/* A new volume, in whose first superblock there is nothing yet, is one. */
+	snprintf(fresh, sizeof(fresh), "%s/fresh.dvol", folder);
+	cli_run(&cli, "image", "create", fresh, "1M", NULL);
+	assert_int_equal(cli.status, 0);
+	cli_run(&cli, "run", "--name", "a", "--memory", "64M", "--kernel", garbage, "--disk", fresh, NULL);
+	cli_expect(&cli, 1, "neither an ELF file nor a Linux bzImage");
+	assert_int_equal(unlink(fresh), 0);
 	assert_int_equal(unlink(fifo), 0);
 	assert_int_equal(unlink(garbage), 0);
 }

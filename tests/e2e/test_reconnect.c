@@ -137,19 +137,21 @@ static void three_links_that_are_cut_twenty_times(void **state)
 }
 
 /* The mover stops itself where the fault says, all links are reset, and it goes on. */
-static void break_all_links_at(const char *point, const char *streams, struct relay *relay, const char *vm)
+static void break_all_links_at(const char *point, const char *const *argv, struct relay *relay)
 {
 	int status;
 
-	command_start(&command, &world.a, point, argv_through(relay, vm, streams));
+	command_start(&command, &world.a, point, argv);
 	assert_int_equal(waitpid(command.pid, &status, WUNTRACED), command.pid);
 	assert_true(WIFSTOPPED(status));
 	relay_cut(relay);
 	kill(command.pid, SIGCONT);
 }
 
-static void a_break_in_the_pause(const char *vm, const char *point, const char *streams)
+static void a_break_in_the_pause(const char *vm, const char *point, const char *streams, const char *more)
 {
+	const char *argv[40];
+	size_t n = 0;
 	struct relay *relay = relay_start(world.sshd.port);
 	json_t *report;
 
@@ -157,7 +159,11 @@ static void a_break_in_the_pause(const char *vm, const char *point, const char *
 	assert_non_null(relay);
 	assert_int_equal(sshd_add_known(&world.sshd, relay_port(relay)), 0);
 	host_run_guest(&world.a, vm, "64M", NULL, "fill=32M dirty=20 report=50");
-	break_all_links_at(point, streams, relay, vm);
+	for (const char *const *plain = argv_through(relay, vm, streams); plain[n]; n++)
+		argv[n] = plain[n];
+	argv[n++] = more;
+	argv[n] = NULL;
+	break_all_links_at(point, argv, relay);
 	if (command_wait(&command))
 		fail_msg("%s: %s", point, command.output);
 	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
@@ -172,8 +178,15 @@ static void a_break_in_the_pause(const char *vm, const char *point, const char *
 static void links_that_break_while_the_guest_is_paused(void **state)
 {
 	(void)state;
-	a_break_in_the_pause("paused", "mover.paused=stop", "1");
-	a_break_in_the_pause("last", "mover.final-pages=stop", "3");
+	a_break_in_the_pause("paused", "mover.paused=stop", "1", NULL);
+	a_break_in_the_pause("last", "mover.final-pages=stop", "3", NULL);
+}
+
+static void links_that_break_in_the_pause_before_post_copy(void **state)
+{
+	(void)state;
+	a_break_in_the_pause("owed", "mover.paused=stop", "2", "--postcopy");
+	a_break_in_the_pause("told", "mover.final-pages=stop", "2", "--postcopy");
 }
 
 static int open_world(void **state)
@@ -201,6 +214,7 @@ int main(void)
 	    cmocka_unit_test(one_link_that_is_cut_twenty_times),
 	    cmocka_unit_test(three_links_that_are_cut_twenty_times),
 	    cmocka_unit_test(links_that_break_while_the_guest_is_paused),
+	    cmocka_unit_test(links_that_break_in_the_pause_before_post_copy),
 	};
 
 	return cmocka_run_group_tests(tests, open_world, close_world);

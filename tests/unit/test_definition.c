@@ -31,6 +31,7 @@ static void test_whole(void **state)
 	       "dirty-tracking: bitmap\n"
 	       "cpu-model: x86-64-v3\n"
 	       "emulate: true\n"
+	       "huge-pages: true\n"
 	       "disks:\n"
 	       "  - path: /vol/root.dvol\n"
 	       "    serial: ROOT1\n"
@@ -59,6 +60,7 @@ static void test_whole(void **state)
 	assert_int_equal(config.dirty_mode, DIRTY_BITMAP);
 	assert_int_equal(config.cpu_model, CPU_X86_64_V3);
 	assert_true(config.emulation);
+	assert_true(config.huge_pages);
 	assert_int_equal(config.ndevices, 5);
 	static const enum device_kind kinds[] = {DEVICE_DISK, DEVICE_DISK, DEVICE_NET, DEVICE_RNG,
 						 DEVICE_CONSOLE};
@@ -162,6 +164,7 @@ static void test_refused(void **state)
 	    {"memory: 2G\nlimits: {required: true}\n", "none that could be required"},
 	    {"memory: 2G\nlimits: 3\n", "line 2"},
 	    {"memory: 2G\nemulate: maybe\n", "line 2: emulate"},
+	    {"memory: 2G\nhuge-pages: 1G\n", "line 2: huge-pages"},
 	    {"memory: 2G\nboot: floppy\n", "line 2: boot"},
 	    {"memory: 2G\nboot: network\n", "no network card"},
 	    {"memory: 2G\nboot: network\nkernel: /k\nnets:\n  - tap: t\n", "a kernel is booted"},

@@ -177,6 +177,27 @@ GUEST_CODE(halt, 32,
 	   "1:	hlt\n"
 	   "	jmp 1b\n");
 
+/* KVM keeps a vCPU to itself while it runs, and this one runs for ever: who asks must not wait for it. */
+static void test_asked_while_it_runs(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	need_kvm();
+	vm_make(&vm, 16, 1, DIRTY_AUTO);
+	BOOT32(spin);
+	json_t *before = machine_cpu_json(vm.machine, &err);
+	machine_resume(vm.machine);
+	vm_wait_console(&vm, 1);
+	alarm(VM_PATIENCE_S); /* ends the program, as nothing else could */
+	json_t *meanwhile = machine_cpu_json(vm.machine, &err);
+	alarm(0);
+	assert_true(json_equal(before, meanwhile));
+	assert_true(json_integer_value(json_object_get(before, "tsc_khz")) > 0);
+	json_decref(before);
+	json_decref(meanwhile);
+}
+
 static void test_pause_in_loop_and_halt(void **state)
 {
 	(void)state;
@@ -562,6 +583,7 @@ int main(void)
 	    TEST(test_string_output),
 	    TEST(test_linux_boot),
 	    TEST(test_pause_completes_io),
+	    TEST(test_asked_while_it_runs),
 	    TEST(test_pause_in_loop_and_halt),
 	    TEST(test_ends),
 	    TEST(test_triple_fault),

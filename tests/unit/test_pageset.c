@@ -53,6 +53,35 @@ static void compare_take(struct pageset *set, bool *model, uint64_t cursor, size
 	assert_int_equal(at, count ? got[count - 1] + 1 : cursor);
 }
 
+/* The runs from `cursor` on are those of the model, and they stay. */
+static void compare_runs(const struct pageset *set, const bool *model, uint64_t cursor)
+{
+	uint64_t page = cursor, first, count;
+
+	while (pageset_next_run(set, &cursor, &first, &count)) {
+		for (; page < first; page++)
+			assert_false(model[page]);
+		assert_true(count > 0);
+		for (; page < first + count; page++)
+			assert_true(model[page]);
+		assert_true(page == set->pages || !model[page]);
+		assert_int_equal(cursor, page);
+	}
+	for (; page < set->pages; page++)
+		assert_false(model[page]);
+}
+
+static uint64_t model_remove(bool *model, uint64_t pages, uint64_t page, uint64_t count)
+{
+	uint64_t removed = 0;
+
+	for (; page < pages && count > 0; page++, count--) {
+		removed += model[page];
+		model[page] = false;
+	}
+	return removed;
+}
+
 static void one_random_step(struct pageset *set, bool *model, uint64_t *random)
 {
 	uint64_t pages = set->pages;
@@ -83,6 +112,13 @@ static void one_random_step(struct pageset *set, bool *model, uint64_t *random)
 		break;
 	case 6:
 		assert_int_equal(pageset_has(set, page), page < pages && model[page]);
+		break;
+	case 7:
+		assert_int_equal(pageset_remove_range(set, page, count),
+				 model_remove(model, pages, page, count));
+		break;
+	case 8:
+		compare_runs(set, model, page);
 		break;
 	default:
 		assert_int_equal(pageset_add(set, page), model_range(model, pages, page, 1));

@@ -2,6 +2,8 @@
 #include "common/paths.h"
 #include "tests/lib/temp.h"
 #include "tests/lib/test.h"
+#include "vmm/config.h"
+#include "vmm/leftovers.h"
 #include "vmm/ports.h"
 
 #include <stdio.h>
@@ -35,23 +37,20 @@ static int teardown(void **state)
 
 static void test_listen(void **state)
 {
-	struct vm_config config = {.name = "vm"};
+	static const char port[] = "org.qemu.guest_agent.0";
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	struct err err = {0};
 	struct stat folder;
 	char path[PATHS_MAX];
-	struct device_config *device = config_add_device(&config, DEVICE_CONSOLE);
-	device->console.ports = 1;
-	strcpy(device->console.name[0], "org.qemu.guest_agent.0");
 
-	int before = ports_listen("vm", device->console.name[0], &err);
+	int before = ports_listen("vm", port, &err);
 	assert_true(before >= 0);
 	close(before); /* and the socket is still in the folder */
-	int fd = ports_listen("vm", device->console.name[0], &err);
+	int fd = ports_listen("vm", port, &err);
 	assert_true(fd >= 0);
-	assert_in_range(snprintf(at.sun_path, sizeof(at.sun_path), "%s/vms/vm.ports/%s", (char *)*state,
-				 device->console.name[0]),
-			1, sizeof(at.sun_path) - 1);
+	assert_in_range(
+	    snprintf(at.sun_path, sizeof(at.sun_path), "%s/vms/vm.ports/%s", (char *)*state, port), 1,
+	    sizeof(at.sun_path) - 1);
 	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
 	assert_int_equal(paths_vm_ports("vm", NULL, path, &err), 0);
@@ -59,9 +58,8 @@ static void test_listen(void **state)
 	assert_int_equal(folder.st_mode & 0777, 0700);
 	close(client);
 	close(fd);
-	ports_remove(&config);
+	leftovers_sockets("vm");
 	assert_int_not_equal(stat(path, &folder), 0);
-	config_free(&config);
 }
 
 static void test_too_long(void **state)

@@ -127,9 +127,39 @@ static void json_is_as_documented(void **state)
 	    "{\"pages\": 40000, \"bytes\": 41943040, \"ms\": 400.0, \"throttle\": 20}, "
 	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}], "
 	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"resumes\": 1, \"resumes_ms\": 8.5, "
-	    "\"lost_percent\": 5.0}");
+	    "\"lost_percent\": 5.0, \"postcopy\": null}");
 	free(text);
 	json_decref(object);
+}
+
+static void post_copy_is_told_of(void **state)
+{
+	struct move_report report = {.term = 2,
+				     .postcopy = {.owed = 9000, .bytes = 20971520, .ns = 150000000}};
+	char *text, *json_text;
+	json_t *json;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)state;
+	for (int i = 0; i < 99; i++)
+		histogram_add(&report.postcopy.faults, 300);
+	histogram_add(&report.postcopy.faults, 5000);
+	assert_non_null(out);
+	report_text(out, &options, &report);
+	fclose(out);
+	assert_non_null(
+	    strstr(text, "  post-copy   9000 pages, 20 MiB, 150 ms after the start\n"
+			 "  faults      100 waited for pages: half of them 512 us or less, 99% 512 us, the "
+			 "longest 5000 us\n"));
+	free(text);
+	json = report_json(&options, &report);
+	json_text = json_dumps(json_object_get(json, "postcopy"), 0);
+	assert_non_null(
+	    strstr(json_text, "{\"pages\": 9000, \"bytes\": 20971520, \"ms\": 150.0, \"faults\": {\"count\": "
+			      "100, \"p50_us\": 512, \"p99_us\": 512, \"max_us\": 5000, \"buckets\": [0, "));
+	free(json_text);
+	json_decref(json);
 }
 
 static void a_hostile_url_reaches_neither_terminal_nor_json(void **state)
@@ -193,6 +223,7 @@ int main(void)
 	    cmocka_unit_test(of_very_many_rounds_the_first_and_the_latest_are_kept),
 	    cmocka_unit_test(a_budget_that_was_missed_is_said),
 	    cmocka_unit_test(json_is_as_documented),
+	    cmocka_unit_test(post_copy_is_told_of),
 	    cmocka_unit_test(a_hostile_url_reaches_neither_terminal_nor_json),
 	    cmocka_unit_test(progress_says_what_matters_in_each_phase),
 	};
