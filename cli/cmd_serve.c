@@ -13,6 +13,10 @@ int cmd_serve(const struct args *args, struct err *err)
 		    err, ERR_USAGE,
 		    "serve: it speaks with another host's drover on stdin and stdout, not with a terminal; "
 		    "see 'drover help serve'");
+	if (args->disks_folder && args->disks_folder[0] != '/')
+		return err_set(err, ERR_USAGE, "serve: the folder for disks, '%s', is not an absolute path",
+			       args->disks_folder);
+	permit.disks = args->disks_folder;
 	if (permit_actions(args->actions.item, args->actions.count, &permit.actions, err))
 		return err_context(err, "serve");
 	return serve_run(STDIN_FILENO, STDOUT_FILENO, &permit, err) ? -1 : 0;

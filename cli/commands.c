@@ -233,7 +233,13 @@ static const struct option_spec migrate_options[] = {
     END,
 };
 
-static const struct option_spec serve_options[] = {PERMIT_OPTIONS, END};
+static const struct option_spec serve_options[] = {PERMIT_OPTIONS,
+						   {.name = "disks",
+						    .argument = "FOLDER",
+						    .help = "for disks of VMs that come (each VM's own)",
+						    .type = OPTION_TEXT,
+						    .offset = AT(disks_folder)},
+						   END};
 
 static const struct option_spec resolve_options[] = {SSH_OPTIONS, JSON, END};
 
@@ -535,7 +541,7 @@ const struct command commands[] = {
      .group = peer_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
-     .synopsis = "[--vm PATTERN]... [--action ACTION]...",
+     .synopsis = "[--vm PATTERN]... [--action ACTION]... [--disks FOLDER]",
      .details = "Started by the other host through SSH, for one hand-over or one question; fit\n"
 		"for a forced command in authorized_keys ('drover peer authorize' prints the\n"
 		"line), where the options say what that key may ask for: without, anything.",

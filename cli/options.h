@@ -41,6 +41,7 @@ struct args {
 	const char *identity;
 	const char *known_hosts;
 	const char *remote_command;
+	const char *disks_folder;
 	struct args_list vms;     /* patterns */
 	struct args_list actions; /* permit_words */
 	uint64_t memory_bytes;

@@ -90,6 +90,10 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
 		report->zero_pages);
 	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
+	if (report->disk_ns)
+		fprintf(out, "  disks       %s of these in %s, before the first round\n",
+			units_format_size(report->disk_bytes, real),
+			units_format_duration(report->disk_ns, forecast));
 	fprintf(out, "  links       %u", report->links);
 	if (report->reconnects || report->pages_again)
 		fprintf(out, ", connected again %u times, %" PRIu64 " pages sent again", report->reconnects,
@@ -134,6 +138,11 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
 	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns), "lost_percent",
 	    lost_percent(report));
+	if (report->disk_ns)
+		json_object_set_new(object, "disks",
+				    json_pack("{s:I, s:I, s:o}", "pages", (json_int_t)report->disk_pages,
+					      "bytes", (json_int_t)report->disk_bytes, "ms",
+					      output_ms(report->disk_ns)));
 	json_object_set_new(object, "postcopy", postcopy_json(report));
 	return object;
 }

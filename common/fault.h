@@ -52,6 +52,11 @@
 	X(DEST_STATE_LOADED, "dest.state-loaded")         /* before it says "prepared" */                         \
 	X(DEST_COMMIT, "dest.commit")                     /* commit is read, the guest not yet started */         \
 	X(DEST_RUNNING, "dest.running")                   /* the guest runs, serve not told */                    \
+	X(DISKS_SEEDED, "disks.seeded")                   /* mover: the epoch that is of disks alone is acknowledged */ \
+	X(DISKS_CUT, "disks.cut")                         /* source VM process: is about to close an epoch */     \
+	X(DISKS_CLOSED, "disks.closed")                   /* serve: the last epoch is closed, the volumes not yet */ \
+	X(DISKS_HANDED, "disks.handed")                   /* serve: the volumes are closed, nobody has them */    \
+	X(DISKS_ATTACHED, "disks.attached")               /* destination VM process: has opened them */           \
 	X(SNAPSHOT_BEGUN, "snapshot.begun")               /* its list of disks is written, nothing closed */      \
 	X(SNAPSHOT_BOUNDARY, "snapshot.boundary")         /* the VM process has answered, the guest runs on */    \
 	X(SNAPSHOT_MIDDLE, "snapshot.middle")             /* some of RAM is copied */                             \

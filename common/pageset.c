@@ -333,3 +333,13 @@ void pageset_clear(struct pageset *set)
 	for (uint64_t word = next_word(set, 0); word < words; word = next_word(set, word + 1))
 		take_bits(set, word, ~0ull, WORD_BITS);
 }
+
+void pageset_add_all(struct pageset *set, struct pageset *from)
+{
+	uint64_t pages[1024], cursor = 0;
+	size_t n;
+
+	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
+		for (size_t i = 0; i < n; i++)
+			pageset_add(set, pages[i]);
+}

@@ -32,6 +32,8 @@ void pageset_close(struct pageset *set);
 bool pageset_add(struct pageset *set, uint64_t page);
 /* pageset_add_range(set, first, count): clipped at the end of the set.  Returns how many were new. */
 uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
+/* pageset_add_all(set, from): the members of `from`, which are taken out of it. */
+void pageset_add_all(struct pageset *set, struct pageset *from);
 /* pageset_remove_range(set, first, count): clipped likewise; any thread, beside those that add and take: each member goes to
  * one of them.  Returns how many were members. */
 uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count);

@@ -8,7 +8,8 @@
  *   <state>/vms/NAME/handover   the hand-over ledger (vmm/ledger.h)
  *   <state>/vms/NAME/console.log
  *   <state>/vms/NAME/snapshots/ its snapshots (vmm/snapshot_store.h)
- *   <state>/vms/NAME/disks/     clones that are its disks, of a VM that was made of a snapshot
+ *   <state>/vms/NAME/disks/     its disks: clones, of a VM that was made of a snapshot; copies, of one that came from another host
+ *   <state>/vms/NAME/disks.json where its disks are, or were (vmm/disk_record.h)
  *   <state>/forgotten/UUID      what a dropped record said of a VM that another host may still ask about
  *   <state>/peers/NAME.json     another host, and how to reach it (migrate/peer.h)
  *   <run>/vms/NAME.sock         control socket of the VM process

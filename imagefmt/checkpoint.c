@@ -8,7 +8,7 @@
  * The second part needs no lock but meta, in passing: records are written after the cut, and their changes made in memory.
  * A page of the cut that is to be changed before it was written is copied first (before_change in table.c), so that
  * what is written is the state at the cut.  Where it was not asked for but due, a thread of its own does it, so that
- * no writer and no flush takes as long.  (Not where the file operations are the caller's: they need not be made for
+ * no writer and no flush takes as long.  (Not where the file operations are the caller's and say that they are not made for
  * more threads than the caller has.) */
 #include "imagefmt/vol.h"
 
@@ -282,7 +282,7 @@ static void *finish_later(void *context)
 
 int checkpoint_later(struct dvol *vol, struct checkpoint *cp, struct err *err)
 {
-	if (vol->ops == &file_system) {
+	if (vol->ops->threads) {
 		struct later *later = must_alloc(1, sizeof(*later));
 		*later = (struct later){.vol = vol, .cp = cp};
 		vol->has_checkpointer = pthread_create(&vol->checkpointer, NULL, finish_later, later) == 0;

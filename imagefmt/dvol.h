@@ -5,7 +5,7 @@
  * of it meanwhile, each through a handle of its own (also in the writer's process).
  *
  * Threads: all functions on a handle may be called from any thread, several at once, except dvol_close, which
- * must be the last.  A writable handle without file operations of the caller's now and then starts a thread of its own,
+ * must be the last.  A writable handle whose file operations allow it (file.h) now and then starts a thread of its own,
  * which writes a checkpoint and ends; dvol_close waits for it.
  *
  * Errors: -1 or NULL with *err filled (see common/err.h): ERR_USAGE for arguments that can never be right, ERR_STATE for what the volume's present state forbids, ERR_SYSTEM for what the system refused,

@@ -107,6 +107,7 @@ static int system_sync_folder(void *context, const char *path)
 }
 
 const struct file_ops file_system = {
+    .threads = true,
     .open = system_open,
     .close = system_close,
     .readv = system_readv,

@@ -12,8 +12,10 @@
  * open: flags O_RDONLY or O_RDWR, with O_CREAT | O_EXCL to create (mode 0600), O_DIRECT.
  * punch: the range reads as zeroes; may return EOPNOTSUPP, which is no error.
  * descriptor: its file descriptor, for transfers that do not go through these operations; may be NULL: it has none.
+ * threads: they may be called from threads of the volume's own, too.
  * lock: one byte of an OFD lock; -1 with EAGAIN when somebody else has it.  kind: F_RDLCK, F_WRLCK, F_UNLCK. */
 struct file_ops {
+	bool threads;
 	void *(*open)(void *context, const char *path, int flags);
 	void (*close)(void *file);
 	ssize_t (*readv)(void *file, const struct iovec *iov, int count, uint64_t offset);

@@ -40,7 +40,7 @@ static int send_pages(struct answerer *answerer, const uint64_t *pages, size_t c
 		int64_t taken;
 
 		buf_put_u64(out, sender->epoch);
-		taken = pages_encode(answerer->encoder, &sender->source, pages, count, out, err);
+		taken = pages_encode(answerer->encoder, &sender->volume[0].source, pages, count, out, err);
 		if (taken < 0) {
 			out->len = start;
 			return -1;
@@ -63,7 +63,7 @@ static size_t neighbours(struct answerer *answerer, uint64_t page, uint64_t page
 	size_t count = 0;
 
 	for (uint64_t next = page + 1; next < page + AROUND; next++)
-		if (pageset_remove_range(&answerer->sender->todo, next, 1))
+		if (pageset_remove_range(&answerer->sender->volume[0].todo, next, 1))
 			pages[count++] = next;
 	return count;
 }
@@ -79,10 +79,10 @@ static int answer(struct answerer *answerer, const struct frame *frame, struct e
 	if (message_request(frame, asked, &count, err))
 		return -1;
 	for (size_t i = 0; i < count; i++) {
-		if (asked[i] >= answerer->sender->source.pages)
+		if (asked[i] >= answerer->sender->volume[0].source.pages)
 			return err_set(err, ERR_INPUT, "a page past the end of the memory was asked for");
 		/* Whether it was sent before does not matter: there it is not. */
-		pageset_remove_range(&answerer->sender->todo, asked[i], 1);
+		pageset_remove_range(&answerer->sender->volume[0].todo, asked[i], 1);
 		if (send_pages(answerer, &asked[i], 1, err))
 			return -1;
 	}

@@ -88,18 +88,26 @@ static void check_memory(const struct fitness_vm *vm, const json_t *facts, struc
 		    free);
 }
 
-static void check_disk(const json_t *facts, struct fitness *fitness)
+static void check_disk(const struct fitness_vm *vm, const json_t *facts, struct fitness *fitness)
 {
 	uint64_t there = number_of(facts, "disk_bytes");
-	char free[24];
+	char free[24], disks[24];
 
 	units_format_size(there, free);
+	units_format_size(vm->disk_bytes, disks);
 	if (there >> 20 < DISK_MIN_MIB)
 		say(fitness, "disk", false,
 		    "%s are free where VMs are kept there, %d MiB are the least; make room", free,
 		    DISK_MIN_MIB);
+	else if (there < vm->disk_bytes)
+		say(fitness, "disk", true,
+		    "%s are free where VMs are kept there, and the VM's disks take %s: enough only if it has "
+		    "a copy of "
+		    "them already",
+		    free, disks);
 	else
-		say(fitness, "disk", true, "%s are free where VMs are kept there", free);
+		say(fitness, "disk", true, "%s are free where VMs are kept there%s%s", free,
+		    vm->disk_bytes ? ", and the VM's disks take " : "", vm->disk_bytes ? disks : "");
 }
 
 static bool has_interface(const json_t *facts, const char *name)
@@ -160,7 +168,7 @@ void fitness_check(const struct fitness_vm *vm, const json_t *facts, const json_
 	if (fitness->fit)
 		check_cpu(vm, facts, fitness);
 	check_memory(vm, facts, fitness);
-	check_disk(facts, fitness);
+	check_disk(vm, facts, fitness);
 	check_interfaces(vm, facts, fitness);
 	check_name(vm, there, fitness);
 }

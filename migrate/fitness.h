@@ -27,6 +27,7 @@ struct fitness_vm {
 	const struct vm_config *config;
 	const json_t *cpu;      /* machine_cpu_json */
 	uint64_t touched_bytes; /* of its RAM */
+	uint64_t disk_bytes;    /* of the disks that move with it */
 };
 
 /* fitness_check(vm, facts, there, fitness): facts: the host's (facts.h); there: what it says of this very VM (docs/stream.md, WELCOME

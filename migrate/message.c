@@ -48,6 +48,8 @@ int message_send_epoch(struct link *link, const struct message_epoch *epoch, str
 	buf_put_u64(out, epoch->parent);
 	buf_put_u32(out, epoch->flags);
 	buf_put_u32(out, 0);
+	buf_put_u64(out, epoch->disks.term);
+	buf_put_u64(out, epoch->disks.number);
 	return link_send(link, MESSAGE_EPOCH, 0, err);
 }
 
@@ -134,7 +136,11 @@ int message_epoch(const struct frame *frame, struct message_epoch *epoch, struct
 	epoch->parent = reader_u64(&reader);
 	epoch->flags = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reader.left || reserved || (epoch->flags & ~(uint32_t)EPOCH_CONSISTENT))
+	epoch->disks.term = reader_u64(&reader);
+	epoch->disks.number = reader_u64(&reader);
+	if (reader.bad || reader.left || reserved || (epoch->flags & ~(uint32_t)EPOCH_CONSISTENT) ||
+	    epoch->disks.term > INT64_MAX || epoch->disks.number > INT64_MAX ||
+	    !epoch->disks.term != !epoch->disks.number)
 		return bad(frame, err);
 	return 0;
 }

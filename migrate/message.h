@@ -4,6 +4,7 @@
 
 #include "common/err.h"
 #include "common/pageset.h"
+#include "imagefmt/dvol.h"
 #include "migrate/frame.h"
 #include "migrate/link.h"
 #include "vmm/ledger.h"
@@ -11,8 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STREAM_PROTOCOL = 2, STREAM_PROTOCOL_MIN = 2, STREAM_STATE_MAX = 16 << 20 };
-enum { STREAM_LINKS = 16 }; /* of a session at a time, the control link included */
+enum { STREAM_PROTOCOL = 3, STREAM_PROTOCOL_MIN = 3, STREAM_STATE_MAX = 16 << 20 };
+enum { STREAM_LINKS = 16 };   /* of a session at a time, the control link included */
+enum { STREAM_VOLUMES = 31 }; /* RAM and disks */
 
 enum message_type {
 	MESSAGE_HELLO = 1,
@@ -46,6 +48,7 @@ enum { EPOCH_CONSISTENT = 1 };
 struct message_epoch {
 	uint64_t term, epoch, parent;
 	uint32_t flags;
+	struct dvol_id disks; /* the epoch that the disks get; number 0: it is without them */
 };
 /* What an epoch was made of: the receiver has all of it when each of these links brought so many PAGES frames. */
 struct message_seal {

@@ -94,23 +94,26 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	char host[256] = "unknown";
 	bool postcopy = mover->options->postcopy || mover->options->if_busy == MOVE_POSTCOPY, can = false;
 	struct frame frame;
-	json_t *begin, *ready;
+	json_t *begin, *ready, *disks = mover_disks_learn(mover, err);
 	int failed;
 
+	if (!disks)
+		return -1;
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "term",
-			  (json_int_t)mover->term, "config", config_to_json(&mover->config), "touched_bytes",
-			  (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused, "from", host,
-			  "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000), "postcopy",
-			  postcopy);
+	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "disks", disks,
+			  "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
+			  "touched_bytes", (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused,
+			  "from", host, "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000),
+			  "postcopy", postcopy);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
 	    message_await(mover->link, MESSAGE_READY, MOVER_ANSWER_MS, &frame, err))
 		return -1;
 	ready = message_json(&frame, err);
-	failed = !ready || jobj_bool(ready, "postcopy", false, &can, err);
+	failed =
+	    !ready || jobj_bool(ready, "postcopy", false, &can, err) || mover_disks_ready(mover, ready, err);
 	json_decref(ready);
 	if (!failed && postcopy && !can)
 		failed = err_set(err, ERR_REFUSED, "drover on %s is too old for post-copy", mover->peer);
@@ -126,6 +129,8 @@ static int open_sender(struct mover *mover, struct err *err)
 		return -1;
 	mover->sender.bytes_per_s = mover->options->bytes_per_s;
 	sender_set_control(&mover->sender, mover->link, 0);
+	if (mover_disks_add(mover, err))
+		return -1;
 	return sender_start_workers(&mover->sender,
 				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
 }
@@ -144,12 +149,12 @@ static int run(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
-	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err) ||
-	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
-	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
+	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	if (open_sender(mover, err) || precopy_begin(mover, err))
+	if (open_sender(mover, err) || mover_disks_seed(mover, err) ||
+	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
+	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err) || precopy_begin(mover, err))
 		return -1;
 	while (!moved)
 		if ((!mover->postcopy.on && precopy_run(mover, err)) || postcopy_prepare(mover, err) ||

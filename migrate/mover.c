@@ -70,6 +70,7 @@ void mover_close(struct mover *mover)
 		control_close(&mover->vm);
 	answerer_stop(&mover->postcopy.answerer);
 	sender_close(&mover->sender);
+	mover_disks_close(mover);
 	link_close(mover->link);
 	mover->link = NULL;
 	pageset_close(&mover->dirty);
@@ -218,7 +219,8 @@ static int tick(void *arg, struct err *err)
 		return 0;
 	mover->looked_ns = now;
 	pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
-	if (mover->epoch == 1 && precopy_look(mover, pages, err))
+	if (mover->copy_ns && mover->report->rounds == 0 && !mover->switching &&
+	    precopy_look(mover, pages, err))
 		return -1;
 	mover->progress.pages_left =
 	    pages < mover->progress.pages_total ? mover->progress.pages_total - pages : 0;
@@ -229,26 +231,22 @@ static int tick(void *arg, struct err *err)
 	return link_check(mover->link, err);
 }
 
-static void add_all(struct pageset *to, struct pageset *from)
-{
-	uint64_t pages[1024], cursor = 0;
-	size_t n;
-
-	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
-		for (size_t i = 0; i < n; i++)
-			pageset_add(to, pages[i]);
-}
-
 int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err)
 {
 	struct message_epoch epoch = {.term = mover->term, .flags = flags};
+	/* In the switch-over disks have their own place (mover_disks_rest), and behind it none. */
+	bool disks = mover->disks.count > 0 && !mover->switching;
 
+	if (disks && mover_disks_begin(mover, mover->epoch_open, err))
+		return -1;
 	if (!mover->epoch_open) {
 		mover->epoch++;
 		mover->epoch_open = true;
 	}
 	epoch.epoch = mover->epoch;
 	epoch.parent = mover->epoch - 1;
+	if (disks || (flags & EPOCH_CONSISTENT && mover->disks.count > 0))
+		epoch.disks = mover->disks.id;
 	if (mover->their_epoch == mover->epoch)
 		return 0;
 	mover->their_epoch = mover->epoch;
@@ -259,14 +257,19 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 {
 	/* A page may go out once in an epoch: one that goes on takes no more of them in. */
 	if (!mover->epoch_open) {
-		add_all(&mover->sender.todo, &mover->sender.again);
+		sender_take_again(&mover->sender);
 		if (mover->dirty.words)
-			add_all(&mover->sender.todo, &mover->dirty);
+			pageset_add_all(&mover->sender.volume[0].todo, &mover->dirty);
 	}
 	if (mover_epoch_begin(mover, flags, err))
 		return -1;
 	mover->frames = 0;
-	mover->progress.pages_total = mover->progress.pages_left = pageset_count(&mover->sender.todo);
+	mover->progress.pages_total = mover->progress.pages_left = sender_todo(&mover->sender);
+	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
+}
+
+int mover_epoch_more(struct mover *mover, struct err *err)
+{
 	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
 }
 
@@ -290,6 +293,7 @@ int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err
 			       link_peer(mover->link), (unsigned long long)ack.epoch,
 			       (unsigned long long)mover->epoch);
 	sender_acked(&mover->sender, &ack);
+	mover_disks_acked(mover, &ack);
 	mover->epoch_open = false;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/move.h"
+#include "migrate/mover_disks.h"
 #include "migrate/pages.h"
 #include "migrate/peer.h"
 #include "migrate/sender.h"
@@ -26,6 +27,7 @@ enum {
 struct mover_postcopy {
 	bool on;              /* what is left after pre-copy goes over after the guest */
 	bool resumed;         /* another mover has begun it */
+	bool whole;           /* the guest has all of its memory there */
 	bool lost;            /* the guest ended there before it had all */
 	struct pageset fresh; /* owed, and not known to be known there */
 	struct answerer answerer;
@@ -51,6 +53,7 @@ struct mover {
 
 	int ram_fd;
 	struct pageset dirty;
+	struct mover_disks disks;
 	uint64_t epoch;       /* the last one begun */
 	uint64_t their_epoch; /* the last one that the receiver is known to have begun */
 	bool epoch_open;      /* it is not acknowledged */
@@ -111,11 +114,13 @@ int mover_call(struct mover *mover, json_t *request, struct err *err);
 /* mover_ask: the same, with its answer (a new reference). */
 int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *err);
 
-/* An epoch, in pieces.  mover_epoch_pages: begin it, and send sender.todo, what is to be sent again, and all of the dirty
- * set, which is empty then; or go on with one whose link broke.  mover_epoch_seal: its commit record, with so many bytes of machine state. */
+/* An epoch, in pieces.  mover_epoch_pages: begin it, and send what is to do (with what is to be sent again, all of the dirty
+ * set, which is empty then, and, but in the last epoch, what changed on the disks); or go on with one whose link broke.  mover_epoch_more: what is to do
+ * besides, in the same epoch.  mover_epoch_seal: its commit record, with so many bytes of machine state.  mover_epoch_acked: an ACK
+ * of it came. */
 int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err);
+int mover_epoch_more(struct mover *mover, struct err *err);
 int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err);
-/* mover_epoch_acked(mover, frame, err): an ACK of it came. */
 int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err);
 /* mover_epoch_begin: only begin it.  mover_epoch_ack: await the answer to the seal. */
 int mover_epoch_begin(struct mover *mover, uint32_t flags, struct err *err);
@@ -139,7 +144,7 @@ int switchover_run(struct mover *mover, bool *moved, struct err *err);
 /* postcopy_prepare(mover, err): before the pause, if it is on: say what is owed.  postcopy_last: in the last epoch, instead of its pages. */
 int postcopy_prepare(struct mover *mover, struct err *err);
 int postcopy_last(struct mover *mover, struct err *err);
-/* postcopy_finish(mover, err): the guest runs there and the VM process here knows: send what is owed, until all is there.  -1: it is not, and
+/* postcopy_finish(mover, err): the guest runs there: tell the VM process here, and send what is owed, until all is there.  -1: it is not, and
  * *err says whether the guest is down or `drover resolve` goes on.  postcopy_resume: the same in place of a mover that went. */
 int postcopy_finish(struct mover *mover, struct err *err);
 int postcopy_resume(struct mover *mover, struct err *err);

@@ -48,11 +48,14 @@ struct pages_stats {
 
 /* ---- encoder: one thread at a time; one per link ---- */
 
-/* Memory that somebody else writes while it is read: a guest's RAM. */
+/* What pages are read from: memory that somebody else writes meanwhile, a guest's RAM; or a closed epoch of a disk, whose last
+ * page may reach past its end, with zeroes. */
+struct dvol;
 struct pages_source {
 	uint16_t volume;
-	int fd;         /* its memfd; stays the caller's */
-	uint64_t pages; /* its size */
+	int fd;            /* RAM: its memfd; stays the caller's */
+	struct dvol *disk; /* NULL: RAM; stays the caller's */
+	uint64_t pages;    /* its size */
 };
 struct pages_encoder;
 /* pages_encoder_open(mode, err): NULL with *err when out of memory.  pages_encoder_close(NULL) is harmless. */
@@ -63,7 +66,7 @@ void pages_encoder_close(struct pages_encoder *encoder);
  * pages; call again with the rest.  A page that is written while it is read is sent torn, which is harmless
  * when it is in the dirty set again: take it out of the dirty set BEFORE this call.  Each page is read once.
  * Holes of the memfd are not filled by reading them. Returns how many pages went in (at least 1), or -1 with
- * *err: ERR_SYSTEM reading the memfd failed, ERR_STATE pages not ascending or past the end. */
+ * *err: ERR_SYSTEM reading the memfd failed (of a disk: dvol_read's errors), ERR_STATE pages not ascending or past the end. */
 int64_t pages_encode(struct pages_encoder *encoder, const struct pages_source *source, const uint64_t *pages,
 		     size_t n, struct buf *out, struct err *err);
 /* pages_encoder_link(encoder, ns, bytes): what the link has taken so far to send so many bytes (link_send_ns,
@@ -77,17 +80,20 @@ const struct pages_stats *pages_encoder_stats(const struct pages_encoder *encode
 
 struct pages_target {
 	uint16_t volume;
-	int fd; /* the memfd; stays the caller's */
+	int fd;            /* RAM: the memfd; stays the caller's */
+	struct dvol *disk; /* NULL: RAM; a handle for writing, which stays the caller's */
 	uint64_t pages;
-	uint64_t *filled; /* bit p: page p may be other than zero */
+	uint64_t *filled; /* of RAM; bit p: page p may be other than zero */
 	/* Not NULL: pages go here instead of into the memfd, zeroes too, as its guest runs already: 0, or -1 with *err. */
 	int (*place)(void *arg, uint64_t page, uint64_t count, const uint8_t *data, struct err *err);
 	void *place_arg;
 };
 /* pages_target_open(target, volume, fd, pages, err): checks that fd has exactly this size.  A memfd without
  * any allocated page is known to be zero, so that zero runs cost nothing; of any other nothing is assumed. 0,
- * or -1 with *err.  _close frees the bitmap (harmless on a zeroed struct). */
+ * or -1 with *err.  _close frees the bitmap (harmless on a zeroed struct).
+ * pages_target_disk: the head of a volume; what of its last page is past its end is dropped. */
 int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint64_t pages, struct err *err);
+void pages_target_disk(struct pages_target *target, uint16_t volume, struct dvol *disk);
 void pages_target_close(struct pages_target *target);
 /* pages_target_punch(target, first, count, err): these pages, which are inside of it, become a hole. */
 int pages_target_punch(struct pages_target *target, uint64_t first, uint64_t count, struct err *err);
@@ -97,7 +103,7 @@ struct pages_decoder *pages_decoder_open(struct err *err);
 void pages_decoder_close(struct pages_decoder *decoder);
 /* pages_decode(decoder, targets, ntargets, payload, len, err): check the whole payload, then apply it to the
  * target with its volume id.  Returns how many pages it had, or -1 with *err: ERR_INPUT the payload is not
- * valid (the target was not touched), ERR_SYSTEM writing the memfd failed. */
+ * valid (the target was not touched), ERR_SYSTEM writing the memfd failed (of a disk: dvol_write's errors). */
 int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets, size_t ntargets,
 		     const void *payload, size_t len, struct err *err);
 const struct pages_stats *pages_decoder_stats(const struct pages_decoder *decoder);

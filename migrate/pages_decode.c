@@ -3,6 +3,7 @@
  * Everything is checked and decompressed before the first byte is written.  The data goes from a scratch area that
  * stays in the cache to the memfd by pwrite: for pages that the memfd does not hold yet that is cheaper than writing
  * through a mapping, which takes a page fault for each. */
+#include "imagefmt/dvol.h"
 #include "migrate/packer.h"
 #include "migrate/pages.h"
 
@@ -64,6 +65,14 @@ int pages_target_open(struct pages_target *target, uint16_t volume, int fd, uint
 	if (st.st_blocks > 0)
 		memset(target->filled, 0xff, words * sizeof(*target->filled));
 	return 0;
+}
+
+void pages_target_disk(struct pages_target *target, uint16_t volume, struct dvol *disk)
+{
+	*target = (struct pages_target){.volume = volume,
+					.fd = -1,
+					.disk = disk,
+					.pages = (dvol_size(disk) + PAGES_SIZE - 1) / PAGES_SIZE};
 }
 
 void pages_target_close(struct pages_target *target)
@@ -290,6 +299,31 @@ static int apply_zero(struct pages_target *target, uint64_t page, uint64_t end, 
 	return 0;
 }
 
+static int apply_disk(const struct pages_decoder *decoder, const struct payload *payload, struct err *err)
+{
+	const uint8_t *from = payload->encoding == PAGES_RAW ? payload->data : decoder->scratch;
+	struct dvol *disk = payload->target->disk;
+	uint64_t size = dvol_size(disk);
+
+	for (uint32_t i = 0; i < payload->nruns; i++) {
+		const struct run *run = &decoder->runs[i];
+		uint64_t at = run->first * PAGES_SIZE, len = (uint64_t)run->count * PAGES_SIZE;
+
+		/* The first page is within the disk: check_runs. */
+		if (size - at < len)
+			len = size - at;
+		if (run->kind == PAGES_RUN_ZERO) {
+			if (dvol_write_zeroes(disk, at, len, err))
+				return -1;
+			continue;
+		}
+		if (dvol_write(disk, from, (size_t)len, at, err))
+			return -1;
+		from += (size_t)run->count * PAGES_SIZE;
+	}
+	return 0;
+}
+
 static int apply(const struct pages_decoder *decoder, const struct payload *payload, struct err *err)
 {
 	const uint8_t *from = payload->encoding == PAGES_RAW ? payload->data : decoder->scratch;
@@ -324,7 +358,7 @@ int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets
 	} else if (decompress(decoder, &payload, err) < 0) {
 		return -1;
 	}
-	if (apply(decoder, &payload, err) < 0)
+	if (payload.target->disk ? apply_disk(decoder, &payload, err) : apply(decoder, &payload, err))
 		return -1;
 	decoder->stats.pages += payload.pages;
 	decoder->stats.zero_pages += payload.zero_pages;

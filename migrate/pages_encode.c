@@ -8,6 +8,7 @@
  * What is copied is packed in blocks of 64 KiB (packer.h), each as pays on the link. */
 #include "migrate/pages.h"
 
+#include "imagefmt/dvol.h"
 #include "migrate/packer.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -121,12 +122,28 @@ static void add_run(struct pages_encoder *encoder, uint64_t first, uint64_t coun
 		encoder->stats.zero_pages += count;
 }
 
+static int read_disk(const struct pages_source *source, uint64_t page, uint64_t count, uint8_t *to,
+		     struct err *err)
+{
+	uint64_t at = page * PAGES_SIZE, size = dvol_size(source->disk);
+	size_t len = (size_t)count * PAGES_SIZE, inside = len;
+
+	if (at >= size)
+		return err_set(err, ERR_STATE, "the disk ends before page %llu", (unsigned long long)page);
+	if (size - at < len)
+		inside = (size_t)(size - at);
+	memset(to + inside, 0, len - inside);
+	return dvol_read(source->disk, to, inside, at, err);
+}
+
 static int read_pages(const struct pages_source *source, uint64_t page, uint64_t count, uint8_t *to,
 		      struct err *err)
 {
 	size_t len = (size_t)count * PAGES_SIZE;
 	off_t at = (off_t)(page * PAGES_SIZE);
 
+	if (source->disk)
+		return read_disk(source, page, count, to, err);
 	while (len > 0) {
 		ssize_t got = pread(source->fd, to, len, at);
 
@@ -180,8 +197,11 @@ static int take_pages(struct pages_encoder *encoder, const struct pages_source *
  * about pages that left the dirty set before: a write that fills the hole later marks its page again. */
 static uint64_t hole_end(const struct pages_source *source, uint64_t page)
 {
-	off_t data = lseek(source->fd, (off_t)(page * PAGES_SIZE), SEEK_DATA);
+	off_t data;
 
+	if (source->disk)
+		return page; /* who lists its pages has left holes out */
+	data = lseek(source->fd, (off_t)(page * PAGES_SIZE), SEEK_DATA);
 	if (data >= 0)
 		return (uint64_t)data / PAGES_SIZE;
 	return errno == ENXIO ? source->pages : page;

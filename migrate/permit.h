@@ -19,6 +19,8 @@ struct permit {
 	const char *const *vms; /* names, or patterns with * and ?; none at all: any VM */
 	size_t nvms;
 	unsigned actions;
+	const char
+	    *disks; /* a folder for the disks of VMs that come; NULL: each VM's own in the state folder */
 };
 
 /* permit_actions(words, n, &actions, err): none at all: all of them.  ERR_USAGE for another word. */

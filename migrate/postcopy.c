@@ -24,20 +24,22 @@ static void collect(struct mover *mover, struct pageset *from)
 
 	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
 		for (size_t i = 0; i < n; i++)
-			if (pageset_add(&mover->sender.todo, pages[i]))
+			if (pageset_add(&mover->sender.volume[0].todo, pages[i]))
 				pageset_add(&mover->postcopy.fresh, pages[i]);
 }
 
-/* In an epoch that is open on both sides from here on: what became dirty since the last time.  sender.todo has all that is owed. */
+/* In an epoch that is open on both sides from here on: what became dirty since the last time.  RAM's todo has all that is owed. */
 static int owe(struct mover *mover, uint32_t flags, struct err *err)
 {
-	collect(mover, &mover->sender.again);
+	collect(mover, &mover->sender.volume[0].again);
 	collect(mover, &mover->dirty);
+	if (!mover->epoch_open)
+		sender_take_again(&mover->sender);
 	if (mover_epoch_begin(mover, flags, err) ||
 	    message_send_owed(mover->link, mover->epoch, &mover->postcopy.fresh, err))
 		return -1;
-	sender_no_pages(&mover->sender, mover->epoch);
-	return 0;
+	/* RAM is held, disks are not. */
+	return mover_epoch_more(mover, err);
 }
 
 static int owe_round(struct mover *mover, struct err *err)
@@ -55,10 +57,13 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 
 	if (!postcopy->on)
 		return 0;
-	/* Once more, after a pause that was taken back, what may not have been heard is said again. */
-	if (!postcopy->fresh.words &&
-	    (pageset_create(&postcopy->fresh, mover->config.memory_bytes / PAGES_SIZE, err) ||
-	     answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err)))
+	mover->sender.volume[0].held = true;
+	/* Once more, after a pause that was taken back: what may not have been heard is said again, and loading the machine state there must not
+	 * wait for a request link that cannot join meanwhile. */
+	answerer_stop(&postcopy->answerer);
+	if ((!postcopy->fresh.words &&
+	     pageset_create(&postcopy->fresh, mover->config.memory_bytes / PAGES_SIZE, err)) ||
+	    answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err))
 		return -1;
 	for (unsigned rounds = 0; rounds < OWE_ROUNDS;) {
 		if (owe_round(mover, &why)) {
@@ -87,9 +92,9 @@ static int take_list(struct mover *mover, const struct message_owed *list, struc
 	for (uint32_t i = 0; i < list->runs; i++) {
 		uint64_t first, count;
 
-		if (message_owed_run(list, i, mover->sender.source.pages, &first, &count, err))
+		if (message_owed_run(list, i, mover->sender.volume[0].source.pages, &first, &count, err))
 			return -1;
-		pageset_add_range(&mover->sender.todo, first, count);
+		pageset_add_range(&mover->sender.volume[0].todo, first, count);
 	}
 	return 0;
 }
@@ -112,14 +117,14 @@ static int take_whole(struct mover *mover, const struct frame *frame, struct err
 	return failed ? -1 : 0;
 }
 
-/* What the receiver still lacks becomes sender.todo; *whole: nothing. */
-static int hear_rest(struct mover *mover, bool *whole, struct err *err)
+/* What the receiver still lacks becomes RAM's todo; or it is whole. */
+static int hear_rest(struct mover *mover, struct err *err)
 {
 	struct message_owed list = {.more = true};
 	struct frame frame;
 
-	pageset_clear(&mover->sender.todo);
-	pageset_clear(&mover->sender.again);
+	pageset_clear(&mover->sender.volume[0].todo);
+	pageset_clear(&mover->sender.volume[0].again);
 	while (list.more) {
 		int got =
 		    link_receive(mover->link, clock_mono_ns() + MOVER_ANSWER_MS * 1000000ull, &frame, err);
@@ -132,7 +137,7 @@ static int hear_rest(struct mover *mover, bool *whole, struct err *err)
 				       link_peer(mover->link), MOVER_ANSWER_MS / 1000);
 		}
 		if (frame.type == MESSAGE_WHOLE) {
-			*whole = true;
+			mover->postcopy.whole = true;
 			return take_whole(mover, &frame, err);
 		}
 		if (frame.type != MESSAGE_OWED)
@@ -144,16 +149,16 @@ static int hear_rest(struct mover *mover, bool *whole, struct err *err)
 }
 
 /* An epoch with all that is owed. */
-static int push(struct mover *mover, bool *whole, struct err *err)
+static int push(struct mover *mover, struct err *err)
 {
 	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) ||
 	    mover_epoch_ack(mover, err))
 		return -1;
-	return hear_rest(mover, whole, err);
+	return hear_rest(mover, err);
 }
 
 /* The session takes no link any more.  0: the guest has all of its memory, or it may be an error of the moment; -1: it is down. */
-static int ask_why(struct mover *mover, bool *whole, struct err *err)
+static int ask_why(struct mover *mover, struct err *err)
 {
 	struct err ignored;
 	uint64_t owed;
@@ -161,7 +166,7 @@ static int ask_why(struct mover *mover, bool *whole, struct err *err)
 
 	if (resolve_once(mover, &started, &owed, &ignored))
 		return 0;
-	*whole = started && owed == 0;
+	mover->postcopy.whole = started && owed == 0;
 	mover->postcopy.lost = !started;
 	return started ? 0
 		       : err_set(err, ERR_STATE,
@@ -170,18 +175,18 @@ static int ask_why(struct mover *mover, bool *whole, struct err *err)
 }
 
 /* Without a control link: until there is one, or the guest needs nothing any more. */
-static int come_back(struct mover *mover, bool *whole, struct err *err)
+static int come_back(struct mover *mover, struct err *err)
 {
 	for (;;) {
 		struct err last;
 
-		if (!mover_rejoin_once(mover, &last) && !hear_rest(mover, whole, &last)) {
+		if (!mover_rejoin_once(mover, &last) && !hear_rest(mover, &last)) {
 			mover->report->reconnects++;
 			return 0;
 		}
-		if (last.kind == ERR_REFUSED && ask_why(mover, whole, err))
+		if (last.kind == ERR_REFUSED && ask_why(mover, err))
 			return -1;
-		if (*whole)
+		if (mover->postcopy.whole)
 			return 0;
 		if (mover_wait(mover, MOVER_RETRY_NS, err))
 			return -1;
@@ -198,24 +203,25 @@ static bool vm_is_gone(const struct mover *mover)
 static int push_all(struct mover *mover, struct err *err)
 {
 	unsigned failures = 0;
-	bool whole = false;
 	struct err why;
 
-	while (!whole) {
-		/* There is none when the answer to COMMIT was lost, or when this mover has come in place of another. */
+	while (!mover->postcopy.whole) {
+		/* There is no link when the answer to COMMIT was lost. */
 		bool linked = mover->sender.control->link != NULL;
 
-		if (linked && !push(mover, &whole, &why)) {
+		if (linked && !push(mover, &why)) {
 			failures = 0;
 			continue;
 		}
-		if (linked && (mover_check_cancel(mover, err) || vm_is_gone(mover) || ++failures > FAILURES))
+		if (linked && mover_check_cancel(mover, err))
+			return -1;
+		if (linked && !link_broken(mover->link) && (vm_is_gone(mover) || ++failures > FAILURES))
 			return err_set(err, why.kind, "%s", why.text);
 		if (linked)
 			mover_notice(
 			    mover, "the link broke (%s); connecting again, the guest waits for what it lacks",
 			    why.text);
-		if (come_back(mover, &whole, err))
+		if (come_back(mover, err))
 			return -1;
 	}
 	return 0;
@@ -236,17 +242,17 @@ static int give_up(struct mover *mover, struct err *err)
 		    "%s; VM '%s' runs on %s, and %llu pages of its memory are still here: 'drover resolve "
 		    "%s' sends them on",
 		    why.text, mover->config.name, mover->peer,
-		    (unsigned long long)pageset_count(&mover->sender.todo), mover->config.name);
+		    (unsigned long long)pageset_count(&mover->sender.volume[0].todo), mover->config.name);
 	err_set(err, ERR_STATE, "VM '%s' is down: memory that it needed on %s was lost with its process here",
 		mover->config.name, mover->peer);
-	if (link_broken(mover->link))
-		(void)mover_rejoin_once(mover, &last);
+	if ((!mover->link || link_broken(mover->link)) && mover_rejoin_once(mover, &last))
+		return -1;
 	link_watch(mover->link, NULL, 0); /* what ended the move must not end this */
 	message_send_error(mover->link, MESSAGE_ABORT, err);
 	return -1;
 }
 
-int postcopy_finish(struct mover *mover, struct err *err)
+static int finish(struct mover *mover, struct err *err)
 {
 	struct move_report *report = mover->report;
 	uint64_t began = clock_mono_ns(), bytes = sender_bytes(&mover->sender);
@@ -254,14 +260,12 @@ int postcopy_finish(struct mover *mover, struct err *err)
 
 	mover->switching = true;
 	mover->committed = false; /* to go now loses nothing */
-	report->postcopy.owed = pageset_count(&mover->sender.todo);
+	mover->sender.volume[0].held = false;
+	report->postcopy.owed = pageset_count(&mover->sender.volume[0].todo);
 	mover_tell(mover, MOVE_POSTCOPY_PUSH);
-	mover_watch(mover, true);
-	link_set_stall(mover->link, LINK_STALL_MS);
-	if (mover->epoch_open) {
-		/* The last one: PREPARED, or STARTED, said that all of it is there. */
-		sender_acked(&mover->sender, &(struct message_ack){.epoch = mover->epoch});
-		mover->epoch_open = false;
+	if (mover->sender.control->link) {
+		mover_watch(mover, true);
+		link_set_stall(mover->link, LINK_STALL_MS);
 	}
 	if (push_all(mover, err))
 		return give_up(mover, err);
@@ -279,6 +283,18 @@ int postcopy_finish(struct mover *mover, struct err *err)
 	return mover_call(mover, json_pack("{s:s}", "cmd", "handover-lent"), err);
 }
 
+int postcopy_finish(struct mover *mover, struct err *err)
+{
+	/* PREPARED, or STARTED, said that all of the last epoch is there. */
+	sender_acked(&mover->sender, &(struct message_ack){.epoch = mover->epoch});
+	mover->epoch_open = false;
+	if (resolve_tell(mover, true, err))
+		return give_up(mover, err);
+	if (link_fault(mover->link, FAULT_POSTCOPY_MOVER_LENDING, err))
+		return -1;
+	return finish(mover, err);
+}
+
 int postcopy_resume(struct mover *mover, struct err *err)
 {
 	const struct sender_session session = {.arg = mover, .join = mover_join};
@@ -292,8 +308,12 @@ int postcopy_resume(struct mover *mover, struct err *err)
 	/* No link of the mover before had such a number. */
 	(void)!getrandom(&random, sizeof(random), 0);
 	mover->sender.next_id = (random >> 1) + 4096;
-	if (answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err) ||
-	    sender_start_workers(&mover->sender, 2, err))
-		return -1;
-	return postcopy_finish(mover, err);
+	mover->switching = true;
+	if (come_back(mover, err))
+		return give_up(mover, err);
+	if (!postcopy->whole &&
+	    (answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err) ||
+	     sender_start_workers(&mover->sender, 2, err)))
+		return give_up(mover, err);
+	return finish(mover, err);
 }

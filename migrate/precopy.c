@@ -95,7 +95,7 @@ int precopy_look(struct mover *mover, uint64_t pages, struct err *err)
 /* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
 int precopy_begin(struct mover *mover, struct err *err)
 {
-	if (mover_touched(mover, &mover->sender.todo, &mover->touched, err))
+	if (mover_touched(mover, &mover->sender.volume[0].todo, &mover->touched, err))
 		return -1;
 	mover->copy_ns = clock_mono_ns();
 	return 0;
@@ -168,7 +168,8 @@ int precopy_run(struct mover *mover, struct err *err)
 			return -1;
 		input.rounds = mover->report->listed;
 		input.fixed_ns = fixed_ns(mover);
-		input.remaining = pageset_count(&mover->dirty) + pageset_count(&mover->sender.again);
+		input.remaining =
+		    pageset_count(&mover->dirty) + sender_again(&mover->sender) + mover_disks_expected(mover);
 		last = &mover->report->round[input.rounds - 1];
 		if (last->ns > 0)
 			mover->progress.dirty_bytes_per_s =

@@ -45,6 +45,7 @@ static void remember(struct sender_link *link, const uint8_t *payload)
 {
 	struct sender_frame *frame = frame_of(link, link->frames++);
 
+	frame->volume = le16_get(payload);
 	frame->nruns = le32_get(payload + 4);
 	frame->runs = malloc((size_t)frame->nruns * PAGES_RUN);
 	if (!frame->runs)
@@ -64,7 +65,7 @@ static void put_back(struct sender_link *link)
 			const uint8_t *run = frame->runs + (size_t)i * PAGES_RUN;
 			uint64_t count = le32_get(run + 8);
 
-			pageset_add_range(&sender->again, le64_get(run), count);
+			pageset_add_range(&sender->volume[frame->volume].again, le64_get(run), count);
 			__atomic_fetch_add(&sender->repeated, count, __ATOMIC_RELAXED);
 		}
 	}
@@ -165,8 +166,8 @@ static void count_bytes(struct sender_link *link)
 }
 
 /* One frame with the first so many of n pages: *taken, if they are in the window from now on. */
-static int send_frame(struct sender_link *link, const uint64_t *pages, size_t n, size_t *taken, tick_fn *tick,
-		      void *arg, struct err *err)
+static int send_frame(struct sender_link *link, const struct sender_volume *volume, const uint64_t *pages,
+		      size_t n, size_t *taken, tick_fn *tick, void *arg, struct err *err)
 {
 	struct sender *sender = link->sender;
 	size_t start, payload;
@@ -180,7 +181,7 @@ static int send_frame(struct sender_link *link, const uint64_t *pages, size_t n,
 	start = out->len - FRAME_HEADER;
 	buf_put_u64(out, sender->epoch);
 	payload = out->len;
-	encoded = pages_encode(link->encoder, &sender->source, pages, n, out, err);
+	encoded = pages_encode(link->encoder, &volume->source, pages, n, out, err);
 	if (encoded < 0 || (sender->bytes_per_s && pay(sender, out->len - start, tick, arg, err))) {
 		out->len = start;
 		return -1;
@@ -200,36 +201,41 @@ static int send_frame(struct sender_link *link, const uint64_t *pages, size_t n,
 }
 
 /* The pages of one claimed range.  Those that were not sent are in todo again. */
-static int send_range(struct sender_link *link, uint64_t first, uint64_t end, tick_fn *tick, void *arg,
-		      struct err *err)
+static int send_range(struct sender_link *link, struct sender_volume *volume, uint64_t first, uint64_t end,
+		      tick_fn *tick, void *arg, struct err *err)
 {
 	struct sender *sender = link->sender;
 	uint64_t pages[TAKE];
 	size_t found;
 	int status = 0;
 
-	while (!status && (found = pageset_take_below(&sender->todo, &first, end, pages, TAKE)) > 0) {
+	while (!status && (found = pageset_take_below(&volume->todo, &first, end, pages, TAKE)) > 0) {
 		size_t done = 0, taken;
 
 		for (; done < found && !status && !stopped(sender); done += taken)
-			status = send_frame(link, pages + done, found - done, &taken, tick, arg, err);
+			status = send_frame(link, volume, pages + done, found - done, &taken, tick, arg, err);
 		for (size_t i = done; i < found; i++)
-			pageset_add(&sender->todo, pages[i]);
+			pageset_add(&volume->todo, pages[i]);
 		if (done < found)
 			break;
 	}
 	return status;
 }
 
-/* This link's part of a round. */
+/* This link's part of a round: of the disks first, as what waits longest of RAM is likelier to be written again. */
 static int work(struct sender_link *link, tick_fn *tick, void *arg, struct err *err)
 {
 	struct sender *sender = link->sender;
 	uint64_t first, end;
 
-	while (!stopped(sender) && pageset_claim(&sender->todo, &sender->cursor, UNIT, &first, &end))
-		if (send_range(link, first, end, tick, arg, err))
-			return -1;
+	for (unsigned i = sender->volumes; i-- > 0;) {
+		struct sender_volume *volume = &sender->volume[i];
+
+		while (!volume->held && !stopped(sender) &&
+		       pageset_claim(&volume->todo, &volume->cursor, UNIT, &first, &end))
+			if (send_range(link, volume, first, end, tick, arg, err))
+				return -1;
+	}
 	if (link_flush(link->link, err))
 		return -1;
 	count_bytes(link);
@@ -391,19 +397,30 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 
 /* ---- the owner's side ------------------------------------------------------------------------------------------- */
 
+static int open_volume(struct sender *sender, const struct pages_source *source, struct err *err)
+{
+	struct sender_volume *volume = &sender->volume[sender->volumes];
+
+	*volume = (struct sender_volume){.todo.fd = -1, .again.fd = -1, .source = *source};
+	if (pageset_create(&volume->todo, source->pages, err) ||
+	    pageset_create(&volume->again, source->pages, err)) {
+		pageset_close(&volume->todo);
+		return -1;
+	}
+	volume->source.volume = (uint16_t)sender->volumes++;
+	return 0;
+}
+
 int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
 		enum packer_mode packing, struct err *err)
 {
 	pthread_condattr_t attributes;
 
 	*sender = (struct sender){.session = *session,
-				  .source = {.fd = ram_fd, .pages = pages},
 				  .control = &sender->link[0],
 				  .links = 1,
 				  .packing = packing,
 				  .next_id = 1,
-				  .todo.fd = -1,
-				  .again.fd = -1,
 				  .stop_fd = -1};
 	pthread_mutex_init(&sender->lock, NULL);
 	pthread_condattr_init(&attributes);
@@ -415,10 +432,44 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 	sender->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (sender->stop_fd < 0)
 		return err_sys(err, "cannot make an eventfd");
-	return sender->control->encoder && !pageset_create(&sender->todo, pages, err) &&
-		       !pageset_create(&sender->again, pages, err)
-		   ? 0
-		   : -1;
+	if (!sender->control->encoder)
+		return -1;
+	return open_volume(sender, &(struct pages_source){.fd = ram_fd, .pages = pages}, err);
+}
+
+struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err)
+{
+	if (sender->volumes == STREAM_VOLUMES) {
+		err_set(err, ERR_STATE, "more than %d disks move with a VM", STREAM_VOLUMES - 1);
+		return NULL;
+	}
+	if (open_volume(sender, &(struct pages_source){.fd = -1, .pages = pages}, err))
+		return NULL;
+	return &sender->volume[sender->volumes - 1];
+}
+
+uint64_t sender_todo(const struct sender *sender)
+{
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < sender->volumes; i++)
+		pages += pageset_count(&sender->volume[i].todo);
+	return pages;
+}
+
+uint64_t sender_again(const struct sender *sender)
+{
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < sender->volumes; i++)
+		pages += pageset_count(&sender->volume[i].again);
+	return pages;
+}
+
+void sender_take_again(struct sender *sender)
+{
+	for (unsigned i = 0; i < sender->volumes; i++)
+		pageset_add_all(&sender->volume[i].todo, &sender->volume[i].again);
 }
 
 void sender_close(struct sender *sender)
@@ -440,8 +491,10 @@ void sender_close(struct sender *sender)
 		release(link, link->frames);
 		pages_encoder_close(link->encoder);
 	}
-	pageset_close(&sender->todo);
-	pageset_close(&sender->again);
+	for (unsigned i = 0; i < sender->volumes; i++) {
+		pageset_close(&sender->volume[i].todo);
+		pageset_close(&sender->volume[i].again);
+	}
 	io_close(&sender->stop_fd);
 	pthread_cond_destroy(&sender->change);
 	pthread_mutex_destroy(&sender->lock);
@@ -501,7 +554,8 @@ int sender_round(struct sender *sender, uint64_t epoch, tick_fn *tick, void *arg
 	if (epoch != sender->epoch)
 		sender->pages = 0;
 	sender->epoch = epoch;
-	sender->cursor = 0;
+	for (unsigned i = 0; i < sender->volumes; i++)
+		sender->volume[i].cursor = 0;
 	pthread_mutex_lock(&sender->lock);
 	sender->round++;
 	sender->open = true;
@@ -513,12 +567,6 @@ int sender_round(struct sender *sender, uint64_t epoch, tick_fn *tick, void *arg
 	__atomic_store_n(&sender->stop, false, __ATOMIC_RELEASE);
 	(void)eventfd_read(sender->stop_fd, &ignored);
 	return status;
-}
-
-void sender_no_pages(struct sender *sender, uint64_t epoch)
-{
-	sender->pages = 0;
-	sender->epoch = epoch;
 }
 
 void sender_seal(struct sender *sender, struct message_seal *seal)

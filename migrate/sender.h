@@ -1,8 +1,8 @@
 /* sender.h: the links over which a session's pages go out, and the ledger of what they carry.
  *
  * One link, the control link, is worked by the caller's thread and carries the messages too; every other one has a thread
- * of its own, which connects it, and works on the rounds that come.  A round's pages are the members of a page set;
- * threads claim ranges of it (pageset_claim), so that there is no lock between a page and its link.  What a link has not
+ * of its own, which connects it, and works on the rounds that come.  A round's pages are the members of page sets, one a volume;
+ * threads claim ranges of them (pageset_claim), so that there is no lock between a page and its link.  What a link has not
  * been acknowledged when it breaks is sent again in the next epoch, not before: until this one is acknowledged the receiver
  * may still be reading the broken link's older copies.  Internal to migrate/.  docs/stream.md, Links. */
 #ifndef MIGRATE_SENDER_H
@@ -19,6 +19,7 @@
 
 /* A frame of pages that the receiver has not said it has: where they were, as runs of PAGES_RUN bytes. */
 struct sender_frame {
+	uint16_t volume;
 	uint32_t nruns;
 	uint8_t *runs;
 };
@@ -48,12 +49,20 @@ struct sender_session {
 	struct link *(*join)(void *arg, uint32_t id, struct err *err);
 };
 
-struct sender {
-	struct sender_session session;
+/* RAM, or a disk. */
+struct sender_volume {
 	struct pageset
 	    todo; /* what this epoch still has to send; its owner's between rounds, the workers' in them */
-	struct pageset again; /* what links that broke had not been acknowledged: for the next epoch */
-	struct pages_source source;
+	struct pageset again;       /* what links that broke had not been acknowledged: for the next epoch */
+	struct pages_source source; /* its owner's between rounds */
+	uint64_t cursor;            /* of pageset_claim */
+	bool held;                  /* rounds leave it out; its owner's between them */
+};
+
+struct sender {
+	struct sender_session session;
+	struct sender_volume volume[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
+	unsigned volumes;
 	struct sender_link *control; /* link[0] */
 	struct sender_link link[STREAM_LINKS];
 	unsigned links;   /* the control link included */
@@ -63,7 +72,6 @@ struct sender {
 	uint64_t paid_ns; /* atomic: until when the bytes sent so far were allowed to take, CLOCK_MONOTONIC */
 	uint64_t bytes;   /* atomic: stream bytes of all links so far, also of those that broke */
 	uint64_t epoch;   /* of this round */
-	uint64_t cursor;  /* of pageset_claim */
 	uint64_t pages;   /* atomic: sent in this epoch */
 	uint64_t repeated; /* atomic: pages that went into `again` */
 	unsigned broken;   /* atomic: links that broke */
@@ -86,6 +94,12 @@ struct sender {
 int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
 		enum packer_mode packing, struct err *err);
 void sender_close(struct sender *sender);
+/* sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
+struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
+/* sender_todo, sender_again: pages in these sets, of all volumes.  sender_take_again(sender): what is to be sent again is to do. */
+uint64_t sender_todo(const struct sender *sender);
+uint64_t sender_again(const struct sender *sender);
+void sender_take_again(struct sender *sender);
 
 /* sender_set_control(sender, link, id): the control link, which must live as long as it is used here.  NULL: it broke; what
  * it had not been acknowledged goes into `again`. */
@@ -98,13 +112,11 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 
 /* sender_round(sender, epoch, tick, arg, err): send all of todo in this epoch, over whatever links there are; `tick` runs in
  * the caller's thread now and then, between frames and while it waits for the others: -1 ends the round.
- * 0: todo is empty; what links that broke had in flight is in `again`.  -1: the control link broke (link_broken), or
+ * 0: every todo is empty; what links that broke had in flight is in `again`.  -1: the control link broke (link_broken), or
  * nothing can go on; todo has what was not sent.  No worker uses a link or a set on return.  An epoch whose round failed
  * may be gone on with by another round. */
 int sender_round(struct sender *sender, uint64_t epoch, int (*tick)(void *arg, struct err *err), void *arg,
 		 struct err *err);
-/* sender_no_pages(sender, epoch): the same without any, for sender_seal. */
-void sender_no_pages(struct sender *sender, uint64_t epoch);
 /* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
 void sender_seal(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links

@@ -128,7 +128,7 @@ static int begin(struct serve *serve, struct err *err)
 	json = message_json(&frame, err);
 	if (!json)
 		return -1;
-	failed = read_begin(serve, json, &incoming, err);
+	failed = read_begin(serve, json, &incoming, err) || serve_disks_find(serve, json, err);
 	if (!failed) {
 		serve->ram_fd = memory_create_fd(serve->config.memory_bytes, serve->config.name, err);
 		incoming.ram_fd = serve->ram_fd;
@@ -136,13 +136,19 @@ static int begin(struct serve *serve, struct err *err)
 	}
 	json_decref(json);
 	if (failed || link_fault(serve->control.link, FAULT_SERVE_VM_SPAWNED, err) ||
-	    pages_target_open(&serve->ram, 0, serve->ram_fd, serve->config.memory_bytes / PAGES_SIZE, err))
+	    pages_target_open(&serve->target[0], 0, serve->ram_fd, serve->config.memory_bytes / PAGES_SIZE,
+			      err))
+		return -1;
+	serve->targets = 1;
+	if (serve_disks_prepare(serve, err))
 		return -1;
 	serve->control.decoder = pages_decoder_open(err);
 	if (!serve->control.decoder || (serve->owed.on && serve_postcopy_open(serve, err)) ||
 	    serve_links_open(serve, err) ||
 	    message_send_json(serve->control.link, MESSAGE_READY,
-			      json_pack("{s:i, s:b}", "pid", (int)pid, "postcopy", serve->owed.on), err) ||
+			      json_pack("{s:i, s:b, s:o}", "pid", (int)pid, "postcopy", serve->owed.on,
+					"disks", serve_disks_ready(serve)),
+			      err) ||
 	    link_flush(serve->control.link, err))
 		return -1;
 	return link_fault(serve->control.link, FAULT_SERVE_ACCEPTED, err);
@@ -402,9 +408,10 @@ static void close_session(struct serve *serve)
 	serve_links_close(serve);
 	serve_postcopy_close(serve);
 	let_go(serve);
+	serve_disks_close(serve);
 	link_close(serve->control.link);
 	pages_decoder_close(serve->control.decoder);
-	pages_target_close(&serve->ram);
+	pages_target_close(&serve->target[0]);
 	io_close(&serve->control.process_fd);
 	io_close(&serve->ram_fd);
 	io_close(&serve->state_fd);

@@ -49,7 +49,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	int64_t pages;
 	bool open, early, running;
 
-	if (frame->len < HEAD)
+	if (frame->len < HEAD + PAGES_HEADER)
 		return err_set(err, ERR_INPUT, "a PAGES message has %zu bytes", frame->len);
 	epoch = le64_get(frame->payload);
 	pthread_mutex_lock(&serve->lock);
@@ -59,7 +59,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	else
 		open = await_epoch(serve, epoch);
 	running = serve->owed.running;
-	early = serve->ram.place && !running;
+	early = serve->target[0].place && !running && le16_get(frame->payload + HEAD) == 0;
 	of->applying = open && !early;
 	pthread_mutex_unlock(&serve->lock);
 	if (early)
@@ -68,7 +68,12 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	if (!open)
 		return err_set(err, of == &serve->control ? ERR_INPUT : ERR_LINK,
 			       "pages of epoch %llu came outside of it", (unsigned long long)epoch);
-	pages = pages_decode(of->decoder, &serve->ram, 1, frame->payload + HEAD, frame->len - HEAD, err);
+	pages = pages_decode(of->decoder, serve->target, serve->targets, frame->payload + HEAD,
+			     frame->len - HEAD, err);
+	/* It was decoded, so it has a volume that there is. */
+	if (pages >= 0 &&
+	    serve_disks_written(serve, le16_get(frame->payload + HEAD), (uint64_t)pages * PAGES_SIZE, err))
+		pages = -1;
 	pthread_mutex_lock(&serve->lock);
 	of->applying = false;
 	applied = pages < 0 ? of->applied : ++of->applied;
@@ -148,8 +153,6 @@ static int prepare(struct serve *serve, struct err *err)
 		    err, ERR_INPUT,
 		    "the consistent epoch came with %llu bytes of machine state, its seal says %llu",
 		    (unsigned long long)serve->state_len, (unsigned long long)serve->seal.state_bytes);
-	/* A state can be loaded once: whatever becomes of this, no sender comes back to send another. */
-	serve->state = SERVE_PREPARED;
 	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) || serve_postcopy_settle(serve, err) ||
 	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, SERVE_VM_MS,
 			    NULL, err) ||
@@ -176,9 +179,15 @@ int serve_settle(struct serve *serve, struct err *err)
 		return 0;
 	if (serve->owed.running && serve->epoch.flags & EPOCH_CONSISTENT)
 		return err_set(err, ERR_INPUT, "a consistent epoch came after the guest's start");
-	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0)
-		return prepare(serve, err);
+	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0) {
+		/* Volumes are handed over once, and a state is loaded once: whatever becomes of this, no sender comes back. */
+		serve->state = SERVE_PREPARED;
+		return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
+	}
 	serve_not_last(serve);
+	/* What the lost links did not bring comes in the next epoch, and closes with it. */
+	if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
+		return -1;
 	if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
 		return -1;
 	if (message_send_ack(serve->control.link, &ack, err))

@@ -171,10 +171,10 @@ static int take_pages(struct serve *serve, struct serve_link *of, const struct f
 {
 	enum { HEAD = 8 };
 
-	if (frame->type != MESSAGE_PAGES || frame->len < HEAD || !serve->ram.place)
+	if (frame->type != MESSAGE_PAGES || frame->len < HEAD || !serve->target[0].place)
 		return message_unexpected(of->link, frame, err);
-	return pages_decode(serve->owed.decoder, &serve->ram, 1, frame->payload + HEAD, frame->len - HEAD,
-			    err) < 0
+	return pages_decode(serve->owed.decoder, &serve->target[0], 1, frame->payload + HEAD,
+			    frame->len - HEAD, err) < 0
 		   ? -1
 		   : 0;
 }

@@ -8,6 +8,7 @@
 #include "migrate/message.h"
 #include "migrate/pages.h"
 #include "migrate/permit.h"
+#include "migrate/serve_disks.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/ledger.h"
@@ -73,8 +74,10 @@ struct serve {
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];
 	uint64_t reconnect_ms;
-	struct control vm; /* the VM process around the received RAM */
-	struct pages_target ram;
+	struct control vm;                          /* the VM process around the received RAM */
+	struct pages_target target[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
+	unsigned targets;
+	struct serve_disks disks;
 	int ram_fd;
 	int state_fd; /* memfd; machine state of the consistent epoch */
 	uint64_t state_len;

@@ -51,7 +51,7 @@ static int watch_ram(struct serve *serve, struct err *err)
 
 int serve_postcopy_open(struct serve *serve, struct err *err)
 {
-	if (pageset_create(&serve->owed.pages, serve->ram.pages, err))
+	if (pageset_create(&serve->owed.pages, serve->target[0].pages, err))
 		return -1;
 	if (watch_ram(serve, err))
 		return err_context(err, "memory cannot come after the guest's start there");
@@ -91,8 +91,8 @@ int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct e
 		return err_set(err, ERR_INPUT, "pages are owed to epoch %llu, not to %llu",
 			       (unsigned long long)list.epoch, (unsigned long long)serve->epoch.epoch);
 	/* The earlier epochs are acknowledged: no link's thread is at work. */
-	serve->ram.place = place;
-	serve->ram.place_arg = serve;
+	serve->target[0].place = place;
+	serve->target[0].place_arg = serve;
 	for (uint32_t i = 0; i < list.runs; i++) {
 		uint64_t first, count;
 
@@ -100,7 +100,7 @@ int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct e
 			return -1;
 		/* In this order: once it is a hole, somebody may want it. */
 		pageset_add_range(&owed->pages, first, count);
-		if (pages_target_punch(&serve->ram, first, count, err) ||
+		if (pages_target_punch(&serve->target[0], first, count, err) ||
 		    check_hole(serve, first, count, err))
 			return -1;
 	}

@@ -203,6 +203,8 @@ static void make_model(const struct mover *mover, struct survey *survey)
 		rate = (double)options->bytes_per_s;
 	wire_ns = rate > 0 ? survey->page_bytes * 1e9 / rate : 0;
 	survey->model.before_ns = way->connect_ns + PREPARE_NS;
+	if (rate > 0)
+		survey->model.before_ns += (uint64_t)((double)survey->disk_bytes * 1e9 / rate);
 	survey->model.again_ns = wire_ns + (survey->pack_ns + UNPACK_NS) / workers;
 	survey->model.page_ns = survey->model.again_ns + survey->new_page_ns / workers;
 	survey->model.page_bytes = survey->page_bytes;
@@ -210,6 +212,19 @@ static void make_model(const struct mover *mover, struct survey *survey)
 	survey->model.fixed_ns = PLAN_SWITCH_NS + 2 * way->rtt_ns;
 	plan_fit_dirty(&survey->model, survey->brief.ns, survey->brief.pages, survey->whole.ns,
 		       survey->whole.pages);
+}
+
+/* What the disks that move take where there is no copy of them; whether there is one only a move finds out. */
+static int learn_disks(struct mover *mover, struct survey *survey, struct err *err)
+{
+	json_t *disks = mover_disks_learn(mover, err);
+
+	if (!disks)
+		return -1;
+	json_decref(disks);
+	for (unsigned i = 0; i < mover->disks.count; i++)
+		survey->disk_bytes += mover->disks.disk[i].seed_bytes;
+	return 0;
 }
 
 static int look(struct mover *mover, struct survey *survey, struct err *err)
@@ -233,15 +248,17 @@ static int look(struct mover *mover, struct survey *survey, struct err *err)
 	survey->memory_bytes = mover->config.memory_bytes;
 	survey->paused = mover->paused;
 	link_ns = (double)survey->preflight.links * 1e9 / (double)(survey->preflight.bytes_per_s | 1);
-	if (sample(mover, link_ns, survey, err) || try_new_pages(survey, err) ||
-	    watch_dirtying(mover, survey, err))
+	if (learn_disks(mover, survey, err) || sample(mover, link_ns, survey, err) ||
+	    try_new_pages(survey, err) || watch_dirtying(mover, survey, err))
 		return -1;
 	vm.cpu = mover->cpu;
 	vm.touched_bytes = survey->touched_bytes;
+	vm.disk_bytes = survey->disk_bytes;
 	fitness_check(&vm, survey->preflight.facts, survey->preflight.there, &survey->fitness);
 	make_model(mover, survey);
 	if (survey->fitness.fit)
 		plan_forecast(&survey->model, &policy, &survey->forecast);
+	survey->forecast.bytes += survey->disk_bytes;
 	return 0;
 }
 

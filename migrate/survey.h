@@ -18,7 +18,9 @@ struct survey {
 	struct preflight preflight;
 	struct fitness fitness;
 	uint64_t memory_bytes;
-	uint64_t touched_bytes;              /* of it, with memory behind it */
+	uint64_t touched_bytes; /* of it, with memory behind it */
+	uint64_t
+	    disk_bytes; /* of the disks that move, as a host gets them that has no copy; the forecast takes it for one */
 	bool paused;                         /* the guest is, by its user: it dirties nothing */
 	struct survey_interval brief, whole; /* from the same moment on */
 	double

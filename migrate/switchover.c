@@ -16,6 +16,7 @@ static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err
 					    mover->peer, "postcopy", mover->postcopy.on);
 	int failed;
 
+	mover_disks_last(mover, request);
 	if (mover_ask(mover, request, &reply, err))
 		return -1;
 	failed = jobj_u64(reply, "paused_ns", true, 0, INT64_MAX, paused_at, err);
@@ -104,7 +105,7 @@ static int last_epoch(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
 	    control_start(&mover->vm, json_pack("{s:s}", "cmd", "handover-state"), -1, &request, err) ||
 	    last_pages(mover, err) || link_fault(mover->link, FAULT_MOVER_FINAL_PAGES, err) ||
-	    await_state(mover, request, &state, err))
+	    await_state(mover, request, &state, err) || mover_disks_rest(mover, err))
 		return -1;
 	if (mover->sender.broken != broken)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
@@ -174,7 +175,7 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 {
 	struct move_report *report = mover->report;
 	struct pages_stats stats;
-	uint64_t now = clock_mono_ns(), copy_ns = 0, copy_bytes = 0;
+	uint64_t now = clock_mono_ns(), copy_ns = report->disk_ns, copy_bytes = report->disk_bytes;
 	struct move_round *round = move_report_round(report);
 
 	sender_stats(&mover->sender, &stats);
@@ -245,13 +246,11 @@ int switchover_run(struct mover *mover, bool *moved, struct err *err)
 	report_last(mover, paused_at, bytes_before);
 	if (link_fault(mover->link, FAULT_MOVER_STARTED, err))
 		return -1;
-	if (resolve_tell(mover, true, err))
+	if (mover->postcopy.on ? postcopy_finish(mover, err) : resolve_tell(mover, true, err))
 		return -1;
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
-	if (mover->postcopy.on &&
-	    (link_fault(mover->link, FAULT_POSTCOPY_MOVER_LENDING, err) || postcopy_finish(mover, err)))
-		return -1;
 	await_end(mover);
+	mover_disks_settle(mover);
 	*moved = true;
 	return 0;
 give_up:

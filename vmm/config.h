@@ -49,6 +49,8 @@ struct device_config {
 			char *path; /* absolute */
 			enum disk_format format;
 			bool read_only; /* raw ones always are */
+			/* The volume is opened when its content is there (disk.h).  Of this start only: not in JSON. */
+			bool later;
 			char serial[CONFIG_SERIAL_MAX + 1];
 			unsigned queues;
 		} disk;
@@ -104,6 +106,8 @@ struct vm_config {
 json_t *config_to_json(const struct vm_config *config);
 int config_from_json(const json_t *json, struct vm_config *config, struct err *err);
 void config_free(struct vm_config *config);
+/* config_moves_disk(device): it is a disk that the VM writes to, and that moves with it. */
+bool config_moves_disk(const struct device_config *device);
 /* config_check(config, err): the checks of config_from_json on a struct filled from options. */
 int config_check(const struct vm_config *config, struct err *err);
 /* The words of the enumerations, in their order; NULL at the end.  config_find_word(words, text, index): which one text is. */

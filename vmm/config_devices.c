@@ -65,6 +65,11 @@ static int disk_check(const struct device_config *device, struct err *err)
 	return 0;
 }
 
+bool config_moves_disk(const struct device_config *device)
+{
+	return device->kind == DEVICE_DISK && device->disk.format == DISK_DVOL && !device->disk.read_only;
+}
+
 bool config_parse_mac(const char *text, uint8_t mac[6])
 {
 	unsigned m[6];

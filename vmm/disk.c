@@ -1,5 +1,6 @@
 /* disk.c: see disk.h. */
 #include "vmm/disk.h"
+#include "vmm/disk_files.h"
 #include <fcntl.h>
 
 static int open_volume(struct disk *disk, const char *path, struct err *err)
@@ -35,14 +36,41 @@ static int open_raw(struct disk *disk, const char *path, struct err *err)
 	return 0;
 }
 
+static int open_later(struct disk *disk, const char *path, struct err *err)
+{
+	uint64_t bytes;
+	disk->files = disk_files_open(path, &bytes, err);
+	if (!disk->files)
+		return -1;
+	disk->sectors = bytes / DISK_SECTOR;
+	return 0;
+}
+
 int disk_open(struct disk *disk, const struct device_config *config, struct err *err)
 {
 	struct err local = {0}; /* open_volume looks at it */
+	const char *path = config->disk.path;
 	bool raw = config->disk.format == DISK_RAW;
 	*disk = (struct disk){.read_only = raw || config->disk.read_only};
-	if (raw ? open_raw(disk, config->disk.path, &local) : open_volume(disk, config->disk.path, &local))
+	if (raw                  ? open_raw(disk, path, &local)
+	    : config->disk.later ? open_later(disk, path, &local)
+				 : open_volume(disk, path, &local))
 		return err_set(err, local.kind, "disk in slot %u: %s", config->slot, local.text);
 	return 0;
+}
+
+int disk_attach(struct disk *disk, struct err *err)
+{
+	if (!disk->files || disk->volume)
+		return 0;
+	disk->volume = disk_files_volume(disk->files, err);
+	if (!disk->volume)
+		return -1;
+	if (dvol_size(disk->volume) / DISK_SECTOR == disk->sectors)
+		return 0;
+	/* Its device has told the guest another size. */
+	return err_set(err, ERR_STATE, "a disk has %llu bytes now, and had %llu sectors when it was made",
+		       (unsigned long long)dvol_size(disk->volume), (unsigned long long)disk->sectors);
 }
 
 int disk_close(struct disk *disk, struct err *err)
@@ -54,6 +82,7 @@ int disk_close(struct disk *disk, struct err *err)
 		disk->raw.ops->close(disk->raw.file);
 	if (disk->raw_direct.file)
 		disk->raw_direct.ops->close(disk->raw_direct.file);
+	disk_files_close(disk->files);
 	*disk = (struct disk){0};
 	return failed;
 }

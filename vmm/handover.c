@@ -249,6 +249,10 @@ int handover_load(struct handover *handover, const void *state, size_t len, stru
 {
 	if (handover->phase != HANDOVER_INCOMING)
 		return wrong_phase(handover, "load a machine state", err);
+	if (machine_attach_disks(handover->machine, err))
+		return -1;
+	if (fault_point(FAULT_DISKS_ATTACHED))
+		return err_set(err, ERR_SYSTEM, "injected failure");
 	if (machine_load(handover->machine, state, len, err))
 		return -1;
 	if (fault_point(FAULT_DEST_STATE_LOADED))

@@ -136,6 +136,8 @@ int machine_touched_ram(const struct machine *machine, struct buf *list, struct 
  * returns how many.  slots may be NULL. */
 struct dvol;
 unsigned machine_volumes(const struct machine *machine, struct dvol *list[], unsigned slots[]);
+/* machine_attach_disks(machine, err): open the volumes of disks that are opened later (device_config); before machine_load. */
+int machine_attach_disks(struct machine *machine, struct err *err);
 bool machine_running(const struct machine *machine);
 
 /* machine_cpu_json(machine, err): what its guest sees of the CPU, for the comparison before a hand-over: {"vendor",

@@ -58,3 +58,13 @@ unsigned machine_volumes(const struct machine *machine, struct dvol *list[], uns
 	}
 	return count;
 }
+
+int machine_attach_disks(struct machine *machine, struct err *err)
+{
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct disk *disk = virtio_blk_disk(machine->virtio[slot]);
+		if (disk && disk_attach(disk, err))
+			return err_context(err, "disk in slot %u", slot);
+	}
+	return 0;
+}

@@ -268,28 +268,12 @@ static int do_outcome(struct vmproc *vm, struct client *client, const json_t *re
 
 /* ---- for a mover -------------------------------------------------------------------------------------------- */
 
-/* check_movable: disks that are written stay behind, so a VM that has any must too. */
-static int check_movable(const struct vm_config *config, struct err *err)
-{
-	for (unsigned i = 0; i < config->ndevices; i++) {
-		const struct device_config *device = &config->devices[i];
-		if (device->kind == DEVICE_DISK && !device->disk.read_only)
-			return err_set(
-			    err, ERR_STATE,
-			    "VM '%s' cannot move: disks do not move with a VM yet, and it writes to '%.200s'",
-			    config->name, device->disk.path);
-	}
-	return 0;
-}
-
 static int do_migrate(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 		      struct answer *answer, struct err *err)
 {
 	json_t *cpu;
 
 	(void)request, (void)fd;
-	if (check_movable(&vm->config, err))
-		return -1;
 	if (vm->rate.active)
 		vmproc_end_rate(vm);
 	if (requests_check_idle(vm, err))
@@ -367,7 +351,8 @@ static int do_handover_pause(struct vmproc *vm, struct client *client, const jso
 	    jobj_string(request, "peer", true, LEDGER_PEER_MAX, &peer, err) ||
 	    jobj_bool(request, "postcopy", false, &postcopy, err))
 		return -1;
-	if (handover_pause(&vm->handover, term, session, peer, postcopy, err))
+	if (handover_pause(&vm->handover, term, session, peer, postcopy, err) ||
+	    requests_last_epoch(vm, request, err))
 		return -1;
 	answer->ok = json_pack("{s:I}", "paused_ns", (json_int_t)vm->handover.paused_ns);
 	return 0;
@@ -474,7 +459,10 @@ static int do_commit(struct vmproc *vm, struct client *client, const json_t *req
 	if (jobj_u64(request, "term", true, 1, INT64_MAX, &term, err) ||
 	    jobj_string(request, "session", true, LEDGER_SESSION_LEN, &session, err))
 		return -1;
-	return handover_start(&vm->handover, term, session, err);
+	if (handover_start(&vm->handover, term, session, err))
+		return -1;
+	requests_settle_disks(vm);
+	return 0;
 }
 
 /* ANYONE_WHOLE: anyone, once no page of the guest's is missing.  ANYONE_NEAR: anyone, once none is missing that another host has: a vCPU
@@ -506,6 +494,7 @@ static const struct {
     {"track", MOVER, do_track},
     {"harvest", MOVER, do_harvest},
     {"throttle", MOVER, do_throttle},
+    {"epoch-close", MOVER, do_epoch_close},
     {"handover-pause", MOVER, do_handover_pause},
     {"handover-state", MOVER, do_handover_state},
     {"handover-resume", MOVER, do_handover_resume},

@@ -14,66 +14,26 @@ enum { PROTECT_GAP = 1 << 20 };
 int snapshot_init(struct snapshot *snapshot, struct machine *machine, const char *vm, struct err *err)
 {
 	*snapshot = (struct snapshot){.machine = machine, .vm = vm};
-	pthread_mutex_init(&snapshot->lock, NULL);
-	pthread_cond_init(&snapshot->cut, NULL);
 	snapshot->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return snapshot->done_fd >= 0 ? 0 : err_sys(err, "cannot prepare for snapshots");
+	if (snapshot->done_fd < 0)
+		return err_sys(err, "cannot prepare for snapshots");
+	return disk_jobs_init(&snapshot->closing, err);
 }
 
 /* ---- the disks' epochs ---------------------------------------------------------------------------------------- */
 
-static void is_cut(void *arg)
+static int close_epoch(void *arg, struct dvol *volume, const struct dvol_cut *cut, struct err *err)
 {
-	struct snapshot_closer *closer = arg;
-	pthread_mutex_lock(&closer->snapshot->lock);
-	closer->cut = true;
-	pthread_cond_signal(&closer->snapshot->cut);
-	pthread_mutex_unlock(&closer->snapshot->lock);
-}
-
-static void *close_epoch(void *arg)
-{
-	struct snapshot_closer *closer = arg;
-	const struct dvol_cut cut = {.done = is_cut, .context = closer};
-	closer->failed = snapshot_disk_close(closer->volume, closer->snapshot->id, closer->snapshot->vm, &cut,
-					     &closer->err) != 0;
-	is_cut(closer); /* also where it failed before */
-	return NULL;
-}
-
-/* wait_closed: -1 with the first failure. */
-static int wait_closed(struct snapshot *snapshot, struct err *err)
-{
-	int status = 0;
-	for (unsigned i = 0; i < snapshot->closers; i++) {
-		struct snapshot_closer *closer = &snapshot->closer[i];
-		pthread_join(closer->thread, NULL);
-		if (closer->failed && !status && err)
-			*err = closer->err;
-		status = closer->failed ? -1 : status;
-	}
-	snapshot->closers = 0;
-	return status;
+	const struct snapshot *snapshot = arg;
+	return snapshot_disk_close(volume, snapshot->id, snapshot->vm, cut, err);
 }
 
 /* On return what the guest writes belongs to the next epoch, on all disks. */
 static int cut_epochs(struct snapshot *snapshot, struct err *err)
 {
-	struct dvol *volumes[CONFIG_MAX_DEVICES];
-	unsigned count = machine_volumes(snapshot->machine, volumes, NULL);
-	for (unsigned i = 0; i < count; i++) {
-		struct snapshot_closer *closer = &snapshot->closer[i];
-		*closer = (struct snapshot_closer){.snapshot = snapshot, .volume = volumes[i]};
-		errno = pthread_create(&closer->thread, NULL, close_epoch, closer);
-		if (errno)
-			return err_sys(err, "cannot close the disks' epoch");
-		snapshot->closers++;
-	}
-	pthread_mutex_lock(&snapshot->lock);
-	for (unsigned i = 0; i < snapshot->closers; i++)
-		while (!snapshot->closer[i].cut)
-			pthread_cond_wait(&snapshot->cut, &snapshot->lock);
-	pthread_mutex_unlock(&snapshot->lock);
+	if (disk_jobs_begin(&snapshot->closing, snapshot->machine, close_epoch, snapshot, err))
+		return -1;
+	disk_jobs_await_cut(&snapshot->closing);
 	return 0;
 }
 
@@ -129,7 +89,7 @@ int snapshot_begin(struct snapshot *snapshot, struct dvol_id id, bool ram, int d
 	snapshot->id = id;
 	machine_pause(snapshot->machine);
 	if (take(snapshot, ram, device, boundary, err)) {
-		(void)wait_closed(snapshot, NULL);
+		(void)disk_jobs_end(&snapshot->closing, NULL);
 		buf_free(&boundary->state);
 		buf_free(&boundary->touched);
 		if (let_run)
@@ -155,7 +115,7 @@ int snapshot_end(struct snapshot *snapshot, bool let_run, struct err *err)
 	if (snapshot->standing && let_run)
 		machine_resume(snapshot->machine);
 	snapshot->active = snapshot->standing = false;
-	return wait_closed(snapshot, err);
+	return disk_jobs_end(&snapshot->closing, err);
 }
 
 /* ---- deleting ----------------------------------------------------------------------------------------------------- */
@@ -203,11 +163,9 @@ void snapshot_destroy(struct snapshot *snapshot)
 	struct err ignored;
 	if (!snapshot->machine)
 		return;
-	(void)wait_closed(snapshot, NULL);
+	disk_jobs_destroy(&snapshot->closing);
 	if (snapshot->deleting)
 		(void)snapshot_delete_end(snapshot, &ignored);
 	io_close(&snapshot->done_fd);
-	pthread_cond_destroy(&snapshot->cut);
-	pthread_mutex_destroy(&snapshot->lock);
 	*snapshot = (struct snapshot){.done_fd = -1};
 }

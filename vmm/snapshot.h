@@ -8,22 +8,11 @@
 #include "common/err.h"
 #include "imagefmt/dvol.h"
 #include "vmm/config.h"
+#include "vmm/disk_jobs.h"
 #include "vmm/machine.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-struct snapshot;
-
-/* A disk whose epoch is being closed, by a thread of its own. */
-struct snapshot_closer {
-	struct snapshot *snapshot;
-	pthread_t thread;
-	struct dvol *volume;
-	bool cut; /* snapshot.lock */
-	bool failed;
-	struct err err;
-};
 
 struct snapshot {
 	struct machine *machine;
@@ -33,10 +22,7 @@ struct snapshot {
 	size_t client;
 	uint64_t client_serial;
 	struct dvol_id id;
-	struct snapshot_closer closer[CONFIG_MAX_DEVICES];
-	unsigned closers;
-	pthread_mutex_t lock;
-	pthread_cond_t cut;
+	struct disk_jobs closing; /* the disks' epochs */
 
 	/* An epoch that is being deleted, by a thread of its own. */
 	bool deleting;

@@ -57,10 +57,8 @@ void snapshot_volumes_of(const struct vm_config *config, struct snapshot_volumes
 {
 	*volumes = (struct snapshot_volumes){.count = 0};
 	for (unsigned i = 0; i < config->ndevices; i++) {
-		const struct device_config *device = &config->devices[i];
-		if (device->kind == DEVICE_DISK && device->disk.format == DISK_DVOL &&
-		    !device->disk.read_only)
-			volumes->path[volumes->count++] = device->disk.path;
+		if (config_moves_disk(&config->devices[i]))
+			volumes->path[volumes->count++] = config->devices[i].disk.path;
 	}
 }
 

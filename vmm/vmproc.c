@@ -4,6 +4,7 @@
 #include "common/jobj.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "vmm/disk_record.h"
 #include "vmm/ports.h"
 #include "vmm/uffd.h"
 
@@ -412,6 +413,23 @@ static int adopt_taps(struct vmproc *vm, const json_t *start, struct err *err)
 	return 0;
 }
 
+/* The disks of a VM that comes are still being written by who receives them. */
+static void let_disks_wait(struct vmproc *vm)
+{
+	for (unsigned i = 0; i < vm->config.ndevices; i++)
+		if (config_moves_disk(&vm->config.devices[i]))
+			vm->config.devices[i].disk.later = true;
+}
+
+/* Without the record a move back here sends all of the disks again. */
+static void note_disks(const struct vmproc *vm)
+{
+	struct err err;
+
+	if (disk_record_save(&vm->config, &err))
+		log_warning("%s", err.text);
+}
+
 int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err)
 {
 	struct machine_owner owner = {.arg = vm, .ended = on_ended, .console = on_console, .port = on_port};
@@ -431,6 +449,7 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err
 		record.ran_term = vm->ledger.now.ran_term;
 	if (incoming) {
 		record.state = LEDGER_INCOMING;
+		let_disks_wait(vm);
 		if (start_fd < 0)
 			return err_set(err, ERR_INPUT, "an incoming VM comes without its RAM");
 		if (check_incoming(vm, incoming, &record, err))
@@ -461,8 +480,10 @@ int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err
 	handover_init(&vm->handover, vm->machine, vm->config.memory_bytes / 4096, &vm->console, &vm->ledger,
 		      incoming ? HANDOVER_INCOMING : HANDOVER_NONE, record.term);
 	vm->handover.user_paused = paused;
-	if (snapshot_init(&vm->snapshot, vm->machine, vm->config.name, err))
+	if (snapshot_init(&vm->snapshot, vm->machine, vm->config.name, err) ||
+	    disk_jobs_init(&vm->move_epoch.jobs, err))
 		return -1;
+	note_disks(vm);
 	if (!incoming &&
 	    (snapshot ? restore_open(vm, snapshot, err) : machine_boot(vm->machine, &vm->config, err)))
 		return -1;
@@ -513,6 +534,7 @@ static int take_start(struct vmproc *vm, int fd)
 static void end(struct vmproc *vm, bool never_was)
 {
 	snapshot_destroy(&vm->snapshot);
+	disk_jobs_destroy(&vm->move_epoch.jobs);
 	pager_stop(&vm->pager);
 	postcopy_end(&vm->postcopy);
 	machine_destroy(vm->machine);
@@ -601,7 +623,7 @@ static void machine_ended(struct vmproc *vm)
 	vmproc_quit(vm, crash ? "crash" : "reset", vm->end_detail, crash ? 1 : 0);
 }
 
-enum { SLOT_END, SLOT_CONSOLE, SLOT_LISTEN, SLOT_SIGNAL, SLOT_RAM, SLOT_DELETED, SLOT_CLIENT };
+enum { SLOT_END, SLOT_CONSOLE, SLOT_LISTEN, SLOT_SIGNAL, SLOT_RAM, SLOT_DELETED, SLOT_CLOSED, SLOT_CLIENT };
 enum { SLOT_STREAM = SLOT_CLIENT + VMPROC_CLIENTS, SLOTS = SLOT_STREAM + CONSOLE_STREAMS };
 
 static void turn(struct vmproc *vm)
@@ -614,6 +636,7 @@ static void turn(struct vmproc *vm)
 	fds[SLOT_SIGNAL] = (struct pollfd){.fd = vm->signal_fd, .events = POLLIN};
 	fds[SLOT_RAM] = (struct pollfd){.fd = vm->pager.volume ? vm->pager.done_fd : -1, .events = POLLIN};
 	fds[SLOT_DELETED] = (struct pollfd){.fd = vm->snapshot.done_fd, .events = POLLIN};
+	fds[SLOT_CLOSED] = (struct pollfd){.fd = vm->move_epoch.jobs.done_fd, .events = POLLIN};
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)
 		fds[SLOT_CLIENT + i] =
 		    (struct pollfd){.fd = vm->client[i].fd, .events = vm->client[i].parked ? 0 : POLLIN};
@@ -630,6 +653,8 @@ static void turn(struct vmproc *vm)
 		pager_is_done(vm);
 	if (fds[SLOT_DELETED].revents)
 		requests_epoch_deleted(vm);
+	if (fds[SLOT_CLOSED].revents)
+		requests_epoch_closed(vm);
 	for (size_t i = 0; i < VMPROC_CLIENTS && !vm->quit; i++)
 		if (fds[SLOT_CLIENT + i].revents && vm->client[i].fd == fds[SLOT_CLIENT + i].fd)
 			serve_client(vm, &vm->client[i]);

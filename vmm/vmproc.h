@@ -42,6 +42,21 @@ struct rate_sample {
 	struct pageset pages;
 };
 
+/* The epoch that the disks' volumes get for a mover (requests_epoch.c). */
+struct move_epoch {
+	struct disk_jobs jobs;
+	bool active; /* they have not ended */
+	struct dvol_id id;
+	struct dvol_id keep;     /* of the move's earlier ones, from this one on; number 0: all */
+	bool last;               /* the guest stands still */
+	struct dvol_id unmarked; /* the last one of a move that came to nothing: not marked as a move's yet */
+	const char *vm;
+	struct err result; /* once it is not active; kind ERR_NONE: closed */
+	bool waiting;      /* a request for it is to be answered */
+	size_t client;
+	uint64_t client_serial, request_id;
+};
+
 struct vmproc {
 	struct vm_config config;
 	struct machine *machine;
@@ -52,6 +67,7 @@ struct vmproc {
 	uid_t starter; /* who may ask for anything, besides root */
 	struct rate_sample rate;
 	struct snapshot snapshot;
+	struct move_epoch move_epoch;
 	struct pager pager;       /* of a restored guest */
 	struct postcopy postcopy; /* of one that runs before all of its RAM has come */
 	int uffd_device;          /* opened while this process still may */
@@ -109,6 +125,13 @@ vmproc_handler do_snapshot_begin, do_snapshot_end, do_epoch_delete;
 /* requests_snapshot_gone: the client that made a snapshot is gone.  requests_epoch_deleted: the answer to epoch-delete is due. */
 void requests_snapshot_gone(struct vmproc *vm);
 void requests_epoch_deleted(struct vmproc *vm);
+/* What a move does to the disks (requests_epoch.c).  requests_last_epoch(vm, request, err): the guest has been paused by this request: close
+ * the epoch that it names, if it names one.  requests_epoch_closed: the threads are at their end.  requests_settle_disks: the guest, which came here,
+ * runs. */
+vmproc_handler do_epoch_close;
+int requests_last_epoch(struct vmproc *vm, const json_t *request, struct err *err);
+void requests_epoch_closed(struct vmproc *vm);
+void requests_settle_disks(struct vmproc *vm);
 /* What post-copy needs (requests_postcopy.c). */
 vmproc_handler do_postcopy_begin, do_postcopy_end, do_handover_lent;
 /* requests_ram_is_coming: pages of a guest's RAM may still be missing.  requests_postcopy_json: for `status`; new reference. */

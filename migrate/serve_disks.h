@@ -1,0 +1,50 @@
+/* serve_disks.h: the receiver's side of disks that move with their VM (docs/stream.md, Disks): where the copies are, which epoch they have
+ * in common with the sender's, and closing those that arrive.  Internal to migrate/; main thread, unless stated. */
+#ifndef MIGRATE_SERVE_DISKS_H
+#define MIGRATE_SERVE_DISKS_H
+
+#include "common/err.h"
+#include "imagefmt/dvol.h"
+#include "migrate/message.h"
+#include "vmm/config.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct serve;
+
+struct serve_disk {
+	unsigned slot;
+	const char *path; /* here; the configuration's */
+	struct dvol *vol; /* NULL: closed */
+	uint64_t written; /* atomic: bytes since the last flush */
+	bool made;        /* by this session, and there is no epoch yet: worth nothing if the session fails */
+	bool prepared;    /* its head is this session's to change */
+	uint64_t size_bytes; /* the sender's */
+	struct dvol_id common, last;
+};
+
+struct serve_disks {
+	struct serve_disk disk[CONFIG_MAX_DEVICES];
+	unsigned count;
+	bool handed; /* the VM process has them, or may */
+};
+
+/* serve_disks_find(serve, begin, err): by what BEGIN says, find or make this host's copies, open them, and put their paths into the
+ * session's configuration.  Nothing that was there before is changed.
+ * serve_disks_prepare(serve, err): this host has promised to receive the VM: each copy becomes what it was at the epoch that both have.  They become targets
+ * of the stream.
+ * serve_disks_ready(serve): what READY says of them; a new reference. */
+int serve_disks_find(struct serve *serve, const json_t *begin, struct err *err);
+int serve_disks_prepare(struct serve *serve, struct err *err);
+json_t *serve_disks_ready(const struct serve *serve);
+
+/* serve_disks_written(serve, volume, bytes, err): pages of a volume were applied.  Any link's thread. */
+int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, struct err *err);
+/* serve_disks_close_epoch(serve, last, err): all of the epoch is there: close it on the disks; with the last one the volumes are
+ * closed, too. */
+int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err);
+/* serve_disks_close(serve): the session is over; no link is at work.  Copies that it had only begun are removed. */
+void serve_disks_close(struct serve *serve);
+
+#endif
