@@ -1,5 +1,6 @@
 /* serve_disks.h: the receiver's side of disks that move with their VM (docs/stream.md, Disks): where the copies are, which epoch they have
- * in common with the sender's, and closing those that arrive.  Internal to migrate/; main thread, unless stated. */
+ * in common with the sender's, and closing those that arrive.  serve_disks_find is in
+ * serve_copies.c.  Internal to migrate/; main thread, unless stated. */
 #ifndef MIGRATE_SERVE_DISKS_H
 #define MIGRATE_SERVE_DISKS_H
 

@@ -35,6 +35,8 @@ static int begin(struct vmproc *vm, struct dvol_id id, struct dvol_id keep, bool
 {
 	struct move_epoch *epoch = &vm->move_epoch;
 
+	if (fault_point(FAULT_DISKS_CUT))
+		return err_set(err, ERR_SYSTEM, "injected failure");
 	/* Of one whose mover is gone, or of a move before. */
 	(void)disk_jobs_end(&epoch->jobs, NULL);
 	epoch->unmarked = epoch->last ? epoch->id : (struct dvol_id){0};
@@ -42,12 +44,15 @@ static int begin(struct vmproc *vm, struct dvol_id id, struct dvol_id keep, bool
 	epoch->keep = keep;
 	epoch->last = last;
 	epoch->vm = vm->config.name;
-	epoch->active = true;
 	epoch->waiting = false;
 	epoch->result = (struct err){.kind = ERR_NONE};
-	if (fault_point(FAULT_DISKS_CUT))
-		return err_set(err, ERR_SYSTEM, "injected failure");
-	return disk_jobs_begin(&epoch->jobs, vm->machine, close_epoch, epoch, err);
+	epoch->active = !disk_jobs_begin(&epoch->jobs, vm->machine, close_epoch, epoch, err);
+	if (epoch->active)
+		return 0;
+	/* Some disks may have it: it is no epoch of this name, and the next attempt takes another one. */
+	(void)disk_jobs_end(&epoch->jobs, NULL);
+	epoch->id = (struct dvol_id){0};
+	return -1;
 }
 
 static int take_id(const json_t *request, const char *term, const char *number, bool required,

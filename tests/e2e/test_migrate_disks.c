@@ -357,7 +357,7 @@ static void test_newer_there(void **state)
 	host_must(&world.a, "start", "g", NULL);
 	diskhost_wait(&world.a, "g", 10);
 	migrate(&world.a, &world.b, "g");
-	flushed = diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 200);
+	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 200);
 	end(&world.b, "g");
 	flushed = diskhost_flushed(&world.b, "g");
 	forget_the_move("g");
