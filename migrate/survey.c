@@ -112,7 +112,7 @@ static int pack_runs(struct mover *mover, struct pages_encoder *encoder, const u
 {
 	const struct pages_source source = {.fd = mover->ram_fd,
 					    .pages = mover->config.memory_bytes / PAGES_SIZE};
-	const struct pages_stats *stats = pages_encoder_stats(encoder);
+	const struct pages_stats *stats = pages_encoder_stats(encoder), before = *stats;
 	struct buf out = {0};
 	uint64_t took[RUNS];
 	int status = 0;
@@ -124,10 +124,11 @@ static int pack_runs(struct mover *mover, struct pages_encoder *encoder, const u
 		took[i] = clock_mono_ns() - began;
 	}
 	buf_free(&out);
-	if (status || stats->pages == 0)
+	if (status || stats->pages == before.pages)
 		return status;
 	survey->pack_ns = (double)median(took, runs) / RUN;
-	survey->page_bytes = (double)stats->encoded_bytes / (double)stats->pages;
+	survey->page_bytes =
+	    (double)(stats->encoded_bytes - before.encoded_bytes) / (double)(stats->pages - before.pages);
 	return 0;
 }
 
@@ -147,6 +148,9 @@ static int sample(struct mover *mover, double link_ns, struct survey *survey, st
 	survey->touched_bytes = count * PAGES_SIZE;
 	survey->model.first_pages = count;
 	runs = count ? choose(&touched, count, start) : 0;
+	/* Twice: what the packer knows of a codec from a few blocks, one of them interrupted, is too little to choose by. */
+	if (pack_runs(mover, encoder, start, runs, survey, err))
+		goto out;
 	pages_encoder_link(encoder, (uint64_t)(link_ns * MIB * LINK_MIB), (uint64_t)LINK_MIB * MIB);
 	if (pack_runs(mover, encoder, start, runs, survey, err))
 		goto out;
