@@ -164,7 +164,7 @@ static struct timespec time_left(const struct session *session)
 	uint64_t now = clock_mono_ns();
 	uint64_t left = session->deadline > now ? session->deadline - now : 0;
 
-	return (struct timespec){.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+	return clock_timespec(left);
 }
 
 static int turn(struct session *session, struct err *err)

@@ -131,13 +131,6 @@ json_t *image_id_json(struct dvol_id id)
 	return id.number ? json_string(image_id(id, text)) : json_null();
 }
 
-const char *image_hex(const uint8_t *bytes, size_t len, char text[IMAGE_HEX])
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	return text;
-}
-
 uint64_t image_extents_bytes(const struct dvol_extent *list, size_t count)
 {
 	uint64_t total = 0;

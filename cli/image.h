@@ -36,10 +36,9 @@ int image_is_file(const char *path, struct err *err);
 int image_is_free(const char *path, struct err *err);
 
 enum { IMAGE_ID = 44, IMAGE_HEX = 2 * DVOL_ROOT + 1 };
-/* image_id: "1.5", of number 0 "none"; image_id_json: the same as a string, of number 0 null.  image_hex: of len bytes. */
+/* image_id: "1.5", of number 0 "none"; image_id_json: the same as a string, of number 0 null.  */
 const char *image_id(struct dvol_id id, char text[IMAGE_ID]);
 json_t *image_id_json(struct dvol_id id);
-const char *image_hex(const uint8_t *bytes, size_t len, char text[IMAGE_HEX]);
 int image_id_compare(struct dvol_id a, struct dvol_id b);
 
 /* image_say_extents: a line for each, and one with what they come to.  image_extents_json: an array.  image_extents_bytes:

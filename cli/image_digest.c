@@ -3,6 +3,7 @@
 #include "cli/image.h"
 #include "cli/output.h"
 #include "cli/work.h"
+#include "common/text.h"
 
 #include <string.h>
 
@@ -67,7 +68,7 @@ int cmd_image_digest(const struct args *args, struct err *err)
 	if ((args->tree && image_is_free(args->tree, err)) || compute(args->operand[0], &id, root, err) ||
 	    (args->tree && export_tree(args, id, err)))
 		return -1;
-	image_hex(root, DVOL_ROOT, hex);
+	text_hex(root, DVOL_ROOT, hex);
 	if (args->json) {
 		object = json_pack("{s:o, s:o, s:s}", "file", output_string(args->operand[0]), "epoch",
 				   image_id_json(id), "digest", hex);

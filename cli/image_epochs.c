@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/image.h"
 #include "cli/output.h"
+#include "common/text.h"
 #include "common/units.h"
 
 #include <stdio.h>
@@ -32,7 +33,7 @@ static void print_text(const struct image_list *list)
 
 		if (!localtime_r(&seconds, &tm) || !strftime(when, sizeof(when), "%F %T", &tm))
 			snprintf(when, sizeof(when), "?");
-		image_hex(epoch->root, DVOL_ROOT, root);
+		text_hex(epoch->root, DVOL_ROOT, root);
 		printf("%-8s %-8s %-19s %10s  %.*s\n", image_id(epoch->id, id),
 		       image_id(epoch->parent, parent), when, units_format_size(epoch->size_bytes, size),
 		       ROOT_SHOWN, epoch->has_root ? root : "-");
@@ -58,7 +59,7 @@ static void print_json(const char *path, const struct image_list *list)
 	for (size_t i = 0; i < list->nepochs; i++) {
 		const struct dvol_epoch *epoch = &list->epochs[i];
 
-		image_hex(epoch->root, DVOL_ROOT, root);
+		text_hex(epoch->root, DVOL_ROOT, root);
 		json_array_append_new(
 		    array, json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "epoch", image_id_json(epoch->id),
 				     "parent", image_id_json(epoch->parent), "time_ns",

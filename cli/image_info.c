@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/image.h"
 #include "cli/output.h"
+#include "common/text.h"
 #include "common/units.h"
 
 #include <inttypes.h>
@@ -42,8 +43,8 @@ static void print_text(const char *path, const struct image_list *list, struct d
 			   info->backing_path);
 	else if (info->backing_kind == DVOL_BACKING_RAW)
 		output_say("%-10s %s", "backing", info->backing_path);
-	output_say("%-10s %s", "uuid", image_hex(info->uuid, sizeof(info->uuid), text));
-	output_say("%-10s %s", "lineage", image_hex(info->lineage, sizeof(info->lineage), text));
+	output_say("%-10s %s", "uuid", text_hex(info->uuid, sizeof(info->uuid), text));
+	output_say("%-10s %s", "lineage", text_hex(info->lineage, sizeof(info->lineage), text));
 }
 
 static void print_json(const char *path, const struct image_list *list, struct dvol_id newest)
@@ -60,8 +61,8 @@ static void print_json(const char *path, const struct image_list *list, struct d
 	    image_id_json(newest), "compress", (int)info->compress, "backing_kind",
 	    backing_words[info->backing_kind], "backing",
 	    has ? output_string(info->backing_path) : json_null(), "backing_epoch",
-	    image_id_json(info->backing_epoch), "uuid", image_hex(info->uuid, sizeof(info->uuid), uuid),
-	    "lineage", image_hex(info->lineage, sizeof(info->lineage), lineage), "generation",
+	    image_id_json(info->backing_epoch), "uuid", text_hex(info->uuid, sizeof(info->uuid), uuid),
+	    "lineage", text_hex(info->lineage, sizeof(info->lineage), lineage), "generation",
 	    (json_int_t)info->generation));
 }
 

@@ -306,6 +306,13 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+struct timespec clock_timespec(uint64_t ns)
+{
+	enum { S = 1000000000 };
+
+	return (struct timespec){.tv_sec = (time_t)(ns / S), .tv_nsec = (long)(ns % S)};
+}
+
 uint64_t clock_mono_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);

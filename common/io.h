@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 /* io_read_full(fd, data, len): read len bytes unless the file ends.  Returns how many were read (fewer only at
  * the end of the file), or -1 with errno.  Retries EINTR; a descriptor that does not block is waited for. */
@@ -41,6 +42,7 @@ int io_mkdirs(const char *path, mode_t mode);
 void io_close(int *fd);
 
 uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
+struct timespec clock_timespec(uint64_t ns);
 uint64_t clock_real_ns(void); /* CLOCK_REALTIME, for what is compared between hosts */
 
 #endif

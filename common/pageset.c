@@ -158,28 +158,17 @@ bool pageset_add(struct pageset *set, uint64_t page)
 	return page < set->pages && add_bits(set, page / WORD_BITS, bit_of(page)) != 0;
 }
 
-uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count)
+/* The summary stays as it is: where it is set needlessly, the next take finds that out.  Returns those that were set. */
+static uint64_t remove_bits(struct pageset *set, uint64_t word, uint64_t bits)
 {
-	uint64_t added = 0;
-	uint64_t end;
-
-	if (first >= set->pages)
-		return 0;
-	end = count < set->pages - first ? first + count : set->pages;
-	while (first < end) {
-		uint64_t word = first / WORD_BITS;
-		uint64_t bits = bits_from(first % WORD_BITS) & bits_valid(end, word);
-
-		added += (uint64_t)__builtin_popcountll(add_bits(set, word, bits));
-		first = (word + 1) * WORD_BITS;
-	}
-	return added;
+	return bits & __atomic_fetch_and(&set->words[word], ~bits, __ATOMIC_SEQ_CST);
 }
 
-/* The summary stays as it is: where it is set needlessly, the next take finds that out. */
-uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count)
+/* change() for each word of a range, which is clipped at the end of the set; how many bits it changed. */
+static uint64_t change_range(struct pageset *set, uint64_t first, uint64_t count,
+			     uint64_t (*change)(struct pageset *set, uint64_t word, uint64_t bits))
 {
-	uint64_t removed = 0;
+	uint64_t changed = 0;
 	uint64_t end;
 
 	if (first >= set->pages)
@@ -188,12 +177,21 @@ uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t coun
 	while (first < end) {
 		uint64_t word = first / WORD_BITS;
 		uint64_t bits = bits_from(first % WORD_BITS) & bits_valid(end, word);
-		uint64_t before = __atomic_fetch_and(&set->words[word], ~bits, __ATOMIC_SEQ_CST);
 
-		removed += (uint64_t)__builtin_popcountll(before & bits);
+		changed += (uint64_t)__builtin_popcountll(change(set, word, bits));
 		first = (word + 1) * WORD_BITS;
 	}
-	return removed;
+	return changed;
+}
+
+uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count)
+{
+	return change_range(set, first, count, add_bits);
+}
+
+uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count)
+{
+	return change_range(set, first, count, remove_bits);
 }
 
 bool pageset_has(const struct pageset *set, uint64_t page)

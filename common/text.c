@@ -80,3 +80,10 @@ size_t text_format(char *text, size_t cap, const char *format, ...)
 	va_end(args);
 	return len;
 }
+
+char *text_hex(const uint8_t *bytes, size_t len, char *text)
+{
+	for (size_t i = 0; i < len; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return text;
+}

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* text_make_printable(text): in place, same length: every control character and every byte that is not part
  * of a valid UTF-8 character becomes '?'.  Text from a guest or the wire can then neither drive a terminal
@@ -16,5 +17,8 @@ void text_make_printable(char *text);
 size_t text_vformat(char *text, size_t cap, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 size_t text_format(char *text, size_t cap, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* text_hex(bytes, len, text): two lower-case digits a byte, and a NUL behind them.  Returns text. */
+char *text_hex(const uint8_t *bytes, size_t len, char *text);
 
 #endif

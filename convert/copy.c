@@ -4,6 +4,7 @@
  * scraps is read in large requests all the same.  Each thread waits for its own requests, so there are LANES of
  * them under way. */
 #include "common/io.h"
+#include "common/thread.h"
 #include "convert/end.h"
 
 #include <errno.h>
@@ -198,18 +199,14 @@ static void attend(struct copy *c, struct watch *watch)
 /* start(c, lanes): as many threads as can be had; how many. */
 static unsigned start(struct copy *c, struct lane lanes[LANES])
 {
-	sigset_t all, old;
 	unsigned n = 0;
 
-	/* Signals are for the thread that asks whether to go on. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (; n < LANES; n++) {
 		lanes[n] = (struct lane){.copy = c, .number = n};
 		pthread_mutex_lock(&c->lock);
 		c->running++;
 		pthread_mutex_unlock(&c->lock);
-		if (pthread_create(&lanes[n].thread, NULL, run_lane, &lanes[n]))
+		if (thread_start(&lanes[n].thread, run_lane, &lanes[n]))
 			break;
 	}
 	if (n < LANES) {
@@ -217,7 +214,6 @@ static unsigned start(struct copy *c, struct lane lanes[LANES])
 		c->running--;
 		pthread_mutex_unlock(&c->lock);
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return n;
 }
 

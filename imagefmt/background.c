@@ -3,6 +3,7 @@
  * Who wants the digest tree, or that nobody reads closed epochs of this handle, claims it: the thread ends its pass at the next
  * block, and begins no other until the last claim is given back.  What it had done counts, or is done again for what changed
  * (docs/dvol.md, "Digest").  The lock here is taken inside all others. */
+#include "common/thread.h"
 #include "imagefmt/vol.h"
 
 #include <errno.h>
@@ -85,15 +86,8 @@ static void *work(void *context)
 
 int digester_start(struct dvol *vol, struct err *err)
 {
-	sigset_t all, before;
-	/* Signals are for the threads that know of them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	vol->digester.wanted = true;
-	int why = pthread_create(&vol->digester.thread, NULL, work, vol);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	errno = why;
-	if (why != 0)
+	if (thread_start(&vol->digester.thread, work, vol))
 		return err_sys(err, "%s: starting the thread for digests", vol->path);
 	pthread_mutex_lock(&vol->digester.lock);
 	vol->digester.running = true;

@@ -10,6 +10,7 @@
  * what is written is the state at the cut.  Where it was not asked for but due, a thread of its own does it, so that
  * no writer and no flush takes as long.  (Not where the file operations are the caller's and say that they are not made for
  * more threads than the caller has.) */
+#include "common/thread.h"
 #include "imagefmt/vol.h"
 
 #include <stdlib.h>
@@ -285,7 +286,7 @@ int checkpoint_later(struct dvol *vol, struct checkpoint *cp, struct err *err)
 	if (vol->ops->threads) {
 		struct later *later = must_alloc(1, sizeof(*later));
 		*later = (struct later){.vol = vol, .cp = cp};
-		vol->has_checkpointer = pthread_create(&vol->checkpointer, NULL, finish_later, later) == 0;
+		vol->has_checkpointer = thread_start(&vol->checkpointer, finish_later, later) == 0;
 		if (vol->has_checkpointer)
 			return 0;
 		free(later);

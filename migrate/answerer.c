@@ -1,6 +1,7 @@
 #include "migrate/answerer.h"
 
 #include "common/io.h"
+#include "common/thread.h"
 #include "migrate/message.h"
 
 #include <errno.h>
@@ -35,20 +36,14 @@ static int send_pages(struct answerer *answerer, const uint64_t *pages, size_t c
 	uint64_t before = link_bytes_sent(answerer->link);
 
 	while (count > 0) {
-		struct buf *out = link_begin(answerer->link);
-		size_t start = out->len - FRAME_HEADER;
-		int64_t taken;
+		struct message_pages frame;
 
-		buf_put_u64(out, sender->epoch);
-		taken = pages_encode(answerer->encoder, &sender->volume[0].source, pages, count, out, err);
-		if (taken < 0) {
-			out->len = start;
+		if (message_begin_pages(answerer->link, sender->epoch, answerer->encoder,
+					&sender->volume[0].source, pages, count, &frame, err) ||
+		    link_send(answerer->link, MESSAGE_PAGES, 0, err))
 			return -1;
-		}
-		if (link_send(answerer->link, MESSAGE_PAGES, 0, err))
-			return -1;
-		pages += taken;
-		count -= (size_t)taken;
+		pages += frame.pages;
+		count -= frame.pages;
 	}
 	if (link_flush(answerer->link, err))
 		return -1;
@@ -126,8 +121,6 @@ static void *answerer_thread(void *arg)
 int answerer_start(struct answerer *answerer, struct sender *sender,
 		   struct link *(*join)(void *arg, uint32_t id, struct err *err), void *arg, struct err *err)
 {
-	sigset_t all, before;
-
 	*answerer = (struct answerer){.sender = sender, .join = join, .join_arg = arg, .stop_fd = -1};
 	/* For one page nothing is fast that takes long; a link may be slow, though. */
 	answerer->encoder =
@@ -140,12 +133,7 @@ int answerer_start(struct answerer *answerer, struct sender *sender,
 	connect_link(answerer, err);
 	if (!answerer->link && err->kind == ERR_REFUSED)
 		return -1;
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	errno = pthread_create(&answerer->thread, NULL, answerer_thread, answerer);
-	answerer->threaded = !errno;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	answerer->threaded = !thread_start(&answerer->thread, answerer_thread, answerer);
 	return answerer->threaded ? 0 : err_set(err, ERR_SYSTEM, "cannot start a thread");
 }
 

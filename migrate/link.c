@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -381,10 +383,15 @@ struct buf *link_begin(struct link *link)
 	return &link->out;
 }
 
+void link_drop(struct link *link)
+{
+	link->out.len = link->begun;
+}
+
 int link_send(struct link *link, uint16_t type, uint16_t flags, struct err *err)
 {
 	if (link->failed.kind != ERR_NONE) {
-		link->out.len = link->begun;
+		link_drop(link);
 		return failed_before(link, err);
 	}
 	if (frame_seal(&link->out, link->begun, type, flags, link->sequence, err) < 0)
@@ -481,6 +488,22 @@ int link_receive(struct link *link, uint64_t deadline_ns, struct frame *frame, s
 		if (wait_io(link, waiting, true, deadline_ns, err) < 0)
 			return -1;
 	}
+}
+
+int link_next(struct link *link, uint64_t until_ns, struct frame *frame, struct err *err, const char *format,
+	      ...)
+{
+	int got = link_receive(link, until_ns, frame, err);
+	char text[ERR_TEXT];
+	va_list args;
+
+	if (got != 0)
+		return got < 0 ? -1 : 0;
+	link_cut(link);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return err_set(err, ERR_LINK, "%s %s", link->peer, text);
 }
 
 int link_readable(struct link *link, struct err *err)

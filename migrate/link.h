@@ -56,6 +56,8 @@ int link_check(struct link *link, struct err *err);
  * ERR_INPUT (payload too long: nothing was sent), or the error of a watch.  After ERR_LINK the link can only
  * be closed. */
 struct buf *link_begin(struct link *link);
+/* link_drop(link): the frame that was begun is none. */
+void link_drop(struct link *link);
 int link_send(struct link *link, uint16_t type, uint16_t flags, struct err *err);
 /* link_send_frame(link, frame, err): the same for a frame sealed elsewhere, in a buffer of its own
  * (frame_begin at offset 0, frame_seal); it gets this link's sequence number.  The buffer stays the caller's.
@@ -68,6 +70,10 @@ int link_flush(struct link *link, struct err *err);
  * frame; ERR_LINK with "ended" when the other side closed).  What was sent before is flushed while it waits.
  * The frame's payload is valid until the next link_receive; sending does not disturb it. */
 int link_receive(struct link *link, uint64_t deadline_ns, struct frame *frame, struct err *err);
+/* link_next(link, until_ns, &frame, err, format, …): the next frame: 0.  -1 also when none came until then: the link is cut, since
+ * one on which something is that late is one on which it will not come, and the sentence is what its peer failed to do. */
+int link_next(struct link *link, uint64_t until_ns, struct frame *frame, struct err *err, const char *format,
+	      ...) __attribute__((format(printf, 5, 6)));
 /* link_readable(link, err): 1 when link_receive would return at once with a frame, 0 when not, -1 with *err.
  */
 int link_readable(struct link *link, struct err *err);

@@ -90,6 +90,26 @@ int message_send_commit(struct link *link, const struct message_commit *commit, 
 	return link_send(link, MESSAGE_COMMIT, 0, err);
 }
 
+int message_begin_pages(struct link *link, uint64_t epoch, struct pages_encoder *encoder,
+			const struct pages_source *source, const uint64_t *pages, size_t n,
+			struct message_pages *frame, struct err *err)
+{
+	struct buf *out = link_begin(link);
+	size_t start = out->len - FRAME_HEADER, payload;
+	int64_t encoded;
+
+	buf_put_u64(out, epoch);
+	payload = out->len;
+	encoded = pages_encode(encoder, source, pages, n, out, err);
+	if (encoded < 0) {
+		link_drop(link);
+		return -1;
+	}
+	*frame = (struct message_pages){
+	    .payload = out->data + payload, .pages = (size_t)encoded, .len = out->len - start};
+	return 0;
+}
+
 void message_send_error(struct link *link, enum message_type type, const struct err *why)
 {
 	json_t *payload = json_pack("{s:s, s:s}", "kind", err_kind_name(why->kind), "message", why->text);

@@ -7,6 +7,7 @@
 #include "imagefmt/dvol.h"
 #include "migrate/frame.h"
 #include "migrate/link.h"
+#include "migrate/pages.h"
 #include "vmm/ledger.h"
 #include <jansson.h>
 #include <stdbool.h>
@@ -65,6 +66,13 @@ struct message_ack {
 	unsigned links;
 	uint32_t lost[STREAM_LINKS]; /* links of the seal that broke before they brought all */
 };
+/* A PAGES frame that was begun. */
+struct message_pages {
+	const uint8_t
+	    *payload; /* behind the epoch's number (pages.h); until something is added to the link */
+	size_t pages; /* in it, zero pages included */
+	size_t len;   /* of the frame, so far */
+};
 struct message_commit {
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];
@@ -78,6 +86,11 @@ int message_send_epoch(struct link *link, const struct message_epoch *epoch, str
 int message_send_seal(struct link *link, const struct message_seal *seal, struct err *err);
 int message_send_ack(struct link *link, const struct message_ack *ack, struct err *err);
 int message_send_commit(struct link *link, const struct message_commit *commit, struct err *err);
+/* message_begin_pages(link, epoch, encoder, source, pages, n, &frame, err): begin a frame with the first so many of the pages; link_send
+ * (MESSAGE_PAGES) or link_drop is next.  -1 with *err: no frame is begun. */
+int message_begin_pages(struct link *link, uint64_t epoch, struct pages_encoder *encoder,
+			const struct pages_source *source, const uint64_t *pages, size_t n,
+			struct message_pages *frame, struct err *err);
 /* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
 void message_send_error(struct link *link, enum message_type type, const struct err *why);
 

@@ -122,12 +122,8 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 
 static int open_sender(struct mover *mover, struct err *err)
 {
-	const struct sender_session session = {.arg = mover, .join = mover_join};
-
-	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
-			mover->options->packing, err))
+	if (mover_open_sender(mover, err))
 		return -1;
-	mover->sender.bytes_per_s = mover->options->bytes_per_s;
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))
 		return -1;

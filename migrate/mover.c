@@ -2,6 +2,7 @@
 
 #include "common/io.h"
 #include "common/jobj.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,8 +21,7 @@ static void new_session(char session[LEDGER_SESSION_LEN + 1])
 
 	while (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		;
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(session + 2 * i, 3, "%02x", random[i]);
+	text_hex(random, sizeof(random), session);
 }
 
 int mover_set_peer(struct mover *mover, const char *word, struct err *err)
@@ -265,12 +265,12 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 		return -1;
 	mover->frames = 0;
 	mover->progress.pages_total = mover->progress.pages_left = sender_todo(&mover->sender);
-	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
+	return mover_epoch_more(mover, err);
 }
 
 int mover_epoch_more(struct mover *mover, struct err *err)
 {
-	return sender_round(&mover->sender, mover->epoch, tick, mover, err);
+	return sender_round(&mover->sender, mover->epoch, err);
 }
 
 int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err)
@@ -280,6 +280,13 @@ int mover_epoch_seal(struct mover *mover, uint64_t state_bytes, struct err *err)
 	sender_seal(&mover->sender, &seal);
 	seal.state_bytes = state_bytes;
 	return message_send_seal(mover->link, &seal, err) || link_flush(mover->link, err) ? -1 : 0;
+}
+
+static void take_ack(struct mover *mover, const struct message_ack *ack)
+{
+	sender_acked(&mover->sender, ack);
+	mover_disks_acked(mover, ack);
+	mover->epoch_open = false;
 }
 
 int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err *err)
@@ -292,9 +299,7 @@ int mover_epoch_acked(struct mover *mover, const struct frame *frame, struct err
 		return err_set(err, ERR_INPUT, "%s acknowledged epoch %llu instead of %llu",
 			       link_peer(mover->link), (unsigned long long)ack.epoch,
 			       (unsigned long long)mover->epoch);
-	sender_acked(&mover->sender, &ack);
-	mover_disks_acked(mover, &ack);
-	mover->epoch_open = false;
+	take_ack(mover, &ack);
 	return 0;
 }
 
@@ -366,6 +371,17 @@ struct link *mover_join_requests(void *mover, uint32_t id, struct err *err)
 	return join_as(mover, id, JOIN_REQUESTS, err);
 }
 
+int mover_open_sender(struct mover *mover, struct err *err)
+{
+	const struct sender_session session = {.arg = mover, .join = mover_join, .tick = tick};
+
+	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
+			mover->options->packing, err))
+		return -1;
+	mover->sender.bytes_per_s = mover->options->bytes_per_s;
+	return 0;
+}
+
 int mover_wait(struct mover *mover, uint64_t ns, struct err *err)
 {
 	struct pollfd fds[] = {{.fd = mover->timer_fd, .events = POLLIN},
@@ -397,10 +413,8 @@ int mover_rejoin_once(struct mover *mover, struct err *err)
 			       (unsigned long long)there.epoch, (unsigned long long)mover->epoch);
 	mover->their_epoch = there.epoch;
 	/* Its acknowledgement was lost with the link. */
-	if (there.ack.epoch == mover->epoch && mover->epoch_open) {
-		sender_acked(&mover->sender, &there.ack);
-		mover->epoch_open = false;
-	}
+	if (there.ack.epoch == mover->epoch && mover->epoch_open)
+		take_ack(mover, &there.ack);
 	sender_set_control(&mover->sender, mover->link, id);
 	mover_watch(mover, true);
 	return 0;

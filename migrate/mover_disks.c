@@ -3,6 +3,7 @@
 
 #include "common/io.h"
 #include "common/jobj.h"
+#include "common/text.h"
 #include "migrate/mover.h"
 #include "vmm/move_epochs.h"
 #include "vmm/snapshot_store.h"
@@ -20,12 +21,6 @@ enum {
 
 /* ---- what there is ----------------------------------------------------------------------------------------------- */
 
-static void hex(const uint8_t *bytes, size_t len, char *text)
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static json_t *epochs_json(struct dvol *vol, struct err *err)
 {
 	struct dvol_epoch *list;
@@ -41,9 +36,9 @@ static json_t *epochs_json(struct dvol *vol, struct err *err)
 					(json_int_t)list[i].id.number);
 		char root[2 * DVOL_ROOT + 1];
 
-		hex(list[i].root, DVOL_ROOT, root);
 		if (list[i].has_root)
-			json_object_set_new(one, "root", json_string(root));
+			json_object_set_new(one, "root",
+					    json_string(text_hex(list[i].root, DVOL_ROOT, root)));
 		json_array_append_new(json, one);
 	}
 	free(list);
@@ -69,7 +64,7 @@ static json_t *learn(struct mover *mover, struct mover_disk *disk, struct err *e
 	dvol_close(vol, NULL);
 	if (!epochs)
 		return NULL;
-	hex(info.lineage, sizeof(info.lineage), lineage);
+	text_hex(info.lineage, sizeof(info.lineage), lineage);
 	disk->size_bytes = info.size_bytes;
 	disk->seed_bytes = info.backing_kind == DVOL_BACKING_NONE && info.used_bytes < info.size_bytes
 			       ? info.used_bytes

@@ -126,16 +126,9 @@ static int hear_rest(struct mover *mover, struct err *err)
 	pageset_clear(&mover->sender.volume[0].todo);
 	pageset_clear(&mover->sender.volume[0].again);
 	while (list.more) {
-		int got =
-		    link_receive(mover->link, clock_mono_ns() + MOVER_ANSWER_MS * 1000000ull, &frame, err);
-
-		if (got < 0)
+		if (link_next(mover->link, clock_mono_ns() + MOVER_ANSWER_MS * 1000000ull, &frame, err,
+			      "did not say within %d s what it lacks", MOVER_ANSWER_MS / 1000))
 			return -1;
-		if (got == 0) {
-			link_cut(mover->link);
-			return err_set(err, ERR_LINK, "%s did not say within %d s what it lacks",
-				       link_peer(mover->link), MOVER_ANSWER_MS / 1000);
-		}
 		if (frame.type == MESSAGE_WHOLE) {
 			mover->postcopy.whole = true;
 			return take_whole(mover, &frame, err);
@@ -297,13 +290,11 @@ int postcopy_finish(struct mover *mover, struct err *err)
 
 int postcopy_resume(struct mover *mover, struct err *err)
 {
-	const struct sender_session session = {.arg = mover, .join = mover_join};
 	struct mover_postcopy *postcopy = &mover->postcopy;
 	uint32_t random = 0;
 
 	postcopy->on = postcopy->resumed = true;
-	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
-			mover->options->packing, err))
+	if (mover_open_sender(mover, err))
 		return -1;
 	/* No link of the mover before had such a number. */
 	(void)!getrandom(&random, sizeof(random), 0);

@@ -37,16 +37,17 @@ struct sender_link {
 	struct sender_frame window[SENDER_WINDOW];
 	/* Of workers: */
 	pthread_t thread;
-	bool threaded;
 	unsigned round;    /* the last one it took part in */
 	uint64_t retry_ns; /* not to be connected before */
 };
 
-/* What the sender needs of the session that it works for.  Called from any of its threads. */
+/* What the sender needs of the session that it works for. */
 struct sender_session {
 	void *arg;
-	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there. */
+	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there.  Any thread. */
 	struct link *(*join)(void *arg, uint32_t id, struct err *err);
+	/* tick: in the owner's thread now and then while a round lasts, between frames and while others work: -1 ends the round. */
+	int (*tick)(void *arg, struct err *err);
 };
 
 /* RAM, or a disk. */
@@ -110,13 +111,11 @@ uint32_t sender_take_id(struct sender *sender);
  * done without, and tried again. */
 int sender_start_workers(struct sender *sender, unsigned links, struct err *err);
 
-/* sender_round(sender, epoch, tick, arg, err): send all of todo in this epoch, over whatever links there are; `tick` runs in
- * the caller's thread now and then, between frames and while it waits for the others: -1 ends the round.
+/* sender_round(sender, epoch, err): send all of todo in this epoch, over whatever links there are.
  * 0: every todo is empty; what links that broke had in flight is in `again`.  -1: the control link broke (link_broken), or
  * nothing can go on; todo has what was not sent.  No worker uses a link or a set on return.  An epoch whose round failed
  * may be gone on with by another round. */
-int sender_round(struct sender *sender, uint64_t epoch, int (*tick)(void *arg, struct err *err), void *arg,
-		 struct err *err);
+int sender_round(struct sender *sender, uint64_t epoch, struct err *err);
 /* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
 void sender_seal(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links

@@ -11,6 +11,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+void serve_set_state(struct serve *serve, enum serve_state state)
+{
+	pthread_mutex_lock(&serve->lock);
+	serve->state = state;
+	pthread_mutex_unlock(&serve->lock);
+}
+
 static int on_epoch(struct serve *serve, const struct frame *frame, struct err *err)
 {
 	struct message_epoch epoch;
@@ -47,7 +54,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	struct serve *serve = of->serve;
 	uint64_t epoch, applied;
 	int64_t pages;
-	bool open, early, running;
+	bool open, early, running, awaited;
 
 	if (frame->len < HEAD + PAGES_HEADER)
 		return err_set(err, ERR_INPUT, "a PAGES message has %zu bytes", frame->len);
@@ -77,8 +84,11 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	pthread_mutex_lock(&serve->lock);
 	of->applying = false;
 	applied = pages < 0 ? of->applied : ++of->applied;
+	/* Who waits for frames is the main thread, and only behind a seal. */
+	awaited = serve->state == SERVE_SEALED;
 	pthread_mutex_unlock(&serve->lock);
-	(void)eventfd_write(serve->wake_fd, 1);
+	if (awaited)
+		(void)eventfd_write(serve->wake_fd, 1);
 	if (pages < 0)
 		return -1;
 	if (applied % SERVE_ACK_FRAMES == 0 &&
@@ -181,7 +191,7 @@ int serve_settle(struct serve *serve, struct err *err)
 		return err_set(err, ERR_INPUT, "a consistent epoch came after the guest's start");
 	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0) {
 		/* Volumes are handed over once, and a state is loaded once: whatever becomes of this, no sender comes back. */
-		serve->state = SERVE_PREPARED;
+		serve_set_state(serve, SERVE_PREPARED);
 		return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
 	}
 	serve_not_last(serve);
@@ -204,7 +214,7 @@ static int on_seal(struct serve *serve, const struct frame *frame, struct err *e
 	if (serve->seal.epoch != serve->epoch.epoch)
 		return err_set(err, ERR_INPUT, "the seal is of epoch %llu, not of %llu",
 			       (unsigned long long)serve->seal.epoch, (unsigned long long)serve->epoch.epoch);
-	serve->state = SERVE_SEALED;
+	serve_set_state(serve, SERVE_SEALED);
 	return serve_settle(serve, err);
 }
 
@@ -224,7 +234,7 @@ static int on_commit(struct serve *serve, const struct frame *frame, struct err 
 	if (serve->owed.on)
 		serve_postcopy_started(serve);
 	else
-		serve->state = SERVE_STARTED;
+		serve_set_state(serve, SERVE_STARTED);
 	if (link_fault(link, FAULT_SERVE_STARTED, err) ||
 	    message_send_number(link, MESSAGE_STARTED, serve->term, err) || link_flush(link, err))
 		return -1;

@@ -4,6 +4,7 @@
  * needs no sender: pages that are zeroes. */
 #include "common/fault.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "migrate/serve_internal.h"
 #include "vmm/uffd.h"
 
@@ -238,9 +239,8 @@ int serve_faults_start(struct serve *serve, struct err *err)
 	owed->decoder = pages_decoder_open(err);
 	if (!owed->decoder)
 		return -1;
-	errno = pthread_create(&owed->thread, NULL, answer, serve);
-	owed->threaded = !errno;
-	return errno ? err_sys(err, "cannot start a thread for the guest's faults") : 0;
+	owed->threaded = !thread_start(&owed->thread, answer, serve);
+	return !owed->threaded ? err_sys(err, "cannot start a thread for the guest's faults") : 0;
 }
 
 void serve_faults_stop(struct serve *serve)

@@ -90,10 +90,10 @@ struct serve {
 	int waiter_fd; /* another session that waits for this one's end; -1 */
 
 	pthread_mutex_t lock;
-	pthread_cond_t change; /* the epoch, or quit */
-	int quit_fd;           /* eventfd: readable when the joined links' threads shall end */
-	int wake_fd;           /* eventfd for the main thread: a frame was applied, a link broke */
-	enum serve_state state;
+	pthread_cond_t change;  /* the epoch, or quit */
+	int quit_fd;            /* eventfd: readable when the joined links' threads shall end */
+	int wake_fd;            /* eventfd for the main thread: a frame was applied, a link broke */
+	enum serve_state state; /* the main thread's; others look at it under the lock */
 	struct message_epoch epoch;
 	struct message_seal seal; /* in SERVE_SEALED */
 	struct message_ack acked; /* the last one */
@@ -103,6 +103,8 @@ struct serve {
 
 /* ---- serve_epoch.c: main thread, unless stated ---- */
 
+/* serve_set_state(serve, state): for what does not change with it. */
+void serve_set_state(struct serve *serve, enum serve_state state);
 /* serve_frame(serve, frame, err): a message on the control link. */
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err);
 /* serve_pages(of, frame, err): a PAGES frame: waits for its epoch, applies it, acknowledges now and then.  The thread of that link. */

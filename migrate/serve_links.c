@@ -6,6 +6,8 @@
 #include "common/jobj.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/thread.h"
+#include "common/unixsock.h"
 #include "migrate/serve_internal.h"
 
 #include <errno.h>
@@ -15,8 +17,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { HELLO_MAX = 4096, HAND_OVER_MS = 10000, SUPERSEDE_MS = 10000 };
@@ -155,7 +155,7 @@ static int start_thread(struct serve *serve, struct serve_link *of, struct err *
 		return -1;
 	link_watch(of->link, &watch, 1);
 	of->used = true;
-	if (!pthread_create(&of->thread, NULL, joined_thread, of))
+	if (!thread_start(&of->thread, joined_thread, of))
 		return 0;
 	of->used = false;
 	return err_set(err, ERR_SYSTEM, "cannot start a thread for a link");
@@ -249,7 +249,7 @@ int serve_links_adopt(struct serve *serve, struct err *err)
 	serve->control = serve->replacement;
 	serve->replacement = (struct serve_link){.process_fd = -1};
 	if (serve->state == SERVE_SEALED)
-		serve->state = SERVE_EPOCH; /* the sender seals it anew */
+		serve_set_state(serve, SERVE_EPOCH); /* the sender seals it anew */
 	serve_not_last(serve);
 	if (welcome(serve, serve->control.link, err))
 		return -1;
@@ -294,45 +294,23 @@ int serve_links_await(struct serve *serve, const struct err *why, struct err *er
 
 /* ---- the socket -------------------------------------------------------------------------------------------------- */
 
-static int address_of(const char *name, struct sockaddr_un *address, char folder[PATHS_MAX], struct err *err)
+int serve_links_open(struct serve *serve, struct err *err)
 {
 	char path[PATHS_MAX];
 
-	if (paths_incoming(name, path, err))
+	if (paths_incoming(serve->config.name, path, err))
 		return -1;
-	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	memcpy(address->sun_path, path, strlen(path) + 1); /* paths_incoming sees to it that it fits */
-	strcpy(folder, path);
-	*strrchr(folder, '/') = 0;
-	return 0;
-}
-
-int serve_links_open(struct serve *serve, struct err *err)
-{
-	struct sockaddr_un address;
-	char folder[PATHS_MAX];
-
-	if (address_of(serve->config.name, &address, folder, err))
-		return -1;
-	if (io_mkdirs(folder, 0700))
-		return err_sys(err, "cannot make the folder %s", folder);
 	/* The VM process holds the VM's lock: what stands there was left by a killed session. */
-	unlink(address.sun_path);
-	serve->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (serve->listen_fd < 0 || bind(serve->listen_fd, (struct sockaddr *)&address, sizeof(address)) ||
-	    listen(serve->listen_fd, STREAM_LINKS))
-		return err_sys(err, "cannot open the session's socket %s", address.sun_path);
-	return 0;
+	serve->listen_fd = unixsock_listen(path, SOCK_SEQPACKET, STREAM_LINKS);
+	return serve->listen_fd >= 0 ? 0 : err_sys(err, "cannot open the session's socket %s", path);
 }
 
 void serve_links_close(struct serve *serve)
 {
-	struct sockaddr_un address;
-	char folder[PATHS_MAX];
-	struct err ignored;
+	char path[PATHS_MAX];
 
-	if (serve->listen_fd >= 0 && !address_of(serve->config.name, &address, folder, &ignored))
-		unlink(address.sun_path);
+	if (serve->listen_fd >= 0 && !paths_incoming(serve->config.name, path, NULL))
+		unlink(path);
 	io_close(&serve->listen_fd);
 	pthread_mutex_lock(&serve->lock);
 	serve->quit = true;
@@ -354,21 +332,13 @@ void serve_links_close(struct serve *serve)
 
 static int connect_to(const char *name, struct err *err)
 {
-	struct timeval limit = {.tv_sec = HAND_OVER_MS / 1000};
-	struct sockaddr_un address;
-	char folder[PATHS_MAX];
+	char path[PATHS_MAX];
 	int fd;
 
-	if (address_of(name, &address, folder, err))
+	if (paths_incoming(name, path, err))
 		return -1;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_sys(err, "cannot make a socket");
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		return fd;
-	close(fd);
-	return err_set(err, ERR_REFUSED, "no session there receives VM '%s' (any more)", name);
+	fd = unixsock_connect(path, SOCK_SEQPACKET, HAND_OVER_MS);
+	return fd >= 0 ? fd : err_set(err, ERR_REFUSED, "no session there receives VM '%s' (any more)", name);
 }
 
 int serve_hand_over(const char *name, const json_t *hello, int in, int out, struct err *err)

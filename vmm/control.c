@@ -3,6 +3,7 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "common/paths.h"
+#include "common/unixsock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,22 +14,14 @@
 
 int control_connect(struct control *control, const char *name, struct err *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char path[PATHS_MAX];
 	int fd;
 
 	if (paths_vm_socket(name, path, err))
 		return -1;
-	memcpy(address.sun_path, path, strlen(path) + 1); /* paths_vm_socket sees to it that it fits */
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_sys(err, "cannot make a socket");
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
-		int why = errno;
-
-		close(fd);
-		errno = why;
-		if (why == ENOENT || why == ECONNREFUSED)
+	fd = unixsock_connect(path, SOCK_SEQPACKET, 0);
+	if (fd < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
 			return err_set(
 			    err, ERR_STATE,
 			    "no VM '%s' runs on this host ('drover list' shows those that it knows)", name);

@@ -1,6 +1,7 @@
 /* disk_jobs.c: see disk_jobs.h. */
 #include "vmm/disk_jobs.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include <errno.h>
 #include <sys/eventfd.h>
 
@@ -56,18 +57,18 @@ int disk_jobs_begin(struct disk_jobs *jobs, const struct machine *machine, disk_
 	jobs->job = job;
 	jobs->arg = arg;
 	jobs->running = 1; /* this thread's: nobody is the last before all are begun */
-	errno = 0;
-	for (unsigned i = 0; i < count && !errno; i++) {
+	int status = 0;
+	for (unsigned i = 0; i < count && !status; i++) {
 		struct disk_jobs_thread *of = &jobs->thread[jobs->count];
 		*of = (struct disk_jobs_thread){.jobs = jobs, .volume = volumes[i]};
 		pthread_mutex_lock(&jobs->lock);
 		jobs->running++;
 		pthread_mutex_unlock(&jobs->lock);
-		errno = pthread_create(&of->thread, NULL, run, of);
-		if (!errno)
+		if (thread_start(&of->thread, run, of))
+			status = err_sys(err, "cannot make a thread for the VM's disks");
+		else
 			jobs->count++;
 	}
-	int status = errno ? err_sys(err, "cannot make a thread for the VM's disks") : 0;
 	pthread_mutex_lock(&jobs->lock);
 	jobs->running -= status ? 2 : 1;
 	bool none = jobs->running == 0;

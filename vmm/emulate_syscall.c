@@ -115,8 +115,11 @@ static void lstar_written(struct vcpu *vcpu)
 	uint64_t value = vcpu->run->msr.data;
 	bool trapped = value && map_trap(vcpu->machine, &vcpu->run->s.regs.sregs);
 	vcpu->run->msr.error = msr_set(vcpu->fd, MSR_LSTAR, trapped ? TRAP_LINEAR : value) != 0;
-	if (!vcpu->run->msr.error)
-		vcpu->lstar = trapped ? value : 0;
+	if (vcpu->run->msr.error)
+		return;
+	vcpu->lstar = trapped ? value : 0;
+	if (trapped)
+		emulate_tick_limit(vcpu->machine, true);
 }
 
 static void lstar_read(struct vcpu *vcpu)
@@ -181,6 +184,8 @@ void emulate_syscall_reset(struct machine *machine)
 {
 	for (unsigned i = 0; i < machine->cpus; i++)
 		machine->vcpus[i].lstar = 0;
+	if (machine->trap)
+		emulate_tick_limit(machine, false);
 }
 
 void emulate_syscall_save(const struct machine *machine, struct state_writer *writer)
@@ -208,9 +213,11 @@ int emulate_syscall_load(struct machine *machine, const struct state *state, str
 	for (unsigned i = 0; i < machine->cpus; i++) {
 		struct vcpu *vcpu = &machine->vcpus[i];
 		uint64_t lstar = le64_get(section->data + 8ull * i);
-		if (machine->trap)
+		if (machine->trap) {
 			vcpu->lstar = lstar;
-		else if (lstar && msr_set(vcpu->fd, MSR_LSTAR, lstar))
+			if (lstar)
+				emulate_tick_limit(machine, true);
+		} else if (lstar && msr_set(vcpu->fd, MSR_LSTAR, lstar))
 			return err_set(err, ERR_INPUT,
 				       "machine state: vCPU %u cannot have 0x%llx for its system calls", i,
 				       (unsigned long long)lstar);

@@ -1,6 +1,7 @@
 /* emulate_tick.c: looks at KVM's timer chip from time to time, and raises its interrupt when it has fired. */
 #include "vmm/emulate_tick.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/machine_impl.h"
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -24,7 +25,7 @@ static void look(struct machine *machine)
 {
 	struct kvm_pit_state2 pit;
 	/* It cannot fail for a machine that has a timer chip. */
-	if (ioctl(machine->kvm.vm, KVM_GET_PIT2, &pit) ||
+	if (!machine->tick.limit || ioctl(machine->kvm.vm, KVM_GET_PIT2, &pit) ||
 	    !emulate_tick_due(&machine->tick, &pit.channels[0], clock_mono_ns()))
 		return;
 	kvm_irq_line(&machine->kvm, IRQ_TIMER, true);
@@ -34,9 +35,8 @@ static void look(struct machine *machine)
 static void wait_a_tick(struct emulate_tick *tick)
 {
 	uint64_t until = clock_mono_ns() + EMULATE_TICK_MS * 1000000ull;
-	struct timespec at = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
 	while (!tick->quit && tick->running &&
-	       pthread_cond_timedwait(&tick->changed, &tick->lock, &at) != ETIMEDOUT)
+	       thread_cond_wait_until(&tick->changed, &tick->lock, until) != ETIMEDOUT)
 		;
 }
 
@@ -58,34 +58,27 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-int emulate_tick_prepare(struct machine *machine, struct err *err)
+void emulate_tick_prepare(struct machine *machine)
 {
 	struct emulate_tick *tick = &machine->tick;
-	pthread_condattr_t monotonic;
-	if (irq_take_timer(&machine->irq, err))
-		return -1;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&tick->lock, NULL);
-	pthread_cond_init(&tick->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	thread_cond_init(&tick->changed);
 	tick->prepared = true;
-	return 0;
+}
+
+void emulate_tick_limit(struct machine *machine, bool limit)
+{
+	if (!irq_take_timer(&machine->irq, limit))
+		machine->tick.limit = limit;
 }
 
 int emulate_tick_start(struct machine *machine, struct err *err)
 {
 	struct emulate_tick *tick = &machine->tick;
-	sigset_t all, before;
 	if (!tick->prepared)
 		return 0;
-	sigfillset(&all); /* signals are for the main thread */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(&tick->thread, NULL, thread_main, machine);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	tick->started = !failed;
-	errno = failed;
-	return failed ? err_sys(err, "cannot start the timer's thread") : 0;
+	tick->started = !thread_start(&tick->thread, thread_main, machine);
+	return !tick->started ? err_sys(err, "cannot start the timer's thread") : 0;
 }
 
 static void tell(struct emulate_tick *tick, bool running, bool quit)

@@ -116,11 +116,17 @@ void irq_detach(struct irq *irq, unsigned gsi, int event_fd)
 	(void)set_fd(irq, gsi, event_fd, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-int irq_take_timer(struct irq *irq, struct err *err)
+int irq_take_timer(struct irq *irq, bool taken)
 {
+	int failed = 0;
 	pthread_mutex_lock(&irq->lock);
-	irq->timer_taken = true;
-	int failed = set_all(irq);
+	const bool before = irq->timer_taken;
+	if (before != taken) {
+		irq->timer_taken = taken;
+		failed = set_all(irq);
+		if (failed)
+			irq->timer_taken = before;
+	}
 	pthread_mutex_unlock(&irq->lock);
-	return failed ? err_sys(err, "KVM: cannot take the timer's interrupt over") : 0;
+	return failed;
 }

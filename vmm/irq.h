@@ -40,8 +40,8 @@ int irq_new_message(struct irq *irq, unsigned *gsi, struct err *err);
 int irq_route(struct irq *irq, unsigned gsi, uint64_t address, uint32_t data);
 int irq_attach(struct irq *irq, unsigned gsi, int event_fd);
 void irq_detach(struct irq *irq, unsigned gsi, int event_fd);
-/* irq_take_timer(irq, err): KVM's timer chip is cut off from input 0 of the chips, for good; whoever raises IRQ_TIMER has
- * that input. */
-int irq_take_timer(struct irq *irq, struct err *err);
+/* irq_take_timer(irq, taken): KVM's timer chip is cut off from input 0 of the chips, and whoever raises IRQ_TIMER has that
+ * input; or it has it again.  Returns 0, or -1 with errno and nothing changed. */
+int irq_take_timer(struct irq *irq, bool taken);
 
 #endif

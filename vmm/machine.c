@@ -1,6 +1,7 @@
 /* machine.c: making and unmaking a machine, running and pausing it. */
 #include "vmm/machine.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/boot.h"
 #include "vmm/clock.h"
 #include "vmm/cpuid_model.h"
@@ -41,15 +42,11 @@ static void serial_transmit(void *arg, const uint8_t *data, size_t len)
 
 static void init_locks(struct machine *machine)
 {
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_mutex_init(&machine->devices, NULL);
 	pthread_mutex_init(&machine->dirty.lock, NULL);
-	pthread_cond_init(&machine->go, &monotonic);
+	thread_cond_init(&machine->go);
 	pthread_cond_init(&machine->idle, NULL);
-	pthread_condattr_destroy(&monotonic);
 }
 
 static struct machine *new_machine(const struct machine_owner *owner)
@@ -125,7 +122,8 @@ static int create_emulation(struct machine *machine, struct err *err)
 {
 	if (!machine->emulation || kvm_has_hardware())
 		return 0;
-	return emulate_syscall_prepare(machine, err) || emulate_tick_prepare(machine, err) ? -1 : 0;
+	emulate_tick_prepare(machine);
+	return emulate_syscall_prepare(machine, err);
 }
 
 static int create(struct machine *machine, const struct vm_config *config, int *ram_fd, struct err *err)

@@ -2,6 +2,7 @@
 #include "vmm/pager.h"
 #include "common/io.h"
 #include "common/log.h"
+#include "common/thread.h"
 #include "vmm/memory.h"
 #include "vmm/uffd.h"
 #include <errno.h>
@@ -170,11 +171,8 @@ int pager_run(struct pager *pager, struct err *err)
 {
 	if (!pager->volume)
 		return 0;
-	errno = pthread_create(&pager->answerer, NULL, answer, pager);
-	pager->has_answerer = !errno;
-	if (pager->has_answerer)
-		errno = pthread_create(&pager->filler, NULL, fill, pager);
-	pager->has_filler = !errno;
+	pager->has_answerer = !thread_start(&pager->answerer, answer, pager);
+	pager->has_filler = pager->has_answerer && !thread_start(&pager->filler, fill, pager);
 	return pager->has_filler ? 0 : err_sys(err, "cannot prepare the guest's RAM");
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/io.h"
 #include "common/log.h"
+#include "common/thread.h"
 #include "vmm/pager.h"
 #include "vmm/uffd.h"
 
@@ -50,9 +51,8 @@ static int start_guard(struct postcopy *postcopy, int parent_fd, struct err *err
 	postcopy->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (postcopy->parent_fd < 0 || postcopy->stop_fd < 0)
 		return err_sys(err, "cannot watch over the guest's RAM");
-	errno = pthread_create(&postcopy->guard, NULL, guard, postcopy);
-	postcopy->guarded = !errno;
-	return errno ? err_sys(err, "cannot watch over the guest's RAM") : 0;
+	postcopy->guarded = !thread_start(&postcopy->guard, guard, postcopy);
+	return !postcopy->guarded ? err_sys(err, "cannot watch over the guest's RAM") : 0;
 }
 
 int postcopy_begin(struct postcopy *postcopy, void *base, uint64_t bytes, int device, int owed_fd,

@@ -1,6 +1,7 @@
 /* snapshot.c: see snapshot.h. */
 #include "vmm/snapshot.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/snapshot_disks.h"
 #include "vmm/uffd.h"
 #include <errno.h>
@@ -140,8 +141,7 @@ int snapshot_delete(struct snapshot *snapshot, struct dvol_id id, struct err *er
 			       "an epoch of VM '%s' is being deleted already; try again when that is over",
 			       snapshot->vm);
 	snapshot->doomed = id;
-	errno = pthread_create(&snapshot->deleter, NULL, delete_epochs, snapshot);
-	if (errno)
+	if (thread_start(&snapshot->deleter, delete_epochs, snapshot))
 		return err_sys(err, "cannot delete an epoch");
 	snapshot->deleting = true;
 	return 0;

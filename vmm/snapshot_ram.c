@@ -3,6 +3,7 @@
 #include "common/buf.h"
 #include "common/fault.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/memory.h"
 #include "vmm/uffd.h"
 #include <errno.h>
@@ -236,8 +237,7 @@ static int check_touched(struct copier *copier, struct err *err)
 static int with_thread(struct copier *copier, struct err *err)
 {
 	pthread_t thread;
-	errno = pthread_create(&thread, NULL, answer, copier);
-	if (errno)
+	if (thread_start(&thread, answer, copier))
 		return err_sys(err, "cannot copy the guest's RAM");
 	int status = copy_all(copier, err);
 	pthread_mutex_lock(&copier->lock);

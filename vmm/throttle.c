@@ -1,5 +1,6 @@
 /* throttle.c: slices and rests. */
 #include "vmm/throttle.h"
+#include "common/io.h"
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 #define NS_PER_MS    1000000ull
 #define REST_NS      (4 * NS_PER_MS)
 #define SLICE_MIN_NS (NS_PER_MS / 10) /* what a kick and an entry cost is small beside it */
-#define NS_PER_S     1000000000ull
 
 uint64_t throttle_slice_ns(unsigned percent)
 {
@@ -69,8 +69,7 @@ void throttle_begin(struct throttle *throttle, unsigned percent, uint64_t now_ns
 	if (!throttle->slice_began_ns)
 		throttle->slice_began_ns = now_ns;
 	uint64_t end = throttle->slice_began_ns + throttle_slice_ns(percent);
-	struct itimerspec at = {
-	    .it_value = {.tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S)}};
+	struct itimerspec at = {.it_value = clock_timespec(end)};
 	timer_settime(throttle->timer, TIMER_ABSTIME, &at, NULL);
 }
 

@@ -1,6 +1,7 @@
 /* vcpu.c: the vCPU thread: waiting for its turn, KVM_RUN, and what KVM returns with. */
 #include "vmm/vcpu.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/emulate.h"
 #include "vmm/emulate_syscall.h"
 #include "vmm/machine_impl.h"
@@ -158,9 +159,7 @@ static void run_guest(struct vcpu *vcpu)
 
 static void wait_until(struct machine *machine, uint64_t until_ns)
 {
-	struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000),
-			      .tv_nsec = (long)(until_ns % 1000000000)};
-	pthread_cond_timedwait(&machine->go, &machine->lock, &at);
+	thread_cond_wait_until(&machine->go, &machine->lock, until_ns);
 }
 
 /* With machine->lock held, which it gives up meanwhile. */

@@ -1,5 +1,6 @@
 /* virtio_loop.c: one thread for a device: it waits for kicks of its queues and for a few more file descriptors. */
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/virtio.h"
 #include <errno.h>
 #include <poll.h>
@@ -98,14 +99,9 @@ static void *run(void *arg)
 
 void virtio_loop_start(struct virtio_loop *loop)
 {
-	sigset_t all, before;
 	eventfd_t stops;
 	(void)eventfd_read(loop->stop_fd, &stops);
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	loop->running = pthread_create(&loop->thread, NULL, run, loop) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	loop->running = thread_start(&loop->thread, run, loop) == 0;
 	if (!loop->running)
 		virtio_broken(loop->dev);
 }

@@ -5,6 +5,7 @@
  * anything: each look at it is under its lock, with the pool open. */
 #include "vmm/virtio_pool.h"
 #include "common/io.h"
+#include "common/thread.h"
 #include "vmm/aio.h"
 #include "vmm/virtio_spin.h"
 #include <errno.h>
@@ -140,21 +141,10 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static int start_thread(pthread_t *thread, void *(*run)(void *), struct virtio_pool *pool)
-{
-	sigset_t all, before;
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(thread, NULL, run, pool);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return failed;
-}
-
-/* add_worker: lock held, or no thread yet.  0, or what pthread_create says. */
+/* add_worker: lock held, or no thread yet.  0, or -1. */
 static int add_worker(struct virtio_pool *pool)
 {
-	int failed = start_thread(&pool->worker[pool->count], work, pool);
+	int failed = thread_start(&pool->worker[pool->count], work, pool);
 	if (!failed) {
 		pool->count++;
 		pool->idle++;
@@ -368,7 +358,7 @@ static bool start_threads(struct virtio_pool *pool)
 	if (pool->count == 0 && add_worker(pool))
 		return false;
 	if (!pool->has_front)
-		pool->has_front = !start_thread(&pool->front, front, pool);
+		pool->has_front = !thread_start(&pool->front, front, pool);
 	return pool->has_front;
 }
 

@@ -147,9 +147,10 @@ int vmproc_memfd(const char *name, const void *data, size_t len, struct err *err
 void vmproc_answer(struct vmproc *vm, size_t client, uint64_t serial, uint64_t request_id, json_t *ok,
 		   const struct err *err);
 
-/* vmproc_make(vm, start, start_fd, err): the `start` request: ledger, machine, control socket.  start_fd: what came with it (RAM, or
- * a snapshot's machine state), or -1. */
-int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, struct err *err);
+/* vmproc_make(vm, start, start_fd, owner, err): the `start` request (vmproc_make.c): ledger, machine, control socket; then this process
+ * gives up its rights, and a guest that is not to wait runs.  start_fd: what came with it (RAM, or a snapshot's machine state), or -1. */
+int vmproc_make(struct vmproc *vm, const json_t *start, int start_fd, const struct machine_owner *owner,
+		struct err *err);
 /* vmproc_ram_is_there(vm): all of RAM is there: who waited for that gets his answer. */
 void vmproc_ram_is_there(struct vmproc *vm);
 /* vmproc_quit(vm, why, detail, status): end the process once the present answer is out. */

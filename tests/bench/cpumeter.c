@@ -35,8 +35,11 @@ static uint64_t busy_ns(void)
  * for a second or more; a process's clock is exact, and so are threads that sleep often. */
 static uint64_t guest_ns(pid_t pid)
 {
-	uint64_t others = procfs_other_threads_cpu_ns(pid), all = procfs_cpu_ns(pid);
+	uint64_t others, all;
 
+	if (procfs_vcpus(pid, &others) == 0)
+		return 0;
+	all = procfs_cpu_ns(pid);
 	return all > others ? all - others : 0;
 }
 
@@ -55,9 +58,9 @@ static void find_vms(struct cpumeter *meter, bool fresh)
 	size_t count = procfs_descendants(found, PROCFS_MAX);
 
 	for (size_t i = 0; i < count && meter->count < CPUMETER_VMS; i++) {
-		pid_t tid;
+		uint64_t ignored;
 
-		if (known(meter, found[i].pid) || procfs_vcpus(found[i].pid, &tid, 1) == 0)
+		if (known(meter, found[i].pid) || procfs_vcpus(found[i].pid, &ignored) == 0)
 			continue;
 		meter->vms[meter->count].pid = found[i].pid;
 		meter->vms[meter->count].last_ns = guest_ns(found[i].pid);

@@ -120,44 +120,28 @@ static bool vcpu_name(const char *name)
 	return strncmp(name, "vcpu", 4) == 0 || sscanf(name, "CPU %u/%3s", &number, rest) == 2;
 }
 
-size_t procfs_vcpus(pid_t pid, pid_t *tids, size_t max)
+size_t procfs_vcpus(pid_t pid, uint64_t *others_ns)
 {
 	char path[320], text[64];
 	DIR *dir;
 	struct dirent *entry;
 	size_t count = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && count < max && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
-		if (isdigit((unsigned char)entry->d_name[0]) && slurp(path, text, sizeof(text)) > 0 &&
-		    vcpu_name(text))
-			tids[count++] = atoi(entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return count;
-}
-
-uint64_t procfs_other_threads_cpu_ns(pid_t pid)
-{
-	char path[320], text[64];
-	DIR *dir;
-	struct dirent *entry;
-	uint64_t sum = 0;
-
+	*others_ns = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
-		if (isdigit((unsigned char)entry->d_name[0]) && slurp(path, text, sizeof(text)) > 0 &&
-		    !vcpu_name(text))
-			sum += thread_cpu_ns(pid, atoi(entry->d_name));
+		if (!isdigit((unsigned char)entry->d_name[0]) || slurp(path, text, sizeof(text)) <= 0)
+			continue;
+		if (vcpu_name(text))
+			count++;
+		else
+			*others_ns += thread_cpu_ns(pid, atoi(entry->d_name));
 	}
 	if (dir)
 		closedir(dir);
-	return sum;
+	return count;
 }
 
 int64_t procfs_field_kib(pid_t pid, const char *file, const char *field)

@@ -20,14 +20,12 @@ int procfs_stat(pid_t pid, struct procfs_stat *stat);
 /* procfs_descendants(found, max): all processes below this one, zombies too, parents before children. */
 size_t procfs_descendants(struct procfs_stat *found, size_t max);
 
-/* procfs_cpu_ns(pid): CPU time of a process so far, all its threads; 0 when it is gone.
- * procfs_other_threads_cpu_ns(pid): of those threads of it that run no vCPU (procfs_vcpus) and have not ended. */
+/* procfs_cpu_ns(pid): CPU time of a process so far, all its threads; 0 when it is gone. */
 uint64_t procfs_cpu_ns(pid_t pid);
-uint64_t procfs_other_threads_cpu_ns(pid_t pid);
 
-/* procfs_vcpus(pid, tids, max): threads of the process that run a vCPU, known by their name ("CPU 0/KVM" is
- * QEMU's, "vcpu…" drover's).  Returns how many. */
-size_t procfs_vcpus(pid_t pid, pid_t *tids, size_t max);
+/* procfs_vcpus(pid, &others_ns): how many threads of the process run a vCPU, known by their name ("CPU 0/KVM" is QEMU's,
+ * "vcpu…" drover's), and what CPU time those that do not, and have not ended, had so far. */
+size_t procfs_vcpus(pid_t pid, uint64_t *others_ns);
 
 /* procfs_field_kib(pid, file, field): a "Field:  123 kB" line of /proc/PID/<file>; -1 when absent. */
 int64_t procfs_field_kib(pid_t pid, const char *file, const char *field);

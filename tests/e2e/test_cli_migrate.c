@@ -1,7 +1,6 @@
 /* test_cli_migrate.c: what `drover migrate` says and returns, moved or given up. */
-#include "tests/lib/host.h"
 #include "tests/lib/need.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/test.h"
 
 #include <signal.h>
@@ -13,11 +12,7 @@
 
 #define GUEST "fill=8M dirty=10 report=50"
 
-static struct {
-	char folder[TEMP_MAX];
-	struct sshd sshd;
-	struct host a, b;
-} world;
+static struct pair world;
 
 static struct command command;
 
@@ -177,20 +172,13 @@ static void a_guest_that_is_too_busy_stays_with_a_sentence(void **state)
 static int open_world(void **state)
 {
 	(void)state;
-	temp_make(world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return sshd_start(world.folder, "", &world.sshd);
+	return pair_open(&world);
 }
 
 static int close_world(void **state)
 {
 	(void)state;
-	sshd_stop(&world.sshd);
-	host_close(&world.a);
-	host_close(&world.b);
-	temp_remove(world.folder);
-	return 0;
+	return pair_close(&world);
 }
 
 int main(void)

@@ -3,9 +3,9 @@
  * nothing left that could ever start.  Only the death of the VM process that owns the guest may take the guest
  * down, and then it runs nowhere. */
 #include "common/fault.h"
-#include "tests/lib/host.h"
 #include "tests/lib/need.h"
 
+#include "tests/lib/pair.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -14,22 +14,13 @@
 
 #define GUEST "fill=8M dirty=20 report=20"
 
-static struct {
-	char folder[HOST_PATH];
-	struct sshd sshd;
-	struct host a, b;
-} world;
-
-static bool is_of(const char *point, const char *side)
-{
-	return !strncmp(point, side, strlen(side)) && point[strlen(side)] == '.';
-}
+static struct pair world;
 
 /* Of the others (snapshots) there are tests of their own. */
 static bool of_move(const char *point)
 {
-	return is_of(point, "mover") || is_of(point, "source") || is_of(point, "serve") ||
-	       is_of(point, "dest");
+	return pair_fault_is_of(point, "mover") || pair_fault_is_of(point, "source") ||
+	       pair_fault_is_of(point, "serve") || pair_fault_is_of(point, "dest");
 }
 
 /* Where the guest can be after the fault. */
@@ -61,18 +52,9 @@ static struct aftermath settle(const char *vm)
 	return after;
 }
 
-static uint64_t last_seq(const struct host *host, const char *vm)
-{
-	struct guest_report reports[2048];
-	size_t n = host_reports(host, vm, reports, 2048);
-
-	return n > 0 ? reports[n - 1].seq : 0;
-}
-
 static void check_runs(const struct host *host, const char *vm, const char *what)
 {
-	uint64_t a = last_seq(&world.a, vm), b = last_seq(&world.b, vm);
-	struct guest_report report = host_wait_report(host, vm, (a > b ? a : b) + 2);
+	struct guest_report report = host_wait_report(host, vm, pair_last_seq(&world, vm) + 2);
 
 	if (report.errors)
 		fail_msg("%s: the guest on %s reports errors", what, host->name);
@@ -105,7 +87,8 @@ static const char *const *argv_for(const char *vm, const char *remote_fault, boo
 
 static void one_fault(const char *point, const char *action)
 {
-	bool remote = is_of(point, "serve") || is_of(point, "dest"), source = is_of(point, "source");
+	bool remote = pair_fault_is_of(point, "serve") || pair_fault_is_of(point, "dest"),
+	     source = pair_fault_is_of(point, "source");
 	char what[96], vm[32] = "g";
 	struct command *command = calloc(1, sizeof(*command));
 	struct aftermath after;
@@ -114,7 +97,7 @@ static void one_fault(const char *point, const char *action)
 
 	snprintf(what, sizeof(what), "%s=%s", point, action);
 	host_run_guest(&world.a, vm, "32M", source ? what : NULL, GUEST);
-	command_start(command, &world.a, is_of(point, "mover") ? what : NULL,
+	command_start(command, &world.a, pair_fault_is_of(point, "mover") ? what : NULL,
 		      argv_for(vm, remote ? what : NULL, must_arrive(point, action)));
 	status = command_wait(command);
 	after = settle(vm);
@@ -162,7 +145,7 @@ static void cut_the_link_at_every_step(void **state)
 	(void)state;
 	need_kvm();
 	for (int i = 0; i < POINTS; i++)
-		if (is_of(points[i], "mover") || is_of(points[i], "serve"))
+		if (pair_fault_is_of(points[i], "mover") || pair_fault_is_of(points[i], "serve"))
 			one_fault(points[i], "cut");
 }
 
@@ -171,32 +154,20 @@ static void a_step_that_the_system_refuses(void **state)
 	(void)state;
 	need_kvm();
 	for (int i = 0; i < POINTS; i++)
-		if (is_of(points[i], "mover") || is_of(points[i], "serve"))
+		if (pair_fault_is_of(points[i], "mover") || pair_fault_is_of(points[i], "serve"))
 			one_fault(points[i], "error");
 }
 
-static int build_world(void **state)
+static int open_world(void **state)
 {
 	(void)state;
-	snprintf(world.folder, sizeof(world.folder), "%s/faults-XXXXXX",
-		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-	assert_non_null(mkdtemp(world.folder));
-	assert_int_equal(sshd_start(world.folder, "", &world.sshd), 0);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return 0;
+	return pair_open(&world);
 }
 
-static int end_world(void **state)
+static int close_world(void **state)
 {
-	char command[HOST_PATH + 16];
-
 	(void)state;
-	host_close(&world.a);
-	host_close(&world.b);
-	sshd_stop(&world.sshd);
-	snprintf(command, sizeof(command), "rm -rf '%s'", world.folder);
-	return system(command);
+	return pair_close(&world);
 }
 
 int main(void)
@@ -207,5 +178,5 @@ int main(void)
 	    cmocka_unit_test(a_step_that_the_system_refuses),
 	};
 
-	return cmocka_run_group_tests_name("faults", tests, build_world, end_world);
+	return cmocka_run_group_tests_name("faults", tests, open_world, close_world);
 }

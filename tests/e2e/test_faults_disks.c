@@ -4,7 +4,7 @@
 #include "common/fault.h"
 #include "tests/lib/diskhost.h"
 #include "tests/lib/need.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -13,16 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct {
-	char folder[TEMP_MAX], disk[TEMP_MAX + 16];
-	struct sshd sshd;
-	struct host a, b;
-} world;
-
-static bool begins(const char *point, const char *side)
-{
-	return !strncmp(point, side, strlen(side)) && point[strlen(side)] == '.';
-}
+static struct pair world;
+static char disk[TEMP_MAX + 16];
 
 enum process { MOVER, SOURCE, SERVE, DEST, OTHER };
 
@@ -45,7 +37,7 @@ static enum process process_of(enum fault_point_id id)
 		break;
 	}
 	for (int i = 0; i < OTHER; i++)
-		if (begins(fault_name(id), sides[i]))
+		if (pair_fault_is_of(fault_name(id), sides[i]))
 			return (enum process)i;
 	return OTHER;
 }
@@ -114,7 +106,7 @@ static void tidy(const char *vm)
 	host_drover(&world.b, output, "forget", "--force", vm, NULL);
 	diskhost_copy(&world.b, vm, copy);
 	(void)unlink(copy);
-	(void)unlink(world.disk);
+	(void)unlink(disk);
 }
 
 static void one_fault(enum fault_point_id id, const char *action)
@@ -129,8 +121,8 @@ static void one_fault(enum fault_point_id id, const char *action)
 
 	assert_non_null(command);
 	snprintf(what, sizeof(what), "%s=%s", fault_name(id), action);
-	host_must(&world.a, "image", "create", world.disk, "16M", NULL);
-	diskhost_start(&world.a, vm, in == SOURCE ? what : NULL, world.disk, "");
+	host_must(&world.a, "image", "create", disk, "16M", NULL);
+	diskhost_start(&world.a, vm, in == SOURCE ? what : NULL, disk, "");
 	command_start(command, &world.a, in == MOVER ? what : NULL,
 		      host_migrate_argv(&world.sshd, &world.b, vm, remote ? what : NULL));
 	status = command_wait(command);
@@ -153,11 +145,11 @@ static void one_fault(enum fault_point_id id, const char *action)
 		}
 		end(on_a ? &world.a : &world.b, vm);
 		if (on_b || remote || id >= FAULT_DISKS_SEEDED)
-			diskhost_same(world.disk, copy);
-		diskhost_verify(on_a ? &world.a : &world.b, on_a ? world.disk : copy, flushed_anywhere(vm));
+			diskhost_same(disk, copy);
+		diskhost_verify(on_a ? &world.a : &world.b, on_a ? disk : copy, flushed_anywhere(vm));
 	} else {
 		/* As after a crash of its host: what was flushed is on the disk. */
-		diskhost_verify(&world.a, world.disk, flushed_anywhere(vm));
+		diskhost_verify(&world.a, disk, flushed_anywhere(vm));
 		if (!stat(copy, &there))
 			host_must(&world.b, "image", "check", copy, NULL);
 	}
@@ -190,24 +182,19 @@ static void other_failures_of_disks(void **state)
 	}
 }
 
-static int build_world(void **state)
+static int open_world(void **state)
 {
 	(void)state;
-	temp_make(world.folder);
-	snprintf(world.disk, sizeof(world.disk), "%s/disk.dvol", world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return sshd_start(world.folder, "", &world.sshd);
+	if (pair_open(&world))
+		return -1;
+	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
+	return 0;
 }
 
-static int end_world(void **state)
+static int close_world(void **state)
 {
 	(void)state;
-	host_close(&world.a);
-	host_close(&world.b);
-	sshd_stop(&world.sshd);
-	temp_remove(world.folder);
-	return 0;
+	return pair_close(&world);
 }
 
 int main(void)
@@ -217,5 +204,5 @@ int main(void)
 	    cmocka_unit_test(other_failures_of_disks),
 	};
 
-	return cmocka_run_group_tests_name("faults_disks", tests, build_world, end_world);
+	return cmocka_run_group_tests_name("faults_disks", tests, open_world, close_world);
 }

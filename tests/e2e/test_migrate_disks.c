@@ -3,9 +3,8 @@
 #include "common/io.h"
 #include "tests/lib/diskhost.h"
 #include "tests/lib/need.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/random.h"
-#include "tests/lib/relay.h"
-#include "tests/lib/temp.h"
 #include "tests/lib/test.h"
 
 #include <signal.h>
@@ -17,26 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct {
-	char folder[TEMP_MAX], disk[TEMP_MAX + 16];
-	struct sshd sshd;
-	struct host a, b;
-} world;
+static struct pair world;
+static char disk[TEMP_MAX + 16];
 
 static struct command command;
-
-static uint64_t report_number(const char *output, const char *key)
-{
-	const char *begin = strstr(output, "{\"name\"");
-	json_t *report = begin ? json_loads(begin, 0, NULL) : NULL;
-	uint64_t number;
-
-	if (!report)
-		fail_msg("no report, but: %s", output);
-	number = (uint64_t)json_integer_value(json_object_get(report, key));
-	json_decref(report);
-	return number;
-}
 
 /* The bytes that the move took. */
 static uint64_t migrate(const struct host *from, const struct host *to, const char *vm)
@@ -44,7 +27,7 @@ static uint64_t migrate(const struct host *from, const struct host *to, const ch
 	command_start(&command, from, NULL, host_migrate_argv(&world.sshd, to, vm, NULL));
 	if (command_wait(&command))
 		fail_msg("migrate: %s", command.output);
-	return report_number(command.output, "bytes_sent");
+	return (uint64_t)command_number(&command, "bytes_sent");
 }
 
 /* It fails, with this sentence; the guest runs on where it was, and its log goes on. */
@@ -84,8 +67,8 @@ static void make_disk(const char *size, uint64_t filled)
 	struct dvol *vol;
 	struct err err = {0};
 
-	host_must(&world.a, "image", "create", world.disk, size, NULL);
-	vol = dvol_open(world.disk, &options, &err);
+	host_must(&world.a, "image", "create", disk, size, NULL);
+	vol = dvol_open(disk, &options, &err);
 	for (uint64_t at = 0; vol && at < filled; at += sizeof(data)) {
 		random_fill(&random, data, sizeof(data));
 		if (dvol_write(vol, data, sizeof(data), (8 << 20) + at, &err))
@@ -101,7 +84,7 @@ static void pack_disk(void)
 	const struct dvol_open_options options = {.writable = true};
 	static uint8_t data[1 << 20];
 	struct err err = {0};
-	struct dvol *vol = dvol_open(world.disk, &options, &err);
+	struct dvol *vol = dvol_open(disk, &options, &err);
 
 	memset(data, 1, sizeof(data));
 	for (uint64_t at = 8 << 20; vol && at < 48 << 20; at += sizeof(data))
@@ -109,7 +92,7 @@ static void pack_disk(void)
 			break;
 	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
 		fail_msg("%s", err.text);
-	host_must(&world.a, "image", "pack", world.disk, NULL);
+	host_must(&world.a, "image", "pack", disk, NULL);
 }
 
 static void end(const struct host *host, const char *vm)
@@ -128,7 +111,7 @@ static void test_there_and_back(void **state)
 
 	need_kvm();
 	make_disk("64M", 48 << 20);
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_wait(&world.a, "g", 500);
 	first = migrate(&world.a, &world.b, "g");
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 500);
@@ -142,10 +125,10 @@ static void test_there_and_back(void **state)
 	assert_true(migrate(&world.a, &world.b, "g") < first / 10);
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 100);
 	end(&world.b, "g");
-	diskhost_same(world.disk, copy);
+	diskhost_same(disk, copy);
 	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
 	/* One for each move at most, of the last three. */
-	assert_true(diskhost_epochs(world.disk) <= 3);
+	assert_true(diskhost_epochs(disk) <= 3);
 	assert_true(diskhost_epochs(copy) <= 3);
 }
 
@@ -160,8 +143,8 @@ static void test_two_disks(void **state)
 	make_disk("32M", 4 << 20);
 	snprintf(clone, sizeof(clone), "%s/clone.dvol", world.folder);
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
-	host_must(&world.a, "image", "close", world.disk, NULL);
-	host_must(&world.a, "image", "clone", world.disk, clone, NULL);
+	host_must(&world.a, "image", "close", disk, NULL);
+	host_must(&world.a, "image", "clone", disk, clone, NULL);
 	snprintf(other, sizeof(other), "%s/other.dvol", world.folder);
 	host_must(&world.a, "image", "create", other, "5000K", NULL);
 	host_must(&world.a, "run", "--name", "g", "--memory", "32M", "--kernel", kernel, "--append",
@@ -187,7 +170,7 @@ static void test_postcopy(void **state)
 
 	need_kvm();
 	make_disk("32M", 8 << 20);
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_wait(&world.a, "g", 300);
 	for (const char *const *plain = host_migrate_argv(&world.sshd, &world.b, "g", NULL); plain[n]; n++)
 		argv[n] = plain[n];
@@ -199,7 +182,7 @@ static void test_postcopy(void **state)
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 300);
 	end(&world.b, "g");
 	diskhost_copy(&world.b, "g", copy);
-	diskhost_same(world.disk, copy);
+	diskhost_same(disk, copy);
 	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
 }
 
@@ -208,46 +191,34 @@ static void test_cut_in_the_seed(void **state)
 {
 	(void)state;
 	enum { CUTS = 5, IN_FLIGHT_PAGES = 4096, DISK = 96 << 20 };
-	const char *const *plain;
-	const char *argv[32];
-	char url[SSH_USER_MAX + 64], copy[DISKHOST_PATH];
-	struct relay *relay = relay_start(world.sshd.port);
-	unsigned cuts = 0;
+	static const char *const patient[] = {"--reconnect", "20s", NULL};
+	char copy[DISKHOST_PATH];
+	struct relay *relay;
 
 	need_kvm();
+	relay = sshd_relay(&world.sshd);
 	assert_non_null(relay);
-	assert_int_equal(sshd_add_known(&world.sshd, relay_port(relay)), 0);
 	make_disk("128M", DISK);
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
-	plain = host_migrate_argv(&world.sshd, &world.b, "g", NULL);
-	for (size_t n = 0; n == 0 || plain[n - 1]; n++)
-		argv[n] = n > 0 && plain[n] && !strcmp(plain[n - 1], "--reconnect") ? "20s" : plain[n];
-	snprintf(url, sizeof(url), "ssh://%s@127.0.0.1:%u", world.sshd.user, relay_port(relay));
-	argv[3] = url;
-	command_start(&command, &world.a, NULL, argv);
-	for (; cuts < CUTS; cuts++) {
-		uint64_t at = (uint64_t)DISK / (CUTS + 2) * (cuts + 1);
-		siginfo_t ended = {.si_pid = 0};
-
-		while (relay_bytes_up(relay) < at && ended.si_pid == 0) {
-			waitid(P_PID, (id_t)command.pid, &ended, WEXITED | WNOHANG | WNOWAIT);
-			usleep(1000);
-		}
+	diskhost_start(&world.a, "g", NULL, disk, "");
+	command_start(&command, &world.a, NULL,
+		      host_migrate_argv_with(&world.sshd, &world.b, "g", NULL, relay_port(relay), patient));
+	for (unsigned cuts = 0; cuts < CUTS; cuts++) {
+		pair_wait_for_bytes(relay, (uint64_t)DISK / (CUTS + 2) * (cuts + 1), &command);
 		relay_cut(relay);
 	}
 	if (command_wait(&command))
 		fail_msg("migrate: %s", command.output);
 	print_message("  %u cuts: connected again %llu times, %llu pages again, %llu KiB over the wire\n",
-		      CUTS, (unsigned long long)report_number(command.output, "reconnects"),
-		      (unsigned long long)report_number(command.output, "pages_again"),
+		      CUTS, (unsigned long long)command_number(&command, "reconnects"),
+		      (unsigned long long)command_number(&command, "pages_again"),
 		      (unsigned long long)relay_bytes_up(relay) >> 10);
-	assert_true(report_number(command.output, "reconnects") > 0);
-	assert_true(report_number(command.output, "pages_again") <= CUTS * IN_FLIGHT_PAGES);
+	assert_true((uint64_t)command_number(&command, "reconnects") > 0);
+	assert_true((uint64_t)command_number(&command, "pages_again") <= CUTS * IN_FLIGHT_PAGES);
 	relay_stop(relay);
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 100);
 	end(&world.b, "g");
 	diskhost_copy(&world.b, "g", copy);
-	diskhost_same(world.disk, copy);
+	diskhost_same(disk, copy);
 	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
 }
 
@@ -265,15 +236,15 @@ static void test_full(void **state)
 	assert_int_equal(mkdir(folder, 0700), 0);
 	assert_int_equal(mount("small", folder, "tmpfs", 0, "size=24m"), 0);
 	make_disk("64M", 40 << 20);
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_start(&world.a, "g", NULL, disk, "");
 	is_refused("g", argv_with("g", options), "the disk in slot 1 takes 4");
 	assert_int_not_equal(access(copy, F_OK), 0);
 	end(&world.a, "g");
 	/* What is compressed here takes more there. */
-	assert_int_equal(unlink(world.disk), 0);
+	assert_int_equal(unlink(disk), 0);
 	make_disk("64M", 40 << 20);
 	pack_disk();
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_start(&world.a, "g", NULL, disk, "");
 	is_refused("g", argv_with("g", options), "No space left on device");
 	assert_int_not_equal(access(copy, F_OK), 0);
 	/* With room it moves, and its disk is there. */
@@ -284,7 +255,7 @@ static void test_full(void **state)
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 50);
 	end(&world.b, "g");
 	strcat(copy, "/slot-1.dvol");
-	diskhost_same(world.disk, copy);
+	diskhost_same(disk, copy);
 	assert_int_equal(umount(folder), 0);
 }
 
@@ -296,7 +267,7 @@ static void test_strange_files(void **state)
 
 	need_kvm();
 	make_disk("16M", 0);
-	diskhost_start(&world.a, "g", NULL, world.disk, "");
+	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_copy(&world.b, "g", copy);
 	snprintf(folder, sizeof(folder), "%s/state/vms/g/disks", world.b.root);
 	assert_int_equal(io_mkdirs(folder, 0700), 0);
@@ -321,7 +292,7 @@ static void define(const char *vm)
 	snprintf(text, sizeof(text),
 		 "memory: 32M\nkernel: %s/guest/testguest.elf\ncmdline: io=disk-log qd=8 span=4M report=20\n"
 		 "disks: [{path: %s}]\n",
-		 host_build(), world.disk);
+		 host_build(), disk);
 	snprintf(yaml, sizeof(yaml), "%s/vm.yaml", world.folder);
 	assert_int_equal(io_replace_file(yaml, text, strlen(text)), 0);
 	host_must(&world.a, "create", vm, "-f", yaml, NULL);
@@ -377,7 +348,7 @@ static void test_read_only(void **state)
 	const char *argv[] = {
 	    "drover", "run",      "--name", "g",        "--memory",
 	    "32M",    "--kernel", kernel,   "--append", "io=disk-log qd=8 span=4M report=20",
-	    "--disk", world.disk, "--disk", device,     "--detach",
+	    "--disk", disk,       "--disk", device,     "--detach",
 	    NULL};
 
 	need_kvm();
@@ -401,11 +372,10 @@ static void test_read_only(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	temp_make(world.folder);
-	snprintf(world.disk, sizeof(world.disk), "%s/disk.dvol", world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return sshd_start(world.folder, "", &world.sshd);
+	if (pair_open(&world))
+		return -1;
+	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
+	return 0;
 }
 
 /* A file system that a failed test left there. */
@@ -414,18 +384,14 @@ static void leave_small(void)
 	char folder[TEMP_MAX + 16];
 
 	snprintf(folder, sizeof(folder), "%s/small", world.folder);
-	(void)umount(folder);
+	(void)umount2(folder, MNT_DETACH); /* what failed may still have files there */
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	sshd_stop(&world.sshd);
-	host_close(&world.a);
-	host_close(&world.b);
 	leave_small();
-	temp_remove(world.folder);
-	return 0;
+	return pair_close(&world);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

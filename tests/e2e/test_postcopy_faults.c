@@ -1,53 +1,22 @@
 /* test_postcopy_faults.c: a failure at every named step of post-copy.  As in test_faults there is never more than one copy that runs, with its
  * memory as it wrote it; and only the death of serve or of a VM process, once memory is owed, takes the guest down. */
 #include "common/fault.h"
-#include "tests/lib/host.h"
 #include "tests/lib/need.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static struct {
-	char folder[TEMP_MAX];
-	struct sshd sshd;
-	struct host a, b;
-} world;
+static struct pair world;
 
 static struct command command;
-
-static const char *const *argv_of(const char *vm, const char *remote_fault)
-{
-	static const char *argv[32];
-	const char *const *plain = host_migrate_argv(&world.sshd, &world.b, vm, remote_fault);
-	size_t n = 0;
-
-	for (; plain[n]; n++)
-		argv[n] = plain[n];
-	argv[n++] = "--postcopy";
-	argv[n] = NULL;
-	return argv;
-}
 
 static int resolve(const char *vm)
 {
 	command_start(&command, &world.a, NULL, host_resolve_argv(&world.sshd, &world.b, vm));
 	return command_wait(&command);
-}
-
-static uint64_t last_seq(const struct host *host, const char *vm)
-{
-	static struct guest_report reports[4096];
-	size_t n = host_reports(host, vm, reports, 4096);
-
-	return n > 0 ? reports[n - 1].seq : 0;
-}
-
-static bool is_of(const char *point, const char *side)
-{
-	return !strncmp(point, side, strlen(side)) && point[strlen(side)] == '.';
 }
 
 /* Whether the guest on B lacks memory: it may get that, or end. */
@@ -83,9 +52,10 @@ static void settle(const char *vm, char a[16], char b[16])
 /* Only the death of serve or of a VM process may take the guest down, and then it runs nowhere. */
 static void one_fault(const char *point, const char *action)
 {
-	bool source = is_of(point, "postcopy-source") || is_of(point, "source");
-	bool remote = is_of(point, "postcopy-serve") || is_of(point, "postcopy-dest") ||
-		      is_of(point, "serve") || is_of(point, "dest");
+	bool source = pair_fault_is_of(point, "postcopy-source") || pair_fault_is_of(point, "source");
+	bool remote = pair_fault_is_of(point, "postcopy-serve") || pair_fault_is_of(point, "postcopy-dest") ||
+		      pair_fault_is_of(point, "serve") || pair_fault_is_of(point, "dest");
+	static const char *const postcopy[] = {"--postcopy", NULL};
 	char what[96], a[16], b[16];
 	const char *vm = "g";
 	const struct host *on;
@@ -93,7 +63,8 @@ static void one_fault(const char *point, const char *action)
 
 	snprintf(what, sizeof(what), "%s=%s", point, action);
 	host_run_guest(&world.a, vm, "32M", source ? what : NULL, "fill=16M dirty=200 report=20");
-	command_start(&command, &world.a, source || remote ? NULL : what, argv_of(vm, remote ? what : NULL));
+	command_start(&command, &world.a, source || remote ? NULL : what,
+		      host_migrate_argv_with(&world.sshd, &world.b, vm, remote ? what : NULL, 0, postcopy));
 	status = command_wait(&command);
 	settle(vm, a, b);
 	print_message("  %-32s migrate exits %3d, A %s, B %s\n", what, status, a, b);
@@ -107,9 +78,7 @@ static void one_fault(const char *point, const char *action)
 	if (!on && status == 0)
 		fail_msg("%s: migrate says that it moved a guest that is down", what);
 	if (on) {
-		uint64_t seen_a = last_seq(&world.a, vm), seen_b = last_seq(&world.b, vm);
-
-		host_wait_report(on, vm, (seen_a > seen_b ? seen_a : seen_b) + 5);
+		host_wait_report(on, vm, pair_last_seq(&world, vm) + 5);
 		host_must(on, "kill", vm, NULL);
 	}
 	host_wait_state(&world.a, vm, "none");
@@ -136,7 +105,8 @@ static void cut_the_link_at_every_step(void **state)
 	(void)state;
 	need_kvm();
 	for (int i = 0; i < POINTS; i++)
-		if (is_of(points[i], "postcopy-mover") || is_of(points[i], "postcopy-serve"))
+		if (pair_fault_is_of(points[i], "postcopy-mover") ||
+		    pair_fault_is_of(points[i], "postcopy-serve"))
 			one_fault(points[i], "cut");
 	/* A step that the system refuses is the end of serve. */
 	one_fault("postcopy-serve.middle", "error");
@@ -160,20 +130,13 @@ static void the_commit_and_its_answer(void **state)
 static int open_world(void **state)
 {
 	(void)state;
-	temp_make(world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return sshd_start(world.folder, "", &world.sshd);
+	return pair_open(&world);
 }
 
 static int close_world(void **state)
 {
 	(void)state;
-	sshd_stop(&world.sshd);
-	host_close(&world.a);
-	host_close(&world.b);
-	temp_remove(world.folder);
-	return 0;
+	return pair_close(&world);
 }
 
 int main(void)

@@ -1,18 +1,11 @@
 /* test_reconnect.c: links that break while a VM is copied, or stands still for the last epoch.  The move goes on, nothing is lost, and what is sent twice is no
  * more than what was on its way. */
-#include "tests/lib/host.h"
 #include "tests/lib/need.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/random.h"
-#include "tests/lib/relay.h"
-#include "tests/lib/temp.h"
 #include "tests/lib/test.h"
 
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* Half of the content compresses: enough for all cuts. */
 #define GUEST "fill=192M dirty=1 report=50"
@@ -22,67 +15,15 @@ enum {
 	/* What can be between the sender's window and the receiver's decoder when a link breaks: SSH's channel window, the
 	 * queues of sockets and pipes on the way, the frames that are gathered; of pages before compression. */
 	IN_FLIGHT_PAGES = 4096,
-	MS = 1000000,
 };
 
-static struct {
-	char folder[TEMP_MAX];
-	struct sshd sshd;
-	struct host a, b;
-} world;
+static struct pair world;
 
 static struct command command;
 
-/* The command of host_migrate_argv through a relay, with more options. */
-static const char *const *argv_through(const struct relay *relay, const char *vm, const char *streams)
-{
-	static const char *argv[32];
-	static char url[SSH_USER_MAX + 64];
-	const char *const *plain = host_migrate_argv(&world.sshd, &world.b, vm, NULL);
-	size_t n = 0;
-
-	for (; plain[n]; n++)
-		argv[n] = n > 0 && !strcmp(plain[n - 1], "--reconnect") ? "20s" : plain[n];
-	snprintf(url, sizeof(url), "ssh://%s@127.0.0.1:%u", world.sshd.user, relay_port(relay));
-	argv[3] = url;
-	argv[n++] = "--streams";
-	argv[n++] = streams;
-	argv[n] = NULL;
-	return argv;
-}
-
-static void wait_for_bytes(struct relay *relay, uint64_t bytes)
-{
-	siginfo_t ended = {.si_pid = 0};
-
-	while (relay_bytes_up(relay) < bytes && ended.si_pid == 0) {
-		waitid(P_PID, (id_t)command.pid, &ended, WEXITED | WNOHANG | WNOWAIT);
-		usleep(1000);
-	}
-}
-
-static json_t *report_of(const char *output)
-{
-	const char *begin = strstr(output, "{\"name\"");
-	json_t *report = begin ? json_loads(begin, 0, NULL) : NULL;
-
-	if (!report)
-		fail_msg("no report, but: %s", output);
-	return report;
-}
-
-static json_int_t number(const json_t *report, const char *key)
-{
-	return json_integer_value(json_object_get(report, key));
-}
-
 static void the_guest_is_whole(const char *vm)
 {
-	struct guest_report reports[4096];
-	size_t n = host_reports(&world.a, vm, reports, 4096);
-	uint64_t before = n > 0 ? reports[n - 1].seq : 0;
-
-	host_wait_report(&world.b, vm, before + 20);
+	host_wait_report(&world.b, vm, pair_last_seq(&world, vm) + 20);
 	host_must(&world.b, "kill", vm, NULL);
 	host_must(&world.a, "forget", vm, NULL);
 	host_must(&world.b, "forget", vm, NULL);
@@ -90,21 +31,23 @@ static void the_guest_is_whole(const char *vm)
 
 static void cut_many_times(const char *vm, const char *streams)
 {
-	uint64_t random = random_begin(), cuts = 0;
-	struct relay *relay = relay_start(world.sshd.port);
+	const char *const more[] = {"--streams", streams, "--reconnect", "20s", NULL};
+	uint64_t random = random_begin();
+	struct relay *relay;
 	json_t *report;
 
 	need_kvm();
+	relay = sshd_relay(&world.sshd);
 	assert_non_null(relay);
-	assert_int_equal(sshd_add_known(&world.sshd, relay_port(relay)), 0);
 	host_run_guest(&world.a, vm, "256M", NULL, GUEST);
-	command_start(&command, &world.a, NULL, argv_through(relay, vm, streams));
+	command_start(&command, &world.a, NULL,
+		      host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), more));
 	/* The first one breaks the copying, not the greeting. */
-	wait_for_bytes(relay, 1 << 20);
-	for (; cuts < CUTS; cuts++) {
+	pair_wait_for_bytes(relay, 1 << 20, &command);
+	for (int cuts = 0; cuts < CUTS; cuts++) {
 		uint64_t at = relay_bytes_up(relay) + 65536 + random_below(&random, 1 << 20);
 
-		wait_for_bytes(relay, at);
+		pair_wait_for_bytes(relay, at, &command);
 		relay_cut(relay);
 	}
 	if (command_wait(&command)) {
@@ -112,13 +55,15 @@ static void cut_many_times(const char *vm, const char *streams)
 
 		fail_msg("%s", command.output + (len > 900 ? len - 900 : 0));
 	}
-	report = report_of(command.output);
+	report = command_report(&command);
 	print_message("  %s links, %d cuts: %lld times connected again, %lld pages again, %lld in all, %llu "
 		      "KiB over the wire\n",
-		      streams, CUTS, number(report, "reconnects"), number(report, "pages_again"),
-		      number(report, "pages_sent"), (unsigned long long)(relay_bytes_up(relay) >> 10));
-	assert_true(number(report, "reconnects") > 0);
-	assert_true(number(report, "pages_again") <= CUTS * IN_FLIGHT_PAGES);
+		      streams, CUTS, json_integer_value(json_object_get(report, "reconnects")),
+		      json_integer_value(json_object_get(report, "pages_again")),
+		      json_integer_value(json_object_get(report, "pages_sent")),
+		      (unsigned long long)(relay_bytes_up(relay) >> 10));
+	assert_true(json_integer_value(json_object_get(report, "reconnects")) > 0);
+	assert_true(json_integer_value(json_object_get(report, "pages_again")) <= CUTS * IN_FLIGHT_PAGES);
 	json_decref(report);
 	relay_stop(relay);
 	the_guest_is_whole(vm);
@@ -192,20 +137,13 @@ static void links_that_break_in_the_pause_before_post_copy(void **state)
 static int open_world(void **state)
 {
 	(void)state;
-	temp_make(world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	return sshd_start(world.folder, "", &world.sshd);
+	return pair_open(&world);
 }
 
 static int close_world(void **state)
 {
 	(void)state;
-	sshd_stop(&world.sshd);
-	host_close(&world.a);
-	host_close(&world.b);
-	temp_remove(world.folder);
-	return 0;
+	return pair_close(&world);
 }
 
 int main(void)

@@ -15,24 +15,19 @@
 
 #define GENTLE "fill=8M dirty=5 report=20"
 
-static char folder[HOST_PATH];
+static char folder[TEMP_MAX];
 static struct host host;
 
 static int setup(void **state)
 {
 	(void)state;
-	need_kvm();
-	snprintf(folder, sizeof(folder), "%s/restore-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-	assert_non_null(mkdtemp(folder));
-	host_open(&host, folder, "a");
-	return 0;
+	return snap_open(&host, folder);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	host_close(&host);
-	return rmdir(folder);
+	return snap_close(&host, folder);
 }
 
 /* ---- a disk whose content the test knows --------------------------------------------------------------------------- */

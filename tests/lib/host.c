@@ -151,6 +151,33 @@ void command_start(struct command *command, const struct host *host, const char 
 	command->out = pipes[0];
 }
 
+bool command_lives(const struct command *command)
+{
+	siginfo_t ended = {.si_pid = 0};
+
+	waitid(P_PID, (id_t)command->pid, &ended, WEXITED | WNOHANG | WNOWAIT);
+	return ended.si_pid == 0;
+}
+
+json_t *command_report(const struct command *command)
+{
+	const char *begin = strstr(command->output, "{\"name\"");
+	json_t *report = begin ? json_loads(begin, 0, NULL) : NULL;
+
+	if (!report)
+		fail_msg("no report, but: %s", command->output);
+	return report;
+}
+
+json_int_t command_number(const struct command *command, const char *key)
+{
+	json_t *report = command_report(command);
+	json_int_t number = json_integer_value(json_object_get(report, key));
+
+	json_decref(report);
+	return number;
+}
+
 int command_wait(struct command *command)
 {
 	uint64_t until = clock_mono_ns() + COMMAND_SECONDS * 1000000000ull;
@@ -376,9 +403,9 @@ static struct {
 	char command[4 * HOST_PATH];
 } way;
 
-static void fill_way(const struct sshd *sshd, const struct host *to, const char *remote_fault)
+static void fill_way(const struct sshd *sshd, const struct host *to, const char *remote_fault, uint16_t port)
 {
-	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user, sshd->port);
+	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user, port ? port : sshd->port);
 	snprintf(way.command, sizeof(way.command),
 		 "env DROVER_STATE=%s/state DROVER_RUN=%s/run DROVER_FAULT=%s "
 		 "DROVER_FAULT_TRACE=%s/fault-trace %s/drover serve",
@@ -388,11 +415,30 @@ static void fill_way(const struct sshd *sshd, const struct host *to, const char 
 const char *const *host_migrate_argv(const struct sshd *sshd, const struct host *to, const char *vm,
 				     const char *remote_fault)
 {
-	static const char *argv[20];
+	static const char *const nothing[] = {NULL};
+
+	return host_migrate_argv_with(sshd, to, vm, remote_fault, 0, nothing);
+}
+
+/* Where the option stands in argv, whose end is n; n: nowhere. */
+static size_t place_of(const char *const argv[], size_t n, const char *option)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(argv[i], option))
+			return i;
+	return n;
+}
+
+const char *const *host_migrate_argv_with(const struct sshd *sshd, const struct host *to, const char *vm,
+					  const char *remote_fault, uint16_t port, const char *const more[])
+{
+	enum { ROOM = 40 };
+	static const char *argv[ROOM];
 	const char *const fresh[] = {"drover",
 				     "migrate",
 				     vm,
 				     way.url,
+				     "--json",
 				     "--identity",
 				     sshd->identity,
 				     "--known-hosts",
@@ -402,14 +448,24 @@ const char *const *host_migrate_argv(const struct sshd *sshd, const struct host 
 				     "--downtime",
 				     "2s",
 				     "--reconnect",
-				     "3s",
-				     "--json",
-				     NULL};
+				     "3s"};
+	size_t n = sizeof(fresh) / sizeof(fresh[0]);
 
 	/* The generous budget: what these tests are about must not depend on the machine's load.  A receiver whose sender
 	 * was killed waits for it so long. */
-	fill_way(sshd, to, remote_fault);
+	fill_way(sshd, to, remote_fault, port);
 	memcpy(argv, fresh, sizeof(fresh));
+	for (size_t i = 0; more[i]; i += more[i + 1] ? 2 : 1) {
+		size_t place = place_of(argv, n, more[i]);
+
+		argv[place] = more[i];
+		if (more[i + 1])
+			argv[place + 1] = more[i + 1];
+		if (place == n)
+			n += more[i + 1] ? 2 : 1;
+		assert_true(n < ROOM - 2);
+	}
+	argv[n] = NULL;
 	return argv;
 }
 
@@ -428,7 +484,7 @@ const char *const *host_resolve_argv(const struct sshd *sshd, const struct host 
 				     way.command,
 				     NULL};
 
-	fill_way(sshd, to, NULL);
+	fill_way(sshd, to, NULL, 0);
 	memcpy(argv, fresh, sizeof(fresh));
 	return argv;
 }

@@ -38,6 +38,11 @@ struct command {
 void command_start(struct command *command, const struct host *host, const char *fault,
 		   const char *const argv[]);
 int command_wait(struct command *command);
+/* command_lives: it has not ended.  command_report: the JSON object that `migrate --json` printed behind its progress, when it
+ * has; new reference.  command_number: a number of that. */
+bool command_lives(const struct command *command);
+json_t *command_report(const struct command *command);
+json_int_t command_number(const struct command *command, const char *key);
 /* host_drover(host, output, …): run `drover …` (NULL at the end), the status; output (HOST_OUTPUT) may be NULL. */
 int host_drover(const struct host *host, char *output, ...) __attribute__((sentinel));
 /* host_must: the same, and the status must be 0. */
@@ -72,6 +77,10 @@ struct guest_report host_wait_report(const struct host *host, const char *vm, ui
  * starts, or NULL. */
 const char *const *host_migrate_argv(const struct sshd *sshd, const struct host *to, const char *vm,
 				     const char *remote_fault);
+/* host_migrate_argv_with: the same with more options, each with its value, and NULL at the end; one that it has anyhow gets this value.  A
+ * flag comes last.  port: of a relay on the way, or 0. */
+const char *const *host_migrate_argv_with(const struct sshd *sshd, const struct host *to, const char *vm,
+					  const char *remote_fault, uint16_t port, const char *const more[]);
 const char *const *host_resolve_argv(const struct sshd *sshd, const struct host *to, const char *vm);
 
 #endif

@@ -1,6 +1,7 @@
 /* snaphost.c: see snaphost.h. */
 #include "tests/lib/snaphost.h"
 #include "common/io.h"
+#include "tests/lib/need.h"
 #include "tests/lib/test.h"
 
 #include <dirent.h>
@@ -223,4 +224,18 @@ uint64_t snap_last(const struct host *host, const char *vm)
 
 	free(reports);
 	return last;
+}
+
+int snap_open(struct host *host, char folder[TEMP_MAX])
+{
+	need_kvm();
+	temp_make(folder);
+	host_open(host, folder, "a");
+	return 0;
+}
+
+int snap_close(struct host *host, const char *folder)
+{
+	host_close(host);
+	return rmdir(folder);
 }

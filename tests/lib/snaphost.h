@@ -5,6 +5,7 @@
 
 #include "imagefmt/dvol.h"
 #include "tests/lib/host.h"
+#include "tests/lib/temp.h"
 
 enum { SNAP_DISK = 4 << 20 };
 
@@ -31,5 +32,9 @@ uint64_t snap_reports(const struct host *host, const char *vm, size_t n);
 uint64_t snap_last(const struct host *host, const char *vm);
 /* snap_store(host, vm, file, path): a file of the store. */
 void snap_store(const struct host *host, const char *vm, const char *file, char path[HOST_PATH + 96]);
+
+/* snap_open(host, folder): a host in a folder of its own; needs KVM.  snap_close: 0 when the test left nothing in the folder. */
+int snap_open(struct host *host, char folder[TEMP_MAX]);
+int snap_close(struct host *host, const char *folder);
 
 #endif

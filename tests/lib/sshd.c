@@ -248,3 +248,14 @@ struct ssh_target sshd_target(const struct sshd *sshd, const char *command)
 	memcpy(target.user, sshd->user, sizeof(target.user));
 	return target;
 }
+
+struct relay *sshd_relay(const struct sshd *sshd)
+{
+	struct relay *relay = relay_start(sshd->port);
+
+	if (relay && sshd_add_known(sshd, relay_port(relay))) {
+		relay_stop(relay);
+		return NULL;
+	}
+	return relay;
+}

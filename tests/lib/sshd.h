@@ -3,6 +3,7 @@
 #define TESTS_LIB_SSHD_H
 
 #include "migrate/ssh.h"
+#include "tests/lib/relay.h"
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,5 +35,7 @@ struct ssh_target sshd_target(const struct sshd *sshd, const char *command);
 
 /* sshd_add_known(&sshd, port): its key is right for this other port too (a relay's). */
 int sshd_add_known(const struct sshd *sshd, uint16_t port);
+/* sshd_relay(&sshd): a relay on the way to it, known as it is.  NULL with the reason on stderr. */
+struct relay *sshd_relay(const struct sshd *sshd);
 
 #endif

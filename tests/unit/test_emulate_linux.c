@@ -180,7 +180,7 @@ static void put_area(uint64_t gpa)
 	le64_put(area + 512, 7);
 }
 
-static void boot(void)
+static void make_guest(void)
 {
 	vm_make(&vm, 16, 1, DIRTY_AUTO);
 	vm.config.emulation = true;
@@ -188,6 +188,11 @@ static void boot(void)
 	vm_boot64(&vm, guest_linux64, guest_linux64_end);
 	put_tables();
 	put_area(AREA_FROM);
+}
+
+static void boot(void)
+{
+	make_guest();
 	memset(at(AREA_SSE), 0xee, AREA_LEN);
 	le64_put(at(AREA_SSE) + 512, 4);
 	machine_resume(vm.machine);
@@ -282,12 +287,7 @@ static void test_directory_in_use(void **state)
 
 	(void)state;
 	need_kvm();
-	vm_make(&vm, 16, 1, DIRTY_AUTO);
-	vm.config.emulation = true;
-	vm_replace(&vm);
-	vm_boot64(&vm, guest_linux64, guest_linux64_end);
-	put_tables();
-	put_area(AREA_FROM);
+	make_guest();
 	le64_put(at(TABLE_2) + 510 * 8, 0x200083);
 	machine_resume(vm.machine);
 	if (!kvm_has_hardware())
