@@ -75,14 +75,9 @@ static bool must_arrive(const char *point, const char *action)
 /* Both sides wait for a link that is to come back as long as it may take on a busy machine; for one that is not to, the test would. */
 static const char *const *argv_for(const char *vm, const char *remote_fault, bool patient)
 {
-	static const char *argv[32];
-	const char *const *plain = host_migrate_argv(&world.sshd, &world.b, vm, remote_fault);
-	size_t n = 0;
+	static const char *const more[] = {"--reconnect", "30s", NULL};
 
-	for (; plain[n]; n++)
-		argv[n] = patient && n > 0 && !strcmp(plain[n - 1], "--reconnect") ? "30s" : plain[n];
-	argv[n] = NULL;
-	return argv;
+	return host_migrate_argv_with(&world.sshd, &world.b, vm, remote_fault, 0, patient ? more : more + 2);
 }
 
 static void one_fault(const char *point, const char *action)

@@ -5,7 +5,9 @@
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* Half of the content compresses: enough for all cuts. */
 #define GUEST "fill=192M dirty=1 report=50"
@@ -95,27 +97,20 @@ static void break_all_links_at(const char *point, const char *const *argv, struc
 
 static void a_break_in_the_pause(const char *vm, const char *point, const char *streams, const char *more)
 {
-	const char *argv[40];
-	size_t n = 0;
-	struct relay *relay = relay_start(world.sshd.port);
-	json_t *report;
+	const char *const options[] = {"--streams", streams, "--reconnect", "20s", more, NULL};
+	struct relay *relay;
 
 	need_kvm();
+	relay = sshd_relay(&world.sshd);
 	assert_non_null(relay);
-	assert_int_equal(sshd_add_known(&world.sshd, relay_port(relay)), 0);
 	host_run_guest(&world.a, vm, "64M", NULL, "fill=32M dirty=20 report=50");
-	for (const char *const *plain = argv_through(relay, vm, streams); plain[n]; n++)
-		argv[n] = plain[n];
-	argv[n++] = more;
-	argv[n] = NULL;
-	break_all_links_at(point, argv, relay);
+	break_all_links_at(
+	    point, host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), options), relay);
 	if (command_wait(&command))
 		fail_msg("%s: %s", point, command.output);
 	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
-	report = report_of(command.output);
-	assert_int_equal(number(report, "resumes"), 1);
-	assert_true(number(report, "reconnects") > 0);
-	json_decref(report);
+	assert_int_equal(command_number(&command, "resumes"), 1);
+	assert_true(command_number(&command, "reconnects") > 0);
 	relay_stop(relay);
 	the_guest_is_whole(vm);
 }
