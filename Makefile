@@ -23,7 +23,7 @@ B := build$(if $(config),/$(patsubst -%,%,$(config)))
 PACKAGES := libsystemd libssh jansson libcyaml liblz4 libzstd libxxhash libcrypto libseccomp liburing libnbd nbdkit
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
 LIBS_VM = $(shell pkg-config --libs jansson libzstd libcrypto libseccomp liburing) -lpthread
-LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libseccomp liburing libnbd) -lpthread
+LIBS_CLI = $(shell pkg-config --libs libsystemd libssh jansson libcyaml liblz4 libzstd libcrypto libseccomp liburing libnbd) -lm -lpthread
 LIBS_PLUGIN = $(shell pkg-config --libs libzstd libcrypto) -lpthread
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef

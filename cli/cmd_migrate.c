@@ -54,11 +54,12 @@ int cmd_migrate(const struct args *args, struct err *err)
 	    .known_hosts = args->known_hosts,
 	    .remote_command = args->remote_command,
 	    .downtime_ns = args->downtime_ns,
+	    .if_busy = (enum move_if_busy)args->if_busy,
+	    .throttle_max = (unsigned)args->throttle_max,
 	    .reconnect_ns = args->reconnect_ns,
 	    .links = (unsigned)args->streams,
 	    .bytes_per_s = args->bytes_per_s,
 	    .packing = (enum packer_mode)args->packing,
-	    .if_busy = (enum move_if_busy)args->if_busy,
 	    .postcopy = args->postcopy,
 	    .cancel = &cancelled,
 	};

@@ -170,42 +170,53 @@ static const struct option_spec dirty_rate_options[] = {
     END,
 };
 
+/* What a move will be like. */
+#define MOVE_OPTIONS                                                                                         \
+	{.name = "downtime",                                                                                 \
+	 .argument = "TIME",                                                                                 \
+	 .help = "how long the guest may stand still, 1ms to 1h (30ms)",                                     \
+	 .type = OPTION_DURATION,                                                                            \
+	 .offset = AT(downtime_ns),                                                                          \
+	 .min = 1000000,                                                                                     \
+	 .max = 3600000000000,                                                                               \
+	 .initial = 30000000},                                                                               \
+	    {.name = "streams",                                                                              \
+	     .argument = "N",                                                                                \
+	     .help = "SSH connections in parallel, 1 to 16 (2 or more)",                                     \
+	     .type = OPTION_COUNT,                                                                           \
+	     .offset = AT(streams),                                                                          \
+	     .min = 1,                                                                                       \
+	     .max = STREAM_LINKS},                                                                           \
+	    {.name = "bandwidth",                                                                            \
+	     .argument = "SIZE",                                                                             \
+	     .help = "bytes a second, of all connections (no limit)",                                        \
+	     .type = OPTION_SIZE,                                                                            \
+	     .offset = AT(bytes_per_s),                                                                      \
+	     .min = 65536,                                                                                   \
+	     .max = INT64_MAX},                                                                              \
+	    {.name = "compress",                                                                             \
+	     .argument = "HOW",                                                                              \
+	     .help = "auto, none, lz4 or zstd (auto: what is fastest)",                                      \
+	     .type = OPTION_WORD,                                                                            \
+	     .offset = AT(packing),                                                                          \
+	     .words = packer_modes},                                                                         \
+	    {.name = "if-busy",                                                                              \
+	     .argument = "HOW",                                                                              \
+	     .help = "throttle, postcopy, wait or cancel (throttle)",                                        \
+	     .type = OPTION_WORD,                                                                            \
+	     .offset = AT(if_busy),                                                                          \
+	     .words = move_if_busy_words},                                                                   \
+	{                                                                                                    \
+		.name = "throttle-max", .argument = "PERCENT",                                               \
+		.help = "how much it may be slowed down, 1 to 99 (99)", .type = OPTION_COUNT,                \
+		.offset = AT(throttle_max), .min = 1, .max = 99, .initial = 99                               \
+	}
+
+static const struct option_spec plan_options[] = {SSH_OPTIONS, MOVE_OPTIONS, JSON, END};
+
 static const struct option_spec migrate_options[] = {
     SSH_OPTIONS,
-    {.name = "downtime",
-     .argument = "TIME",
-     .help = "how long the guest may stand still, 1ms to 1h (30ms)",
-     .type = OPTION_DURATION,
-     .offset = AT(downtime_ns),
-     .min = 1000000,
-     .max = 3600000000000,
-     .initial = 30000000},
-    {.name = "streams",
-     .argument = "N",
-     .help = "SSH connections in parallel, 1 to 16 (2 or more)",
-     .type = OPTION_COUNT,
-     .offset = AT(streams),
-     .min = 1,
-     .max = STREAM_LINKS},
-    {.name = "bandwidth",
-     .argument = "SIZE",
-     .help = "bytes a second, of all connections (no limit)",
-     .type = OPTION_SIZE,
-     .offset = AT(bytes_per_s),
-     .min = 65536,
-     .max = INT64_MAX},
-    {.name = "compress",
-     .argument = "HOW",
-     .help = "auto, none, lz4 or zstd (auto: what is fastest)",
-     .type = OPTION_WORD,
-     .offset = AT(packing),
-     .words = packer_modes},
-    {.name = "if-busy",
-     .argument = "WHAT",
-     .help = "a guest that writes too fast: throttle, postcopy",
-     .type = OPTION_WORD,
-     .offset = AT(if_busy),
-     .words = move_if_busy_words},
+    MOVE_OPTIONS,
     {.name = "postcopy",
      .help = "let the guest go over before all of its memory",
      .type = OPTION_FLAG,
@@ -450,20 +461,37 @@ const struct command commands[] = {
      .run = cmd_restore,
      .options = restore_options,
      .operands = {VM}},
+    {.name = "plan",
+     .summary = "could a VM move to another host, and how would it go",
+     .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
+		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
+		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--if-busy HOW] [--throttle-max PERCENT] [--json]",
+     .details = "Whether that host is fit for the VM, how fast the way there is, what the guest\n"
+		"writes, and what follows: how long a move with these options would take, how\n"
+		"long the guest would stand still, and how much would be sent. Nothing moves.\n"
+		"It takes some two seconds, in which the VM's state is \"migrating\", and it runs.\n"
+		"Exit status 1: that host is not fit.",
+     .run = cmd_plan,
+     .options = plan_options,
+     .operands = {VM, {.label = "HOST"}}},
     {.name = "migrate",
      .summary = "move a running VM to another host",
      .synopsis = "NAME HOST [--identity FILE] [--known-hosts FILE]\n"
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
-		 "[--bandwidth SIZE] [--compress HOW] [--if-busy WHAT]\n"
-		 "[--postcopy] [--reconnect TIME] [--json]",
+		 "[--bandwidth SIZE] [--compress HOW]\n"
+		 "[--if-busy HOW] [--throttle-max PERCENT] [--postcopy]\n"
+		 "[--reconnect TIME] [--json]",
      .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
 		"server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
-		"the last part. Until the destination may have started it, anything that goes\n"
-		"wrong - Ctrl-C too - leaves it running here. After that moment only the\n"
-		"destination knows: drover waits for its answer, and a signal does not end it. If\n"
-		"the answer cannot be had, the guest stays paused here, and 'drover resolve'\n"
-		"asks again.\n"
+		"the last part. If it writes faster than that can be carried away, --if-busy says\n"
+		"what happens: it is slowed down, moved at once with its memory behind it, waited\n"
+		"for until it is quieter, or not moved.\n"
+		"Until the destination may have started it, anything that goes wrong - Ctrl-C\n"
+		"too - leaves it running here. After that moment only the destination knows:\n"
+		"drover waits for its answer, and a signal does not end it. If the answer cannot\n"
+		"be had, the guest stays paused here, and 'drover resolve' asks again.\n"
 		"In post-copy the guest runs there before all of its memory is; a broken link is\n"
 		"then tried until it is back, and if drover is ended, 'drover resolve' goes on.",
      .run = cmd_migrate,

@@ -29,6 +29,7 @@ int cmd_start(const struct args *args, struct err *err);
 int cmd_reset(const struct args *args, struct err *err);
 int cmd_balloon(const struct args *args, struct err *err);
 int cmd_dirty_rate(const struct args *args, struct err *err);
+int cmd_plan(const struct args *args, struct err *err);
 int cmd_migrate(const struct args *args, struct err *err);
 int cmd_cancel(const struct args *args, struct err *err);
 int cmd_snapshot(const struct args *args, struct err *err);

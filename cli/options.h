@@ -49,11 +49,12 @@ struct args {
 	uint64_t boot;           /* enum boot_source */
 	uint64_t dirty_tracking; /* enum dirty_mode */
 	uint64_t downtime_ns;
+	uint64_t if_busy;      /* enum move_if_busy */
+	uint64_t throttle_max; /* percent */
 	uint64_t reconnect_ns;
 	uint64_t streams;     /* 0: as many as seem useful */
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t packing;     /* enum packer_mode */
-	uint64_t if_busy;     /* enum move_if_busy */
 	bool postcopy;
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */

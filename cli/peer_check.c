@@ -28,6 +28,7 @@ static void print(const struct peer *peer, const struct preflight *preflight)
 
 int cmd_peer_check(const struct args *args, struct err *err)
 {
+	const struct preflight_ask ask = {.links = 1};
 	struct preflight preflight = {.facts = NULL};
 	struct peer peer;
 	const char *kvm;
@@ -35,7 +36,7 @@ int cmd_peer_check(const struct args *args, struct err *err)
 
 	if (!status) {
 		peer_override(&peer, args->identity, args->known_hosts, args->remote_command);
-		status = preflight_run(&peer, &preflight, err);
+		status = preflight_run(&peer, &ask, &preflight, err);
 	}
 	if (!status && args->json)
 		output_json(json_pack("{s:o, s:o, s:o, s:I, s:O}", "peer", output_string(peer.name),

@@ -17,13 +17,22 @@ static void rounds_text(FILE *out, const struct move_report *report)
 
 	fprintf(out, "  %5s %10s %11s %11s %9s %9s\n", "round", "pages", "bytes", "time", "MB/s",
 		"slowed by");
-	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < report->listed; i++) {
 		const struct move_round *round = &report->round[i];
+		unsigned number = i == 0 ? 1 : report->rounds - report->listed + i + 1;
 
-		fprintf(out, "  %5u %10" PRIu64 " %11s %11s %9.1f %8u%%\n", i + 1, round->pages,
+		fprintf(out, "  %5u %10" PRIu64 " %11s %11s %9.1f %8u%%\n", number, round->pages,
 			units_format_size(round->bytes, bytes), units_format_duration(round->ns, time),
 			megabytes_per_s(round->bytes, round->ns), round->throttle);
 	}
+}
+
+/* Of the move's time, how much the throttle took from the guest, to a tenth of a percent. */
+static double lost_percent(const struct move_report *report)
+{
+	uint64_t total_us = report->total_ns / 1000;
+
+	return total_us ? (double)((report->lost_ns + total_us / 2) / total_us) / 10 : 0;
 }
 
 static void postcopy_text(FILE *out, const struct move_report *report)
@@ -75,6 +84,9 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 		units_format_duration(report->forecast_downtime_ns, forecast),
 		units_format_duration(options->downtime_ns, budget),
 		report->downtime_ns > options->downtime_ns ? ": exceeded" : "");
+	if (report->resumes)
+		fprintf(out, "  taken back  %u pauses, in which a link broke; %s in all\n", report->resumes,
+			units_format_duration(report->resumes_ns, real));
 	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
 		report->zero_pages);
 	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
@@ -89,7 +101,9 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 	fprintf(out, "\n  throughput  %.1f MB/s (%" PRIu64 " Mbit/s)\n", (double)report->wire_mbps / 8,
 		report->wire_mbps);
 	if (report->max_throttle)
-		fprintf(out, "  throttle    the guest was slowed by up to %u%%\n", report->max_throttle);
+		fprintf(out,
+			"  throttle    the guest was slowed by up to %u%%, and lost %.1f%% of its time\n",
+			report->max_throttle, lost_percent(report));
 	else
 		fprintf(out, "  throttle    none\n");
 	postcopy_text(out, report);
@@ -101,7 +115,7 @@ json_t *report_json(const struct move_options *options, const struct move_report
 {
 	json_t *bytes = json_array(), *detail = json_array(), *object;
 
-	for (unsigned i = 0; i < report->rounds && i < MOVE_MAX_ROUNDS; i++) {
+	for (unsigned i = 0; i < report->listed; i++) {
 		const struct move_round *round = &report->round[i];
 
 		json_array_append_new(bytes, json_integer((json_int_t)round->bytes));
@@ -111,7 +125,8 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"throttle", (int)round->throttle));
 	}
 	object = json_pack(
-	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I}",
+	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I, "
+	    "s:i, s:o, s:f}",
 	    "name", options->vm, "destination", output_string(options->peer), "term",
 	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
 	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
@@ -120,7 +135,9 @@ json_t *report_json(const struct move_options *options, const struct move_report
 	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "bytes_sent",
 	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
 	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
-	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again);
+	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
+	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns), "lost_percent",
+	    lost_percent(report));
 	if (report->disk_ns)
 		json_object_set_new(object, "disks",
 				    json_pack("{s:I, s:I, s:o}", "pages", (json_int_t)report->disk_pages,

@@ -1,15 +1,16 @@
 #include "common/jobj.h"
 #include "migrate/mover.h"
+#include "migrate/preflight.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const move_if_busy_words[] = {"throttle", "postcopy", NULL};
+const char *const move_if_busy_words[] = {"throttle", "postcopy", "wait", "cancel", NULL};
 
 /* Who the VM is, before anything is disturbed: a wrong name must fail before a connection is made. */
-static int learn_vm(struct mover *mover, struct err *err)
+int mover_find_vm(struct mover *mover, struct err *err)
 {
 	const char *name, *uuid;
 	json_t *status;
@@ -52,8 +53,7 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	return failed ? err_context(err, "the greeting of %s", link_peer(mover->link)) : 0;
 }
 
-/* Become the VM's mover: from here on this process's death is noticed by the VM process. */
-static int attach(struct mover *mover, struct err *err)
+int mover_attach(struct mover *mover, struct err *err)
 {
 	int fds[CONTROL_MAX_FDS];
 	struct stat st;
@@ -120,20 +120,6 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
-/* How many links: one moves at most what the SSH channel's window, 2 MiB, lets through in a round trip, and uses one CPU at
- * each end. */
-static unsigned links_wanted(const struct mover *mover)
-{
-	enum { NEAR = 2, FAR_NS = 6000000 };
-	uint64_t links = NEAR + link_rtt_ns(mover->link) / FAR_NS;
-
-	if (mover->options->links)
-		return mover->options->links;
-	if (sysconf(_SC_NPROCESSORS_ONLN) < NEAR && links == NEAR)
-		links = 1;
-	return links < STREAM_LINKS ? (unsigned)links : STREAM_LINKS;
-}
-
 static int open_sender(struct mover *mover, struct err *err)
 {
 	if (mover_open_sender(mover, err))
@@ -141,14 +127,16 @@ static int open_sender(struct mover *mover, struct err *err)
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))
 		return -1;
-	return sender_start_workers(&mover->sender, links_wanted(mover), err);
+	return sender_start_workers(&mover->sender,
+				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
 }
 
 static int run(struct mover *mover, struct err *err)
 {
 	uint64_t promised;
+	bool moved = false;
 
-	if (learn_vm(mover, err))
+	if (mover_find_vm(mover, err))
 		return -1;
 	mover_tell(mover, MOVE_CONNECT);
 	if (mover_connect(mover, err))
@@ -157,14 +145,29 @@ static int run(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
-	if (greet(mover, &promised, err) || attach(mover, err) || prepare(mover, promised, err))
+	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
 	if (open_sender(mover, err) || mover_disks_seed(mover, err) ||
 	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
-	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err))
+	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err) || precopy_begin(mover, err))
 		return -1;
-	return precopy_run(mover, err) || postcopy_prepare(mover, err) || switchover_run(mover, err) ? -1 : 0;
+	while (!moved)
+		if ((!mover->postcopy.on && precopy_run(mover, err)) || postcopy_prepare(mover, err) ||
+		    switchover_run(mover, &moved, err))
+			return -1;
+	return 0;
+}
+
+struct move_round *move_report_round(struct move_report *report)
+{
+	if (report->listed == MOVE_MAX_ROUNDS) {
+		memmove(report->round + 1, report->round + 2, (MOVE_MAX_ROUNDS - 2) * sizeof(*report->round));
+		report->listed--;
+	}
+	report->rounds++;
+	report->round[report->listed] = (struct move_round){0};
+	return &report->round[report->listed++];
 }
 
 int move_vm(const struct move_options *options, const struct move_observer *observer,

@@ -11,10 +11,12 @@
 
 enum { MOVE_MAX_ROUNDS = 64 };
 
-/* What to do about a guest that writes faster than the link carries. */
+/* What becomes of a guest that writes faster than the links carry it away. */
 enum move_if_busy {
-	MOVE_THROTTLE, /* slow it down */
-	MOVE_POSTCOPY, /* let it go over before all of its memory has */
+	MOVE_THROTTLE, /* it is slowed down as much as is needed, up to throttle_max */
+	MOVE_POSTCOPY, /* it is moved at once, and its memory behind it */
+	MOVE_WAIT,     /* rounds go on until it is quieter */
+	MOVE_CANCEL,   /* the move is given up */
 };
 extern const char *const move_if_busy_words[]; /* NULL at the end */
 
@@ -25,6 +27,7 @@ struct move_options {
 	const char *known_hosts;
 	const char *remote_command;
 	uint64_t downtime_ns;     /* budget for the pause */
+	unsigned throttle_max;    /* percent, 1 to 99 */
 	uint64_t reconnect_ns;    /* how long a broken link is tried again */
 	unsigned links;           /* connections in parallel; 0: as many as seem useful */
 	enum packer_mode packing; /* of what is sent */
@@ -75,10 +78,13 @@ struct move_observer {
 struct move_report {
 	uint64_t total_ns;    /* from the start of the connection until the destination said "started" */
 	uint64_t downtime_ns; /* from the guest's pause until then: an upper bound of what the guest saw */
-	uint64_t forecast_ns; /* of total_ns, made when 1/16 of the first round was through */
+	uint64_t forecast_ns; /* of total_ns, made when 1/8 of the first round was through over all links */
 	uint64_t forecast_downtime_ns;
 	unsigned rounds; /* the last one, in the pause, included */
+	unsigned listed; /* of these: the first one, and the latest */
 	struct move_round round[MOVE_MAX_ROUNDS];
+	unsigned resumes;      /* pauses that were taken back, since a link broke in them */
+	uint64_t resumes_ns;   /* how long the guest stood still in these */
 	unsigned links;        /* that were there at the end */
 	unsigned reconnects;   /* of the control link */
 	uint64_t pages_again;  /* sent once more, since a link broke before they were acknowledged */
@@ -90,6 +96,7 @@ struct move_report {
 	uint64_t bytes_sent;   /* on the stream, before encryption */
 	uint64_t wire_mbps;    /* megabits a second on the stream, over all rounds */
 	unsigned max_throttle; /* percent */
+	uint64_t lost_ns;      /* of the guest's time, by that */
 	struct {
 		uint64_t owed; /* pages that were not there when the guest started; 0: no post-copy */
 		uint64_t bytes;
@@ -98,6 +105,9 @@ struct move_report {
 	} postcopy;
 	uint64_t term; /* under which the guest runs now */
 };
+
+/* move_report_round(report): a place for one more round. */
+struct move_round *move_report_round(struct move_report *report);
 
 /* move_vm(options, observer, report, err): returns 0 when the guest runs on the other host and the VM process
  * here has ended; -1 with *err when it runs on here (or as *err says: kind ERR_STATE with the word "pending"

@@ -4,6 +4,7 @@
 #include "common/jobj.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { TICK_NS = 100000000, LOOK_NS = 10000000, RETRY_NS = 500000000 };
+enum { TICK_NS = 100000000, LOOK_NS = 10000000 };
 
 static void new_session(char session[LEDGER_SESSION_LEN + 1])
 {
@@ -180,6 +181,22 @@ int mover_ask(struct mover *mover, json_t *request, json_t **reply, struct err *
 	return -1;
 }
 
+int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *count, struct err *err)
+{
+	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
+
+	*count = 0;
+	while (data < size && (data = lseek(mover->ram_fd, data, SEEK_DATA)) >= 0) {
+		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			break;
+		*count +=
+		    pageset_add_range(set, (uint64_t)data / PAGES_SIZE, (uint64_t)(hole - data) / PAGES_SIZE);
+		data = hole;
+	}
+	return data < 0 && errno != ENXIO ? err_sys(err, "cannot read the guest's RAM") : 0;
+}
+
 /* ---- epochs ---------------------------------------------------------------------------------------------------- */
 
 /* Between frames, and while others send: account, and look up now and then. */
@@ -202,9 +219,8 @@ static int tick(void *arg, struct err *err)
 		return 0;
 	mover->looked_ns = now;
 	pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
-	/* After 1/16 of the first round there is enough to go by. */
-	if (mover->report->forecast_ns == 0 && mover->copy_ns && !mover->switching &&
-	    pages > mover->touched / 16 && precopy_forecast(mover, err))
+	if (mover->copy_ns && mover->report->rounds == 0 && !mover->switching &&
+	    precopy_look(mover, pages, err))
 		return -1;
 	mover->progress.pages_left =
 	    pages < mover->progress.pages_total ? mover->progress.pages_total - pages : 0;
@@ -366,13 +382,13 @@ int mover_open_sender(struct mover *mover, struct err *err)
 	return 0;
 }
 
-int mover_wait_a_moment(struct mover *mover, struct err *err)
+int mover_wait(struct mover *mover, uint64_t ns, struct err *err)
 {
 	struct pollfd fds[] = {{.fd = mover->timer_fd, .events = POLLIN},
 			       {.fd = mover->vm.fd, .events = POLLIN}};
 
-	for (uint64_t until = clock_mono_ns() + RETRY_NS; clock_mono_ns() < until;) {
-		if (poll(fds, 2, (int)(RETRY_NS / 1000000)) < 0)
+	for (uint64_t now = clock_mono_ns(), until = now + ns; now < until; now = clock_mono_ns()) {
+		if (poll(fds, 2, (int)((until - now + 999999) / 1000000)) < 0)
 			continue;
 		if ((fds[0].revents && on_tick(mover, 0, err)) || (fds[1].revents && on_vm(mover, 0, err)))
 			return -1;
@@ -418,7 +434,7 @@ int mover_rejoin(struct mover *mover, const struct err *why, struct err *err)
 				       why->text);
 		if (clock_mono_ns() >= until)
 			return err_set(err, ERR_LINK, "%s, and did not come back: %s", why->text, last.text);
-		if (mover_wait_a_moment(mover, err))
+		if (mover_wait(mover, MOVER_RETRY_NS, err))
 			return -1;
 	}
 	mover->report->reconnects++;

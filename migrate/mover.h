@@ -17,10 +17,11 @@
 #include "vmm/control.h"
 
 enum {
-	MOVER_ANSWER_MS = 20000, /* for the other host's answer to what needs no disk and no work */
-	MOVER_VM_MS = 10000,     /* for the VM process's answer */
-	MOVER_SWITCH_MS = 4000,  /* for PREPARED while the guest is paused: less than HANDOVER_LEASE_NS */
-	MOVER_STARTED_MS = 5000, /* for STARTED, before it is asked for over a new connection */
+	MOVER_ANSWER_MS = 20000,    /* for the other host's answer to what needs no disk and no work */
+	MOVER_VM_MS = 10000,        /* for the VM process's answer */
+	MOVER_SWITCH_MS = 4000,     /* for PREPARED while the guest is paused: less than HANDOVER_LEASE_NS */
+	MOVER_RETRY_NS = 500000000, /* between two tries to connect again */
+	MOVER_STARTED_MS = 5000,    /* for STARTED, before it is asked for over a new connection */
 };
 
 struct mover_postcopy {
@@ -60,6 +61,11 @@ struct mover {
 	uint64_t touched;     /* pages of RAM that were allocated at the start */
 	uint64_t started_ns;
 	uint64_t copy_ns; /* when the first round began */
+	/* Since when the first round goes over as many links as now, and what of it had been sent by then. */
+	struct {
+		unsigned links;
+		uint64_t ns, pages;
+	} pace;
 	bool switching; /* the guest is paused, or may run there: who gives up says so at the right moment */
 	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
@@ -92,6 +98,14 @@ struct link *mover_join_requests(void *mover, uint32_t id, struct err *err);
 void mover_watch(struct mover *mover, bool vm);
 /* mover_check_cancel: -1 with ERR_CANCELLED when the user wants to stop. */
 int mover_check_cancel(struct mover *mover, struct err *err);
+/* mover_wait(mover, ns, err): so long, but for cancellation, or the VM process's end (then -1). */
+int mover_wait(struct mover *mover, uint64_t ns, struct err *err);
+/* mover_find_vm(mover, err): connect to the VM's process, and learn who it is; nothing is disturbed.  mover_attach(mover, err):
+ * become its mover: its death is noticed by the VM process from here on. */
+int mover_find_vm(struct mover *mover, struct err *err);
+int mover_attach(struct mover *mover, struct err *err);
+/* mover_touched(mover, set, &count, err): add every page of RAM that has memory behind it; the others are zero. */
+int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *count, struct err *err);
 /* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */
 json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *err);
 
@@ -116,16 +130,18 @@ int mover_epoch_ack(struct mover *mover, struct err *err);
 /* mover_rejoin(mover, why, err): the control link broke because of `why`: connect again, for as long as the options allow.
  * -1 with *err: the move is over. */
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
-/* mover_rejoin_once: one try.  mover_wait_a_moment: until the next one; -1: there is a reason not to go on trying. */
+/* mover_rejoin_once: one try. */
 int mover_rejoin_once(struct mover *mover, struct err *err);
-int mover_wait_a_moment(struct mover *mover, struct err *err);
 
-/* precopy_forecast(mover, err): fills the report's forecast, from what the first round has shown so far. */
-int precopy_forecast(struct mover *mover, struct err *err);
-/* precopy_run(mover, err): rounds until it is time to switch over. */
+/* precopy_look(mover, pages, err): so many pages of the first round are sent: once that tells enough, fill the report's forecast. */
+int precopy_look(struct mover *mover, uint64_t pages, struct err *err);
+/* precopy_begin(mover, err): all of RAM that was ever touched is to be sent.  precopy_run(mover, err): rounds until it is time to
+ * switch over; after a pause that was taken back once more. */
+int precopy_begin(struct mover *mover, struct err *err);
 int precopy_run(struct mover *mover, struct err *err);
-/* switchover_run(mover, err): the last epoch and the hand-over.  0: the guest runs there. */
-int switchover_run(struct mover *mover, struct err *err);
+/* switchover_run(mover, &moved, err): the last epoch and the hand-over.  0: the guest runs there; or, moved false, a link broke
+ * in time, the guest runs on here, and pre-copy goes on. */
+int switchover_run(struct mover *mover, bool *moved, struct err *err);
 
 /* postcopy_prepare(mover, err): before the pause, if it is on: say what is owed.  postcopy_last: in the last epoch, instead of its pages. */
 int postcopy_prepare(struct mover *mover, struct err *err);

@@ -58,7 +58,11 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 	if (!postcopy->on)
 		return 0;
 	mover->sender.volume[0].held = true;
-	if (pageset_create(&postcopy->fresh, mover->config.memory_bytes / PAGES_SIZE, err) ||
+	/* Once more, after a pause that was taken back: what may not have been heard is said again, and loading the machine state there must not
+	 * wait for a request link that cannot join meanwhile. */
+	answerer_stop(&postcopy->answerer);
+	if ((!postcopy->fresh.words &&
+	     pageset_create(&postcopy->fresh, mover->config.memory_bytes / PAGES_SIZE, err)) ||
 	    answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err))
 		return -1;
 	for (unsigned rounds = 0; rounds < OWE_ROUNDS;) {
@@ -177,7 +181,7 @@ static int come_back(struct mover *mover, struct err *err)
 			return -1;
 		if (mover->postcopy.whole)
 			return 0;
-		if (mover_wait_a_moment(mover, err))
+		if (mover_wait(mover, MOVER_RETRY_NS, err))
 			return -1;
 	}
 }

@@ -4,28 +4,22 @@
 #include "migrate/mover.h"
 #include "migrate/plan.h"
 
-#include <errno.h>
-#include <unistd.h>
-
-/* What a switch-over costs besides its pages: state out, in, and the vCPUs' stop and start; measured on the build
- * machines, and small beside a usual budget. */
-enum { SWITCH_FIXED_NS = 3000000 };
-
 /* Two round trips: PREPARED and STARTED. */
 static uint64_t fixed_ns(const struct mover *mover)
 {
-	return SWITCH_FIXED_NS + 2 * mover->ack_ns;
+	return PLAN_SWITCH_NS + 2 * mover->ack_ns;
 }
 
 static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
 {
 	struct move_report *report = mover->report;
-	struct move_round *round = &report->round[report->rounds++];
+	struct move_round *round = move_report_round(report);
 
 	round->pages = mover->sender.pages;
 	round->bytes = sender_bytes(&mover->sender) - bytes_before;
 	round->ns = clock_mono_ns() - started;
 	round->throttle = throttle;
+	report->lost_ns += round->ns / 100 * throttle;
 	mover->progress.bytes_per_s =
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
 }
@@ -44,42 +38,66 @@ int mover_epoch_ack(struct mover *mover, struct err *err)
 	return 0;
 }
 
-/* The link, the content and the guest have shown their rates. */
-int precopy_forecast(struct mover *mover, struct err *err)
+/* What a page costs beside what it cost in the first round, where the receiver had no memory for it yet; as measured. */
+#define AGAIN 0.75
+
+static struct plan_input policy(const struct mover *mover)
 {
-	struct move_report *report = mover->report;
-	uint64_t ns = clock_mono_ns() - mover->copy_ns, before = mover->copy_ns - mover->started_ns;
-	uint64_t pages = __atomic_load_n(&mover->sender.pages, __ATOMIC_RELAXED);
-	double page_ns = (double)ns / (double)pages, dirty_per_s;
+	const struct move_options *options = mover->options;
+
+	return (struct plan_input){.budget_ns = options->downtime_ns,
+				   .if_busy = options->if_busy,
+				   .throttle_max = options->throttle_max,
+				   .postcopy = options->if_busy == MOVE_POSTCOPY,
+				   .round = mover->report->round};
+}
+
+/* The links, the content and the guest have shown their rates.  What the first links took alone is no measure. */
+static int make_forecast(struct mover *mover, uint64_t pages, struct err *err)
+{
+	uint64_t now = clock_mono_ns(), passed = now - mover->started_ns;
+	double page_ns = (double)(now - mover->pace.ns) / (double)(pages - mover->pace.pages);
+	double sent_ns = page_ns * (double)pages;
+	struct plan_model model = {.before_ns = sent_ns < (double)passed ? passed - (uint64_t)sent_ns : 0,
+				   .first_pages = mover->touched,
+				   .page_ns = page_ns,
+				   .again_ns = page_ns * AGAIN,
+				   .round_ns = PLAN_ROUND_NS + link_rtt_ns(mover->link),
+				   .fixed_ns = PLAN_SWITCH_NS + 2 * link_rtt_ns(mover->link)};
+	const struct plan_input chosen = policy(mover);
+	struct plan_forecast forecast;
 
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 		return -1;
-	dirty_per_s = (double)pageset_count(&mover->dirty) * 1e9 / (double)ns;
-	mover->progress.dirty_bytes_per_s = (uint64_t)(dirty_per_s * PAGES_SIZE);
-	report->forecast_ns =
-	    before + plan_forecast_total((uint64_t)(page_ns * (double)mover->touched), dirty_per_s,
-					 mover->touched, page_ns, fixed_ns(mover),
-					 mover->options->downtime_ns, &report->forecast_downtime_ns);
+	plan_fit_dirty(&model, 0, 0, now - mover->copy_ns, pageset_count(&mover->dirty));
+	mover->progress.dirty_bytes_per_s = (uint64_t)(model.dirty_per_s * PAGES_SIZE);
+	plan_forecast(&model, &chosen, &forecast);
+	mover->report->forecast_ns = forecast.total_ns;
+	mover->report->forecast_downtime_ns = forecast.downtime_ns;
 	return 0;
 }
 
-/* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
-static int seed(struct mover *mover, struct err *err)
+int precopy_look(struct mover *mover, uint64_t pages, struct err *err)
 {
-	off_t size = (off_t)mover->config.memory_bytes, data = 0, hole;
+	enum { ENOUGH = 8 }; /* a part of the round */
+	unsigned links = sender_live_links(&mover->sender);
 
-	mover->touched = 0;
-	while (data < size && (data = lseek(mover->ram_fd, data, SEEK_DATA)) >= 0) {
-		hole = lseek(mover->ram_fd, data, SEEK_HOLE);
-		if (hole < 0)
-			break;
-		mover->touched +=
-		    pageset_add_range(&mover->sender.volume[0].todo, (uint64_t)data / PAGES_SIZE,
-				      (uint64_t)(hole - data) / PAGES_SIZE);
-		data = hole;
+	if (mover->report->forecast_ns)
+		return 0;
+	if (links != mover->pace.links) {
+		mover->pace.links = links;
+		mover->pace.ns = clock_mono_ns();
+		mover->pace.pages = pages;
 	}
-	if (data < 0 && errno != ENXIO)
-		return err_sys(err, "cannot read the guest's RAM");
+	return pages - mover->pace.pages > mover->touched / ENOUGH ? make_forecast(mover, pages, err) : 0;
+}
+
+/* What the first round is about: every page of RAM that has memory behind it; the others are zero on both sides. */
+int precopy_begin(struct mover *mover, struct err *err)
+{
+	if (mover_touched(mover, &mover->sender.volume[0].todo, &mover->touched, err))
+		return -1;
+	mover->copy_ns = clock_mono_ns();
 	return 0;
 }
 
@@ -97,6 +115,30 @@ static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
 }
 
+/* It does not fit, and what may be done about it is done. */
+static int give_up(const struct mover *mover, const struct plan_input *input,
+		   const struct plan_decision *next, struct err *err)
+{
+	static const char *const remedies[] = {
+	    [MOVE_THROTTLE] = "allow more with --downtime, a higher --throttle-max or --if-busy postcopy",
+	    [MOVE_POSTCOPY] = "allow more with --downtime",
+	    [MOVE_WAIT] = "allow more with --downtime",
+	    [MOVE_CANCEL] =
+		"--if-busy throttle slows the guest down, postcopy moves it first, wait waits until it is "
+		"quieter, --downtime allows a longer pause",
+	};
+	double page_ns = plan_page_ns(input->round, input->rounds);
+
+	return err_set(
+	    err, ERR_STATE,
+	    "after %u rounds the pause would still take %llu ms, and %llu ms are allowed: the guest writes "
+	    "%.0f MB/s (running at %u %%) and %s takes %.0f MB/s of it; %s",
+	    mover->report->rounds, (unsigned long long)(next->downtime_ns / 1000000),
+	    (unsigned long long)(input->budget_ns / 1000000), (double)mover->progress.dirty_bytes_per_s / 1e6,
+	    100 - input->throttle, link_peer(mover->link), page_ns > 0 ? PAGES_SIZE * 1e3 / page_ns : 0,
+	    remedies[input->if_busy]);
+}
+
 static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 {
 	if (percent > mover->report->max_throttle)
@@ -104,20 +146,11 @@ static int set_throttle(struct mover *mover, unsigned percent, struct err *err)
 	return mover_call(mover, json_pack("{s:s, s:i}", "cmd", "throttle", "percent", (int)percent), err);
 }
 
-/* The rest shall come after the guest. */
-static bool goes_post_copy(const struct mover *mover, const struct plan_decision *next, unsigned throttle)
-{
-	return mover->options->postcopy || (mover->options->if_busy == MOVE_POSTCOPY &&
-					    (next->action == PLAN_FAIL || next->throttle > throttle));
-}
-
 int precopy_run(struct mover *mover, struct err *err)
 {
-	struct plan_input input = {.budget_ns = mover->options->downtime_ns, .round = mover->report->round};
+	/* A pause that was taken back has ended the throttle, too. */
+	struct plan_input input = policy(mover);
 
-	if (seed(mover, err))
-		return -1;
-	mover->copy_ns = clock_mono_ns();
 	for (;;) {
 		struct plan_decision next;
 		const struct move_round *last;
@@ -133,7 +166,7 @@ int precopy_run(struct mover *mover, struct err *err)
 		}
 		if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 			return -1;
-		input.rounds = mover->report->rounds;
+		input.rounds = mover->report->listed;
 		input.fixed_ns = fixed_ns(mover);
 		input.remaining =
 		    pageset_count(&mover->dirty) + sender_again(&mover->sender) + mover_disks_expected(mover);
@@ -142,17 +175,12 @@ int precopy_run(struct mover *mover, struct err *err)
 			mover->progress.dirty_bytes_per_s =
 			    (uint64_t)((double)input.remaining * PAGES_SIZE * 1e9 / (double)last->ns);
 		next = plan_next(&input);
-		mover->postcopy.on = goes_post_copy(mover, &next, input.throttle);
+		/* The rest shall come after the guest. */
+		mover->postcopy.on = mover->options->postcopy || next.action == PLAN_POSTCOPY;
 		if (mover->postcopy.on || next.action == PLAN_SWITCH)
 			return 0;
 		if (next.action == PLAN_FAIL)
-			return err_set(err, ERR_STATE,
-				       "after %u rounds to %s the pause would still take %llu ms (guest "
-				       "running at %u %%); "
-				       "allow it with --downtime",
-				       input.rounds, link_peer(mover->link),
-				       (unsigned long long)(next.downtime_ns / 1000000),
-				       100 - input.throttle);
+			return give_up(mover, &input, &next, err);
 		if (next.throttle != input.throttle && set_throttle(mover, next.throttle, err))
 			return -1;
 		input.throttle = next.throttle;

@@ -363,8 +363,7 @@ void sender_acked(struct sender *sender, const struct message_ack *ack)
 	pthread_mutex_unlock(&sender->lock);
 }
 
-int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
-		 struct err *err)
+int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err)
 {
 	uint64_t until = clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
 
@@ -372,10 +371,18 @@ int sender_await(struct sender *sender, enum message_type type, int timeout_ms, 
 		if (link_next(sender->control->link, until, frame, err, "did not answer within %d s",
 			      timeout_ms / 1000))
 			return -1;
-		if (frame->type == type)
+		if (frame->type != MESSAGE_RECEIVED)
 			return 0;
 	} while (!sender_link_take(sender->control, frame, err));
 	return -1;
+}
+
+int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
+		 struct err *err)
+{
+	if (sender_next(sender, timeout_ms, frame, err))
+		return -1;
+	return frame->type == type ? 0 : message_unexpected(sender->control->link, frame, err);
 }
 
 void sender_stats(const struct sender *sender, struct pages_stats *stats)

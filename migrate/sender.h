@@ -121,7 +121,9 @@ void sender_seal(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
  * that the receiver lost had not been acknowledged. */
 void sender_acked(struct sender *sender, const struct message_ack *ack);
-/* sender_await(sender, type, timeout_ms, frame, err): message_await on the control link, RECEIVED aside. */
+/* sender_next(sender, timeout_ms, frame, err): the next message on the control link, RECEIVED aside; when none comes the link
+ * is cut.  sender_await(sender, type, timeout_ms, frame, err): message_await in the same way. */
+int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err);
 int sender_await(struct sender *sender, enum message_type type, int timeout_ms, struct frame *frame,
 		 struct err *err);
 /* sender_stats(sender, stats): sums over all links. */

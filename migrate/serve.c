@@ -24,8 +24,9 @@ enum { HELLO_MS = 30000, RECONNECT_MAX_MS = 3600000 };
 static int read_hello(struct serve *serve, const json_t *hello, const char **purpose, struct err *err)
 {
 	uint64_t newest, oldest;
-	const char *session, *name, *uuid;
+	const char *session = "", *name, *uuid;
 	json_t *vm;
+	bool check;
 
 	if (jobj_u64(hello, "protocol", true, 1, UINT32_MAX, &newest, err) ||
 	    jobj_u64(hello, "protocol_min", true, 1, UINT32_MAX, &oldest, err))
@@ -38,15 +39,16 @@ static int read_hello(struct serve *serve, const json_t *hello, const char **pur
 			       (unsigned long long)newest);
 	if (jobj_string(hello, "purpose", true, 16, purpose, err))
 		return -1;
-	if (!strcmp(*purpose, "check"))
+	check = !strcmp(*purpose, "check");
+	if (check && !json_object_get(hello, "vm"))
 		return 0; /* of no VM */
-	if (jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err) ||
+	if ((!check && jobj_string(hello, "session", true, LEDGER_SESSION_LEN, &session, err)) ||
 	    jobj_object(hello, "vm", true, &vm, err) ||
 	    jobj_string(vm, "name", true, CONFIG_NAME_MAX, &name, err) ||
 	    jobj_string(vm, "uuid", true, CONFIG_UUID_LEN, &uuid, err))
 		return -1;
 	if (!units_name_valid(name) || !config_uuid_valid(uuid) ||
-	    strspn(session, "0123456789abcdef") != LEDGER_SESSION_LEN)
+	    (!check && strspn(session, "0123456789abcdef") != LEDGER_SESSION_LEN))
 		return err_set(err, ERR_INPUT, "the sender's HELLO names no valid VM and session");
 	strcpy(serve->config.name, name);
 	strcpy(serve->config.uuid, uuid);
@@ -271,6 +273,25 @@ static int answer_outcome(struct serve *serve, const json_t *hello, struct err *
 	return link_flush(serve->control.link, err);
 }
 
+/* Whether the VM that was named could come here, as far as it can be said without it: "" or why not. */
+static json_t *there_json(const struct serve *serve)
+{
+	const char *name = serve->config.name, *uuid = serve->config.uuid;
+	struct err why = {.kind = ERR_NONE};
+	struct ledger_record record;
+	bool locked;
+
+	if (!permit_check(serve->permit, PERMIT_MOVE, name, &why) &&
+	    !ledger_peek(name, &record, &locked, &why)) {
+		if (locked)
+			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
+		else
+			(void)ledger_may_receive(&record, name, uuid, ledger_promised_term(&record, uuid) + 1,
+						 &why);
+	}
+	return json_pack("{s:s}", "refusal", why.kind == ERR_NONE ? "" : why.text);
+}
+
 /* What this host is like, and how fast the link is. */
 static int answer_check(struct serve *serve, struct err *err)
 {
@@ -283,6 +304,8 @@ static int answer_check(struct serve *serve, struct err *err)
 		return -1;
 	welcome = json_pack("{s:i, s:s, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION, "facts",
 			    facts);
+	if (welcome && *serve->config.name)
+		json_object_set_new(welcome, "there", there_json(serve));
 	if (message_send_json(link, MESSAGE_WELCOME, welcome, err))
 		return -1;
 	do {

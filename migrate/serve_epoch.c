@@ -149,9 +149,16 @@ static bool is_there(struct serve *serve, struct message_ack *ack)
 	return true;
 }
 
+void serve_not_last(struct serve *serve)
+{
+	serve->epoch.flags &= ~(uint32_t)EPOCH_CONSISTENT;
+	io_close(&serve->state_fd);
+	serve->state_len = 0;
+}
+
 static int prepare(struct serve *serve, struct err *err)
 {
-	if (serve->state_len == 0 || serve->state_len != serve->seal.state_bytes)
+	if (serve->state_len != serve->seal.state_bytes)
 		return err_set(
 		    err, ERR_INPUT,
 		    "the consistent epoch came with %llu bytes of machine state, its seal says %llu",
@@ -161,7 +168,6 @@ static int prepare(struct serve *serve, struct err *err)
 			    NULL, err) ||
 	    link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
 		return -1;
-	serve_set_state(serve, SERVE_PREPARED);
 	return message_send_number(serve->control.link, MESSAGE_PREPARED, serve->epoch.epoch, err);
 }
 
@@ -181,21 +187,22 @@ int serve_settle(struct serve *serve, struct err *err)
 	pthread_mutex_unlock(&serve->lock);
 	if (!there)
 		return 0;
-	if (!(serve->epoch.flags & EPOCH_CONSISTENT)) {
-		/* What the lost links did not bring comes in the next epoch, and closes with it. */
-		if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
-			return -1;
-		if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
-			return -1;
-		if (message_send_ack(serve->control.link, &ack, err))
-			return -1;
-		return serve->owed.running ? serve_postcopy_rest(serve, err) : 0;
-	}
-	if (serve->owed.running)
+	if (serve->owed.running && serve->epoch.flags & EPOCH_CONSISTENT)
 		return err_set(err, ERR_INPUT, "a consistent epoch came after the guest's start");
-	if (ack.links > 0)
-		return err_set(err, ERR_LINK, "a link broke before it brought all of the last epoch");
-	return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
+	if (serve->epoch.flags & EPOCH_CONSISTENT && serve->seal.state_bytes > 0 && ack.links == 0) {
+		/* Volumes are handed over once, and a state is loaded once: whatever becomes of this, no sender comes back. */
+		serve_set_state(serve, SERVE_PREPARED);
+		return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
+	}
+	serve_not_last(serve);
+	/* What the lost links did not bring comes in the next epoch, and closes with it. */
+	if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
+		return -1;
+	if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
+		return -1;
+	if (message_send_ack(serve->control.link, &ack, err))
+		return -1;
+	return serve->owed.running ? serve_postcopy_rest(serve, err) : 0;
 }
 
 static int on_seal(struct serve *serve, const struct frame *frame, struct err *err)

@@ -29,7 +29,7 @@ enum serve_state {
 	SERVE_IDLE,     /* between epochs: EPOCH */
 	SERVE_EPOCH,    /* inside one: PAGES, STATE, SEAL */
 	SERVE_SEALED,   /* waits for what other links have not brought yet */
-	SERVE_PREPARED, /* COMMIT */
+	SERVE_PREPARED, /* the machine state is being loaded, or is: COMMIT; no link joins any more */
 	SERVE_STARTED,  /* nothing: the session is over */
 };
 
@@ -111,6 +111,8 @@ int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)
 int serve_pages(struct serve_link *of, const struct frame *frame, struct err *err);
 /* serve_settle(serve, err): if the sealed epoch is there by now, acknowledge it, or make the guest ready. */
 int serve_settle(struct serve *serve, struct err *err);
+/* serve_not_last(serve): the sender's guest runs on: the open epoch is one like any other, what came of machine state is dropped. */
+void serve_not_last(struct serve *serve);
 
 /* ---- serve_links.c ---- */
 

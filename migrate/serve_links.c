@@ -250,6 +250,7 @@ int serve_links_adopt(struct serve *serve, struct err *err)
 	serve->replacement = (struct serve_link){.process_fd = -1};
 	if (serve->state == SERVE_SEALED)
 		serve_set_state(serve, SERVE_EPOCH); /* the sender seals it anew */
+	serve_not_last(serve);
 	if (welcome(serve, serve->control.link, err))
 		return -1;
 	return serve->owed.running ? serve_postcopy_rest(serve, err) : 0;

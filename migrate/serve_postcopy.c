@@ -158,7 +158,7 @@ int serve_postcopy_rest(struct serve *serve, struct err *err)
 	if (link_fault(link, FAULT_POSTCOPY_SERVE_WHOLE, err) || unwatch_ram(serve, err))
 		return -1;
 	/* Whatever becomes of this word: the guest needs nobody any more, and who asks is told so. */
-	serve->state = SERVE_STARTED;
+	serve_set_state(serve, SERVE_STARTED);
 	if (link_fault(link, FAULT_POSTCOPY_SERVE_TOLD, err) ||
 	    message_send_json(link, MESSAGE_WHOLE, faults_json(serve), err))
 		return -1;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { RESUMES_MAX = 3 }; /* pauses that are taken back: the guest feels each */
+
 /* The guest stands still from *paused_at on (CLOCK_MONOTONIC of this host, which both processes see). */
 static int pause_guest(struct mover *mover, uint64_t *paused_at, struct err *err)
 {
@@ -65,6 +67,29 @@ static int await_state(struct mover *mover, uint64_t request, uint64_t *len_out,
 	return failed ? -1 : 0;
 }
 
+/* PREPARED; or an ACK, when the receiver lost a link that had not brought all. */
+static int await_prepared(struct mover *mover, struct err *err)
+{
+	struct frame frame;
+	uint64_t epoch;
+
+	if (sender_next(&mover->sender, MOVER_SWITCH_MS, &frame, err))
+		return -1;
+	if (frame.type == MESSAGE_ACK)
+		return mover_epoch_acked(mover, &frame, err)
+			   ? -1
+			   : err_set(err, ERR_LINK, "%s lost a link in the last epoch", mover->peer);
+	if (frame.type != MESSAGE_PREPARED)
+		return message_unexpected(mover->link, &frame, err);
+	if (message_number(&frame, &epoch, err))
+		return -1;
+	if (epoch != mover->epoch)
+		return err_set(err, ERR_INPUT, "%s prepared epoch %llu instead of %llu",
+			       link_peer(mover->link), (unsigned long long)epoch,
+			       (unsigned long long)mover->epoch);
+	return 0;
+}
+
 static int last_pages(struct mover *mover, struct err *err)
 {
 	return mover->postcopy.on ? postcopy_last(mover, err)
@@ -74,8 +99,7 @@ static int last_pages(struct mover *mover, struct err *err)
 /* The last epoch: what is left of RAM goes out while the VM process saves the machine state. */
 static int last_epoch(struct mover *mover, struct err *err)
 {
-	struct frame frame;
-	uint64_t request, epoch, state;
+	uint64_t request, state;
 	unsigned broken = mover->sender.broken;
 
 	if (link_fault(mover->link, FAULT_MOVER_PAUSED, err) ||
@@ -87,14 +111,28 @@ static int last_epoch(struct mover *mover, struct err *err)
 		return err_set(err, ERR_LINK, "one of the links to %s broke in the last epoch", mover->peer);
 	mover_watch(mover, true);
 	if (mover_epoch_seal(mover, state, err) || link_fault(mover->link, FAULT_MOVER_STATE_SENT, err) ||
-	    sender_await(&mover->sender, MESSAGE_PREPARED, MOVER_SWITCH_MS, &frame, err) ||
-	    message_number(&frame, &epoch, err))
+	    await_prepared(mover, err))
 		return -1;
-	if (epoch != mover->epoch)
-		return err_set(err, ERR_INPUT, "%s prepared epoch %llu instead of %llu",
-			       link_peer(mover->link), (unsigned long long)epoch,
-			       (unsigned long long)mover->epoch);
 	return link_fault(mover->link, FAULT_MOVER_PREPARED, err);
+}
+
+/* A link broke while the guest is still this host's: it runs on, and so does the move.  The epoch is sealed without a state. */
+static int take_back(struct mover *mover, uint64_t paused_at, const struct err *why, struct err *err)
+{
+	struct move_report *report = mover->report;
+
+	mover_watch(mover, false);
+	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-resume"), err))
+		return -1;
+	report->resumes++;
+	report->resumes_ns += clock_mono_ns() - paused_at;
+	mover->switching = false;
+	mover_tell(mover, MOVE_COPY);
+	mover_watch(mover, true);
+	link_set_stall(mover->link, LINK_STALL_MS);
+	mover_notice(mover, "a link broke in the switch-over (%s); the guest runs on here, and is copied on",
+		     why->text);
+	return 0;
 }
 
 /* COMMIT, and the direct answer to it.  A failure here says nothing about what the destination does. */
@@ -137,8 +175,8 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 {
 	struct move_report *report = mover->report;
 	struct pages_stats stats;
-	uint64_t now = clock_mono_ns(), copy_ns = report->disk_ns;
-	struct move_round *round = &report->round[report->rounds++];
+	uint64_t now = clock_mono_ns(), copy_ns = report->disk_ns, copy_bytes = report->disk_bytes;
+	struct move_round *round = move_report_round(report);
 
 	sender_stats(&mover->sender, &stats);
 	report->bytes_sent = sender_bytes(&mover->sender);
@@ -149,9 +187,11 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 	report->pages_sent = stats.pages;
 	report->zero_pages = stats.zero_pages;
 	report->pages_again = mover->sender.repeated;
-	for (unsigned i = 0; i < report->rounds; i++)
+	for (unsigned i = 0; i < report->listed; i++) {
 		copy_ns += report->round[i].ns;
-	report->wire_mbps = copy_ns ? (uint64_t)((double)report->bytes_sent * 8e3 / (double)copy_ns) : 0;
+		copy_bytes += report->round[i].bytes;
+	}
+	report->wire_mbps = copy_ns ? (uint64_t)((double)copy_bytes * 8e3 / (double)copy_ns) : 0;
 }
 
 /* When the user reads that the VM moved, its process here has let go of its memory and its name. */
@@ -165,20 +205,29 @@ static void await_end(struct mover *mover)
 		json_decref(event);
 }
 
-int switchover_run(struct mover *mover, struct err *err)
+int switchover_run(struct mover *mover, bool *moved, struct err *err)
 {
 	uint64_t bytes_before = sender_bytes(&mover->sender), paused_at;
+	unsigned broken = mover->sender.broken;
 	bool started = true;
 	struct err why;
 
+	*moved = false;
 	mover->switching = true;
 	mover_tell(mover, MOVE_SWITCH);
 	mover->report->links = sender_live_links(&mover->sender);
 	/* The VM process's answers are awaited by name in here: the link's waits must not read its socket. */
 	mover_watch(mover, false);
 	link_set_stall(mover->link, MOVER_SWITCH_MS);
-	if (mover_check_cancel(mover, err) || pause_guest(mover, &paused_at, err) || last_epoch(mover, err))
+	if (mover_check_cancel(mover, err) || pause_guest(mover, &paused_at, err))
 		goto give_up;
+	if (last_epoch(mover, err)) {
+		why = *err;
+		if ((link_broken(mover->link) || mover->sender.broken != broken) &&
+		    mover->report->resumes < RESUMES_MAX && !take_back(mover, paused_at, &why, err))
+			return 0;
+		goto give_up;
+	}
 	mover_watch(mover, false);
 	if (mover_call(mover, json_pack("{s:s}", "cmd", "handover-commit"), err))
 		goto give_up;
@@ -202,6 +251,7 @@ int switchover_run(struct mover *mover, struct err *err)
 	link_fault(mover->link, FAULT_MOVER_OUTCOME_TOLD, err);
 	await_end(mover);
 	mover_disks_settle(mover);
+	*moved = true;
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */

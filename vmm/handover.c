@@ -148,6 +148,17 @@ int handover_save(struct handover *handover, struct buf *state, struct err *err)
 	return 0;
 }
 
+int handover_resume(struct handover *handover, struct err *err)
+{
+	if (handover->phase != HANDOVER_SWITCHING)
+		return wrong_phase(handover, "take the pause back", err);
+	let_run(handover);
+	handover->phase = HANDOVER_ATTACHED;
+	handover->postcopy = false;
+	handover->ledger_due = true;
+	return 0;
+}
+
 int handover_commit(struct handover *handover, struct err *err)
 {
 	if (handover->phase != HANDOVER_SWITCHING)

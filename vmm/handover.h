@@ -57,6 +57,9 @@ int handover_throttle(struct handover *handover, unsigned percent, struct err *e
 int handover_pause(struct handover *handover, uint64_t next_term, const char *session, const char *peer,
 		   bool postcopy, struct err *err);
 int handover_save(struct handover *handover, struct buf *state, struct err *err);
+/* handover_resume: the pause is taken back, phase ATTACHED: the guest runs on, tracked as before, the intent is withdrawn
+ * (handover_settle), and a pause may follow. */
+int handover_resume(struct handover *handover, struct err *err);
 int handover_commit(struct handover *handover, struct err *err);
 /* handover_outcome: started: recorded, phase RELEASED, or in post-copy LENDING; never: the guest resumes, phase NONE. */
 int handover_outcome(struct handover *handover, bool started, struct err *err);

@@ -386,6 +386,13 @@ static int do_handover_state(struct vmproc *vm, struct client *client, const jso
 	return memfd >= 0 ? 0 : -1;
 }
 
+static int do_handover_resume(struct vmproc *vm, struct client *client, const json_t *request, int fd,
+			      struct answer *answer, struct err *err)
+{
+	(void)client, (void)request, (void)fd, (void)answer;
+	return handover_resume(&vm->handover, err);
+}
+
 static int do_handover_commit(struct vmproc *vm, struct client *client, const json_t *request, int fd,
 			      struct answer *answer, struct err *err)
 {
@@ -490,6 +497,7 @@ static const struct {
     {"epoch-close", MOVER, do_epoch_close},
     {"handover-pause", MOVER, do_handover_pause},
     {"handover-state", MOVER, do_handover_state},
+    {"handover-resume", MOVER, do_handover_resume},
     {"handover-commit", MOVER, do_handover_commit},
     {"handover-outcome", MOVER, do_handover_outcome},
     {"handover-lent", MOVER, do_handover_lent},

@@ -131,6 +131,44 @@ static void an_attached_console_is_told_where_the_guest_went(void **state)
 	host_must(&world.b, "kill", "moved", NULL);
 }
 
+/* The link takes a small part of what the guest writes: it cannot fit a pause of 100 ms. */
+static void move_a_busy_guest(const char *if_busy, const char *throttle_max)
+{
+	const char *const *plain = host_migrate_argv(&world.sshd, &world.b, "busy", NULL);
+	const char *argv[40];
+	size_t n = 0;
+
+	for (; plain[n]; n++)
+		argv[n] = n > 0 && !strcmp(plain[n - 1], "--downtime") ? "100ms" : plain[n];
+	argv[n++] = "--bandwidth";
+	argv[n++] = "4M";
+	argv[n++] = "--if-busy";
+	argv[n++] = if_busy;
+	argv[n++] = "--throttle-max";
+	argv[n++] = throttle_max;
+	argv[n] = NULL;
+	command_start(&command, &world.a, NULL, argv);
+	assert_int_equal(command_wait(&command), 1);
+	host_wait_state(&world.a, "busy", "running");
+	host_wait_state(&world.b, "busy", "none");
+}
+
+static void a_guest_that_is_too_busy_stays_with_a_sentence(void **state)
+{
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "busy", "32M", NULL, "fill=4M dirty=200 report=50");
+	move_a_busy_guest("cancel", "99");
+	must_say(&command, "after 1 rounds the pause would still take");
+	must_say(&command, "--if-busy throttle slows the guest down");
+	move_a_busy_guest("throttle", "10");
+	must_say(&command, "running at 90 %");
+	must_say(&command, "a higher --throttle-max");
+	host_must(&world.a, "kill", "busy", NULL);
+	host_must(&world.a, "forget", "busy", NULL);
+	host_must(&world.b, "forget", "busy", NULL);
+}
+
 static int open_world(void **state)
 {
 	(void)state;
@@ -149,6 +187,7 @@ int main(void)
 	    cmocka_unit_test(a_report_in_json_has_every_field),
 	    cmocka_unit_test(a_signal_cancels_and_the_guest_runs_on),
 	    cmocka_unit_test(cancel_ends_the_migration_of_another_process),
+	    cmocka_unit_test(a_guest_that_is_too_busy_stays_with_a_sentence),
 	    cmocka_unit_test(an_attached_console_is_told_where_the_guest_went),
 	};
 

@@ -171,6 +171,9 @@ static void other_failures_of_disks(void **state)
 {
 	(void)state;
 	need_kvm();
+	/* A pause that is taken back: the disks' epoch that was to be the last one is one like any other. */
+	one_fault(FAULT_MOVER_PAUSED, "cut");
+	one_fault(FAULT_MOVER_FINAL_PAGES, "cut");
 	for (int i = FAULT_DISKS_SEEDED; i <= FAULT_DISKS_ATTACHED; i++) {
 		one_fault((enum fault_point_id)i, "error");
 		if (process_of((enum fault_point_id)i) == MOVER ||

@@ -1,13 +1,15 @@
-/* test_reconnect.c: links that break while a VM is copied.  The move goes on, nothing is lost, and what is sent twice is no
+/* test_reconnect.c: links that break while a VM is copied, or stands still for the last epoch.  The move goes on, nothing is lost, and what is sent twice is no
  * more than what was on its way. */
 #include "tests/lib/need.h"
 #include "tests/lib/pair.h"
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
-/* Half of the content compresses: enough for all cuts to come before the last epoch, which none may break. */
+/* Half of the content compresses: enough for all cuts. */
 #define GUEST "fill=192M dirty=1 report=50"
 
 enum {
@@ -81,6 +83,52 @@ static void three_links_that_are_cut_twenty_times(void **state)
 	cut_many_times("three", "3");
 }
 
+/* The mover stops itself where the fault says, all links are reset, and it goes on. */
+static void break_all_links_at(const char *point, const char *const *argv, struct relay *relay)
+{
+	int status;
+
+	command_start(&command, &world.a, point, argv);
+	assert_int_equal(waitpid(command.pid, &status, WUNTRACED), command.pid);
+	assert_true(WIFSTOPPED(status));
+	relay_cut(relay);
+	kill(command.pid, SIGCONT);
+}
+
+static void a_break_in_the_pause(const char *vm, const char *point, const char *streams, const char *more)
+{
+	const char *const options[] = {"--streams", streams, "--reconnect", "20s", more, NULL};
+	struct relay *relay;
+
+	need_kvm();
+	relay = sshd_relay(&world.sshd);
+	assert_non_null(relay);
+	host_run_guest(&world.a, vm, "64M", NULL, "fill=32M dirty=20 report=50");
+	break_all_links_at(
+	    point, host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), options), relay);
+	if (command_wait(&command))
+		fail_msg("%s: %s", point, command.output);
+	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
+	assert_int_equal(command_number(&command, "resumes"), 1);
+	assert_true(command_number(&command, "reconnects") > 0);
+	relay_stop(relay);
+	the_guest_is_whole(vm);
+}
+
+static void links_that_break_while_the_guest_is_paused(void **state)
+{
+	(void)state;
+	a_break_in_the_pause("paused", "mover.paused=stop", "1", NULL);
+	a_break_in_the_pause("last", "mover.final-pages=stop", "3", NULL);
+}
+
+static void links_that_break_in_the_pause_before_post_copy(void **state)
+{
+	(void)state;
+	a_break_in_the_pause("owed", "mover.paused=stop", "2", "--postcopy");
+	a_break_in_the_pause("told", "mover.final-pages=stop", "2", "--postcopy");
+}
+
 static int open_world(void **state)
 {
 	(void)state;
@@ -98,6 +146,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(one_link_that_is_cut_twenty_times),
 	    cmocka_unit_test(three_links_that_are_cut_twenty_times),
+	    cmocka_unit_test(links_that_break_while_the_guest_is_paused),
+	    cmocka_unit_test(links_that_break_in_the_pause_before_post_copy),
 	};
 
 	return cmocka_run_group_tests(tests, open_world, close_world);

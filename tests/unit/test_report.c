@@ -20,6 +20,7 @@ static struct move_report example(void)
 	    .forecast_ns = 1850000000,
 	    .forecast_downtime_ns = 10100000,
 	    .rounds = 3,
+	    .listed = 3,
 	    .round = {{.pages = 131072, .bytes = 134217728, .ns = 1500000000, .throttle = 0},
 		      {.pages = 40000, .bytes = 41943040, .ns = 400000000, .throttle = 20},
 		      {.pages = 900, .bytes = 943718, .ns = 12000000, .throttle = 20}},
@@ -31,6 +32,9 @@ static struct move_report example(void)
 	    .links = 3,
 	    .reconnects = 1,
 	    .pages_again = 512,
+	    .resumes = 1,
+	    .lost_ns = 96172839,
+	    .resumes_ns = 8500000,
 	    .term = 2,
 	};
 }
@@ -57,16 +61,31 @@ static void text_is_as_documented(void **state)
 		   "VM 'web' runs on ssh://root@b:2222 now\n"
 		   "  total time  1.9 s      forecast 1.9 s\n"
 		   "  downtime    12.3 ms    forecast 10.1 ms, budget 30 ms\n"
+		   "  taken back  1 pauses, in which a link broke; 8.5 ms in all\n"
 		   "  pages       171972, of these 65536 zero pages\n"
 		   "  bytes       168.9 MiB\n"
 		   "  links       3, connected again 1 times, 512 pages sent again\n"
 		   "  throughput  92.6 MB/s (741 Mbit/s)\n"
-		   "  throttle    the guest was slowed by up to 20%\n"
+		   "  throttle    the guest was slowed by up to 20%, and lost 5.0% of its time\n"
 		   "  term        2\n"
 		   "  round      pages       bytes        time      MB/s slowed by\n"
 		   "      1     131072     128 MiB       1.5 s      89.5        0%\n"
 		   "      2      40000      40 MiB      400 ms     104.9       20%\n"
 		   "      3        900   921.6 KiB       12 ms      78.6       20%\n");
+}
+
+static void of_very_many_rounds_the_first_and_the_latest_are_kept(void **state)
+{
+	static struct move_report report;
+
+	(void)state;
+	for (unsigned i = 1; i <= 200; i++)
+		move_report_round(&report)->pages = i;
+	assert_int_equal(report.rounds, 200);
+	assert_int_equal(report.listed, MOVE_MAX_ROUNDS);
+	assert_int_equal(report.round[0].pages, 1);
+	assert_int_equal(report.round[1].pages, 200 - MOVE_MAX_ROUNDS + 2);
+	assert_int_equal(report.round[MOVE_MAX_ROUNDS - 1].pages, 200);
 }
 
 static void a_budget_that_was_missed_is_said(void **state)
@@ -107,7 +126,8 @@ static void json_is_as_documented(void **state)
 	    "{\"pages\": 131072, \"bytes\": 134217728, \"ms\": 1500.0, \"throttle\": 0}, "
 	    "{\"pages\": 40000, \"bytes\": 41943040, \"ms\": 400.0, \"throttle\": 20}, "
 	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}], "
-	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"postcopy\": null}");
+	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"resumes\": 1, \"resumes_ms\": 8.5, "
+	    "\"lost_percent\": 5.0, \"postcopy\": null}");
 	free(text);
 	json_decref(object);
 }
@@ -200,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(text_is_as_documented),
+	    cmocka_unit_test(of_very_many_rounds_the_first_and_the_latest_are_kept),
 	    cmocka_unit_test(a_budget_that_was_missed_is_said),
 	    cmocka_unit_test(json_is_as_documented),
 	    cmocka_unit_test(post_copy_is_told_of),

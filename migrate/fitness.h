@@ -1,0 +1,38 @@
+/* fitness.h: can this VM run on that host?  What a move would be refused for, before anything is made there.  Pure. */
+#ifndef MIGRATE_FITNESS_H
+#define MIGRATE_FITNESS_H
+
+#include "vmm/config.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FITNESS_CHECKS = 7, FITNESS_TEXT = 400 };
+
+struct fitness_check {
+	const char *what; /* "kvm", "cpu", "memory", … */
+	bool fit;
+	char text[FITNESS_TEXT]; /* one sentence; parts of it are the other host's words */
+};
+
+struct fitness {
+	bool fit; /* all of them are */
+	size_t count;
+	struct fitness_check check[FITNESS_CHECKS];
+};
+
+/* What moves. */
+struct fitness_vm {
+	const struct vm_config *config;
+	const json_t *cpu;      /* machine_cpu_json */
+	uint64_t touched_bytes; /* of its RAM */
+	uint64_t disk_bytes;    /* of the disks that move with it */
+};
+
+/* fitness_check(vm, facts, there, fitness): facts: the host's (facts.h); there: what it says of this very VM (docs/stream.md, WELCOME
+ * to a check), NULL where it says nothing.  Neither's form is trusted. */
+void fitness_check(const struct fitness_vm *vm, const json_t *facts, const json_t *there,
+		   struct fitness *fitness);
+
+#endif
