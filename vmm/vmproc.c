@@ -120,7 +120,9 @@ static void drop_client(struct vmproc *vm, struct client *client)
 	bool was_mover = client->is_mover, was_parent = client->is_parent;
 	struct err err;
 
-	close(client->fd);
+	/* Serve, and who waits behind it for the VM's lock, takes that socket's end for this process's. */
+	if (!was_parent)
+		close(client->fd);
 	client->fd = -1;
 	json_decref(client->parked);
 	client->parked = NULL;
