@@ -175,7 +175,7 @@ int message_seal(const struct frame *frame, struct message_seal *seal, struct er
 	seal->state_bytes = reader_u64(&reader);
 	seal->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || seal->links > STREAM_LINKS)
+	if (reader.bad || reserved || seal->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < seal->links; i++) {
 		seal->link[i].id = reader_u32(&reader);
@@ -193,7 +193,7 @@ int message_ack(const struct frame *frame, struct message_ack *ack, struct err *
 	ack->epoch = reader_u64(&reader);
 	ack->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || ack->links > STREAM_LINKS)
+	if (reader.bad || reserved || ack->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = reader_u32(&reader);

@@ -315,7 +315,7 @@ static int read_ack(const json_t *welcome, struct message_ack *ack, struct err *
 	const json_t *lost = json_object_get(welcome, "lost");
 
 	ack->links = (unsigned)json_array_size(lost);
-	if (!json_is_array(lost) || ack->links > STREAM_LINKS)
+	if (!json_is_array(lost) || ack->links > SEAL_LINKS)
 		return err_set(err, ERR_INPUT, "'lost' is not a list of links");
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = (uint32_t)json_integer_value(json_array_get(lost, i));

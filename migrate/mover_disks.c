@@ -245,6 +245,12 @@ static json_t *close_request(const struct mover_disks *disks)
 	return request;
 }
 
+static void hold(struct mover *mover, bool held)
+{
+	for (unsigned i = 0; i < mover->disks.count; i++)
+		mover->sender.volume[1 + i].held = held;
+}
+
 static void name_epoch(struct mover_disks *disks)
 {
 	disks->id.number++;
@@ -262,6 +268,7 @@ static int turn(struct mover *mover, int timeout_ms, struct err *err)
 	    turn_all(mover, err))
 		return -1;
 	disks->turned = true;
+	hold(mover, false);
 	return 0;
 }
 
@@ -279,6 +286,8 @@ void mover_disks_last(struct mover *mover, json_t *request)
 	if (disks->count == 0)
 		return;
 	name_epoch(disks);
+	/* What is to be sent again waits: of a block that changed since only the newer content may go out, once. */
+	hold(mover, true);
 	json_object_set_new(request, "disks_term", json_integer((json_int_t)disks->id.term));
 	json_object_set_new(request, "disks_epoch", json_integer((json_int_t)disks->id.number));
 }

@@ -118,6 +118,8 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 int sender_round(struct sender *sender, uint64_t epoch, struct err *err);
 /* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
 void sender_seal(struct sender *sender, struct message_seal *seal);
+/* sender_seal_short(sender, seal): add a link that there never was, so that the receiver takes the epoch for one that lacks pages. */
+void sender_seal_short(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
  * that the receiver lost had not been acknowledged. */
 void sender_acked(struct sender *sender, const struct message_ack *ack);
