@@ -127,14 +127,20 @@ static int open_sender(struct mover *mover, struct err *err)
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))
 		return -1;
+	kept_begin(mover);
+	return mover_start_workers(mover, err);
+}
+
+int mover_start_workers(struct mover *mover, struct err *err)
+{
 	return sender_start_workers(&mover->sender,
 				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
 }
 
-static int run(struct mover *mover, struct err *err)
+/* A session, and a sender for it. */
+static int begin(struct mover *mover, struct err *err)
 {
 	uint64_t promised;
-	bool moved = false;
 
 	if (mover_find_vm(mover, err))
 		return -1;
@@ -148,9 +154,29 @@ static int run(struct mover *mover, struct err *err)
 	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	if (open_sender(mover, err) || mover_disks_seed(mover, err) ||
-	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
-	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err) || precopy_begin(mover, err))
+	return open_sender(mover, err);
+}
+
+static int track(struct mover *mover, struct err *err)
+{
+	if (mover->tracked)
+		return 0;
+	return mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
+		       link_fault(mover->link, FAULT_MOVER_ATTACHED, err)
+		   ? -1
+		   : 0;
+}
+
+static int run(struct mover *mover, struct err *err)
+{
+	bool moved = false, begun = false;
+
+	if (mover->options->resume && resume_begin(mover, &begun, err))
+		return -1;
+	if (!begun && begin(mover, err))
+		return -1;
+	if (!mover->listed &&
+	    (mover_disks_seed(mover, err) || track(mover, err) || precopy_begin(mover, err)))
 		return -1;
 	while (!moved)
 		if ((!mover->postcopy.on && precopy_run(mover, err)) || postcopy_prepare(mover, err) ||

@@ -102,6 +102,29 @@ json_t *mover_disks_learn(struct mover *mover, struct err *err)
 	return list;
 }
 
+int mover_disks_recall(struct mover *mover, const struct kept_notes *notes, struct err *err)
+{
+	struct mover_disks *disks = &mover->disks;
+	uint64_t term = mover->term;
+	json_t *told;
+
+	/* As the first mover did: names go on where they were, or above what there is. */
+	mover->term = notes->id.term;
+	told = mover_disks_learn(mover, err);
+	mover->term = term;
+	if (!told)
+		return -1;
+	json_decref(told);
+	if (disks->count != notes->disks)
+		return err_set(err, ERR_INPUT, "the mover before this one moved %u disks, and the VM has %u",
+			       notes->disks, disks->count);
+	raise_to(&disks->id, notes->id);
+	disks->common = notes->common;
+	for (unsigned i = 0; i < disks->count; i++)
+		disks->disk[i].at = notes->disk[i].at;
+	return 0;
+}
+
 static int take_copy(struct mover *mover, struct mover_disk *disk, const json_t *copy, struct err *err)
 {
 	struct dvol_id last = {0};
@@ -214,7 +237,9 @@ static int turn_to(struct mover *mover, unsigned i, struct err *err)
 	}
 	dvol_close(disk->epoch, NULL);
 	disk->epoch = volume->source.disk = vol;
+	sender_keep_todo(&mover->sender, volume);
 	disk->at = mover->disks.id;
+	kept_note(mover);
 	return 0;
 }
 
@@ -302,8 +327,10 @@ int mover_disks_rest(struct mover *mover, struct err *err)
 void mover_disks_acked(struct mover *mover, const struct message_ack *ack)
 {
 	/* With a link lost on the way the receiver could not close it. */
-	if (ack->links == 0)
-		mover->disks.common = mover->disks.id;
+	if (ack->links > 0)
+		return;
+	mover->disks.common = mover->disks.id;
+	kept_note(mover);
 }
 
 uint64_t mover_disks_expected(const struct mover *mover)

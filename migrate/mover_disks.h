@@ -7,6 +7,7 @@
 
 #include "common/err.h"
 #include "imagefmt/dvol.h"
+#include "migrate/kept.h"
 #include "migrate/message.h"
 #include "migrate/sender.h"
 #include "vmm/config.h"
@@ -41,6 +42,8 @@ struct mover_disks {
  * mover_disks_ready(mover, ready, err): what READY says of the other host's copies. */
 json_t *mover_disks_learn(struct mover *mover, struct err *err);
 int mover_disks_ready(struct mover *mover, const json_t *ready, struct err *err);
+/* mover_disks_recall(mover, notes, err): in place of both, for a mover that goes on after another one. */
+int mover_disks_recall(struct mover *mover, const struct kept_notes *notes, struct err *err);
 /* mover_disks_add(mover, err): they become volumes of the sender. */
 int mover_disks_add(struct mover *mover, struct err *err);
 /* mover_disks_seed(mover, err): the epoch that is of disks alone; nothing where there are none. */

@@ -97,6 +97,9 @@ int precopy_begin(struct mover *mover, struct err *err)
 {
 	if (mover_touched(mover, &mover->sender.volume[0].todo, &mover->touched, err))
 		return -1;
+	sender_keep_todo(&mover->sender, &mover->sender.volume[0]);
+	mover->listed = true;
+	kept_note(mover);
 	mover->copy_ns = clock_mono_ns();
 	return 0;
 }

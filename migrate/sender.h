@@ -52,6 +52,7 @@ struct sender_session {
 
 /* RAM, or a disk. */
 struct sender_volume {
+	uint64_t base; /* of its pages among those of all volumes (sender.due); a multiple of 64 */
 	struct pageset
 	    todo; /* what this epoch still has to send; its owner's between rounds, the workers' in them */
 	struct pageset again;       /* what links that broke had not been acknowledged: for the next epoch */
@@ -64,6 +65,9 @@ struct sender {
 	struct sender_session session;
 	struct sender_volume volume[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
 	unsigned volumes;
+	/* Where somebody keeps it beyond the sender's end: every page of any volume that the receiver is not known to have: those of todo and
+	 * again, and those on their way.  words NULL: nobody does. */
+	struct pageset due;
 	struct sender_link *control; /* link[0] */
 	struct sender_link link[STREAM_LINKS];
 	unsigned links;   /* the control link included */
@@ -97,6 +101,15 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 void sender_close(struct sender *sender);
 /* sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
 struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
+/* sender_span(sender): how many pages `due` has to have room for.  sender_keep(sender, due): from now on it is kept; taken over; between rounds.
+ * sender_keep_todo(sender, volume): what was put into its todo is due: to be called before whoever knows what that was forgets it (rounds
+ * do it themselves).  sender_take_dirty(sender, dirty): its members, which leave it, are to do in RAM; no epoch is open.  sender_take_due(sender): all that is
+ * due is to do: in place of a sender that died. */
+uint64_t sender_span(const struct sender *sender);
+void sender_keep(struct sender *sender, const struct pageset *due);
+void sender_keep_todo(struct sender *sender, const struct sender_volume *volume);
+void sender_take_dirty(struct sender *sender, struct pageset *dirty);
+void sender_take_due(struct sender *sender);
 /* sender_todo, sender_again: pages in these sets, of all volumes.  sender_take_again(sender): what is to be sent again is to do. */
 uint64_t sender_todo(const struct sender *sender);
 uint64_t sender_again(const struct sender *sender);
@@ -107,6 +120,8 @@ void sender_take_again(struct sender *sender);
 void sender_set_control(struct sender *sender, struct link *link, uint32_t id);
 /* sender_take_id(sender): a number for a link that joins. */
 uint32_t sender_take_id(struct sender *sender);
+/* sender_skip_ids(sender): from now on numbers that no sender before this one took in the session. */
+void sender_skip_ids(struct sender *sender);
 /* sender_start_workers(sender, links, err): connect so many links in all, in the background.  Those that cannot be had are
  * done without, and tried again. */
 int sender_start_workers(struct sender *sender, unsigned links, struct err *err);
