@@ -120,8 +120,11 @@ void kept_note(struct mover *mover)
 	notes = &page->copy[1 - current];
 	*notes = (struct kept_notes){
 	    .listed = mover->listed, .disks = disks->count, .id = disks->id, .common = disks->common};
-	for (unsigned i = 0; i < disks->count; i++)
+	for (unsigned i = 0; i < disks->count; i++) {
 		notes->disk[i].at = disks->disk[i].at;
+		notes->disk[i].compares = disks->disk[i].compares;
+		notes->disk[i].compared = disks->disk[i].compared;
+	}
 	__atomic_store_n(&page->current, 1 - current, __ATOMIC_RELEASE);
 }
 
@@ -131,7 +134,8 @@ static bool make_sense(const struct kept_notes *notes)
 		    (notes->disks == 0 || (notes->id.term > 0 && notes->id.term <= INT64_MAX));
 
 	for (unsigned i = 0; good && i < notes->disks; i++)
-		good = notes->disk[i].at.term <= INT64_MAX && notes->disk[i].at.number <= INT64_MAX;
+		good = notes->disk[i].at.term <= INT64_MAX && notes->disk[i].at.number <= INT64_MAX &&
+		       notes->disk[i].compared <= DVOL_SIZE_MAX / DVOL_BLOCK;
 	return good;
 }
 

@@ -18,6 +18,7 @@ struct kept_notes {
 	struct dvol_id id, common; /* as in struct mover_disks */
 	struct {
 		struct dvol_id at; /* as in struct mover_disk: what it brings is due, or there */
+		uint64_t compares, compared;
 	} disk[CONFIG_MAX_DEVICES];
 };
 

@@ -13,7 +13,8 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
     [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",       [MESSAGE_OWED] = "OWED",
-    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",
+    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",       [MESSAGE_COMPARE] = "COMPARE",
+    [MESSAGE_DIGESTS] = "DIGESTS",
 };
 
 const char *message_name(unsigned type)

@@ -101,11 +101,11 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 		return -1;
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "disks", disks,
-			  "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
+	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b, s:b}", "cpu", mover->cpu, "disks",
+			  disks, "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
 			  "touched_bytes", (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused,
 			  "from", host, "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000),
-			  "postcopy", postcopy);
+			  "postcopy", postcopy, "compare", true);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||

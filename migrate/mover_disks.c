@@ -120,8 +120,11 @@ int mover_disks_recall(struct mover *mover, const struct kept_notes *notes, stru
 			       notes->disks, disks->count);
 	raise_to(&disks->id, notes->id);
 	disks->common = notes->common;
-	for (unsigned i = 0; i < disks->count; i++)
+	for (unsigned i = 0; i < disks->count; i++) {
 		disks->disk[i].at = notes->disk[i].at;
+		disks->disk[i].compares = notes->disk[i].compares;
+		disks->disk[i].compared = notes->disk[i].compared;
+	}
 	return 0;
 }
 
@@ -130,7 +133,8 @@ static int take_copy(struct mover *mover, struct mover_disk *disk, const json_t 
 	struct dvol_id last = {0};
 	uint64_t slot;
 
-	if (jobj_u64(copy, "slot", true, 0, CONFIG_LAST_SLOT, &slot, err) ||
+	if (jobj_bool(copy, "compare", false, &disk->compares, err) ||
+	    jobj_u64(copy, "slot", true, 0, CONFIG_LAST_SLOT, &slot, err) ||
 	    jobj_u64(copy, "term", true, 0, INT64_MAX, &disk->at.term, err) ||
 	    jobj_u64(copy, "number", true, 0, INT64_MAX, &disk->at.number, err) ||
 	    jobj_u64(copy, "last_term", true, 0, INT64_MAX - 1, &last.term, err) ||
@@ -139,7 +143,8 @@ static int take_copy(struct mover *mover, struct mover_disk *disk, const json_t 
 	if (slot != disk->slot)
 		return err_set(err, ERR_INPUT, "it speaks of another disk than the one in slot %u",
 			       disk->slot);
-	disk->seeds = disk->at.number == 0;
+	disk->seeds = disk->at.number == 0 && !disk->compares;
+	disk->compares = disk->compares && disk->at.number == 0;
 	raise_to(&mover->disks.id, last);
 	return 0;
 }
@@ -166,6 +171,12 @@ int mover_disks_ready(struct mover *mover, const json_t *ready, struct err *err)
 				     "the other host has no copy of the disk in slot %u: all of it is sent, "
 				     "%llu MiB here",
 				     disk->slot, (unsigned long long)(disk->seed_bytes >> 20));
+		if (disk->compares)
+			mover_notice(
+			    mover,
+			    "the other host has something of the disk in slot %u, but no epoch: what "
+			    "differs is found by comparing digests, of %llu MiB",
+			    disk->slot, (unsigned long long)(disk->size_bytes >> 20));
 	}
 	return 0;
 }
@@ -213,8 +224,10 @@ static int list_changes(struct dvol *vol, const struct mover_disk *disk, struct 
 	struct dvol_extent *list;
 	size_t count;
 
+	if (snapshot_id_compare(disk->at, id) == 0)
+		return 0; /* listed before a link broke in the comparing */
 	if (disk->at.number == 0)
-		return list_all(vol, todo, err);
+		return disk->compares ? 0 : list_all(vol, todo, err);
 	if (dvol_changed(vol, disk->at, id, &list, &count, err))
 		return -1;
 	for (size_t i = 0; i < count; i++)
@@ -237,10 +250,10 @@ static int turn_to(struct mover *mover, unsigned i, struct err *err)
 	}
 	dvol_close(disk->epoch, NULL);
 	disk->epoch = volume->source.disk = vol;
-	sender_keep_todo(&mover->sender, volume);
+	sender_keep_todo(&mover->sender, volume, 0, volume->source.pages);
 	disk->at = mover->disks.id;
 	kept_note(mover);
-	return 0;
+	return disk->compares ? mover_compare(mover, i, err) : 0;
 }
 
 static int turn_all(struct mover *mover, struct err *err)

@@ -223,10 +223,11 @@ void sender_keep(struct sender *sender, const struct pageset *due)
 	sender->due = *due;
 }
 
-void sender_keep_todo(struct sender *sender, const struct sender_volume *volume)
+void sender_keep_todo(struct sender *sender, const struct sender_volume *volume, uint64_t first,
+		      uint64_t count)
 {
 	if (sender->due.words)
-		pageset_add_copy(&sender->due, volume->base, &volume->todo, 0, volume->source.pages);
+		pageset_add_copy(&sender->due, volume->base + first, &volume->todo, first, count);
 }
 
 void sender_take_dirty(struct sender *sender, struct pageset *dirty)
@@ -366,7 +367,7 @@ int sender_round(struct sender *sender, uint64_t epoch, struct err *err)
 	sender->epoch = epoch;
 	for (unsigned i = 0; i < sender->volumes; i++) {
 		sender->volume[i].cursor = 0;
-		sender_keep_todo(sender, &sender->volume[i]);
+		sender_keep_todo(sender, &sender->volume[i], 0, sender->volume[i].source.pages);
 	}
 	pthread_mutex_lock(&sender->lock);
 	sender->round++;
