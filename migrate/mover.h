@@ -48,6 +48,7 @@ struct mover {
 	struct vm_config config;
 	uint64_t term; /* of the VM here; then the one it will have there */
 	bool paused;   /* by the user */
+	bool deltas;   /* the receiver takes them */
 	json_t *cpu;   /* what the guest sees of its CPU */
 	char session[LEDGER_SESSION_LEN + 1];
 
