@@ -78,7 +78,7 @@ static void a_wrong_base_is_told(void **state)
 	uint64_t random = random_begin();
 
 	(void)state;
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 500; i++) {
 		unsigned bit = (unsigned)random_below(&random, DELTA_PAGE * 8);
 		struct reader reader;
 		uint64_t changed;
@@ -165,7 +165,7 @@ static void a_page_is_known_from_the_second_time_on(void **state)
 
 static void what_is_dropped_is_not_known(void **state)
 {
-	enum { PAGES = 4 * SENTPAGES_RANGE, TURNS = 300 };
+	enum { PAGES = 4 * SENTPAGES_RANGE, TURNS = 60 };
 	const uint64_t all[] = {0, 1, 2, 3};
 	struct sentpages *sent = open_sent(PAGES, SENTPAGES_BYTES);
 	uint64_t random = random_begin();
