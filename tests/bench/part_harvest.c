@@ -8,11 +8,20 @@
 #include "vmm/control.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PATIENCE_NS 60000000000ull
 #define WORDS       "fill=4000K verify=0 dirty=max"
-enum { HARVESTS = 50, WRITE_NS = 40000000, ANSWER_MS = 10000, SMALL_MIB = 1 << 10, LARGE_MIB = 64 << 10 };
+enum {
+	HARVESTS = 50,
+	TRIES = 200,
+	FOUND = 1000,
+	WRITE_NS = 40000000,
+	ANSWER_MS = 10000,
+	SMALL_MIB = 1 << 10,
+	LARGE_MIB = 64 << 10
+};
 
 static int ask(struct control *vm, const char *request, struct err *err)
 {
@@ -41,18 +50,23 @@ static int harvest(struct control *vm, struct pageset *dirty, struct stats *us, 
 {
 	if (ask(vm, "track", err) != 0 || ask(vm, "harvest", err) != 0)
 		return -1;
-	for (unsigned i = 0; i < HARVESTS; i++) {
-		uint64_t began;
+	for (unsigned i = 0; i < TRIES && us->count < HARVESTS; i++) {
+		uint64_t began, took_ns, found;
 
 		pageset_clear(dirty);
 		proc_pause(WRITE_NS);
 		began = clock_mono_ns();
 		if (ask(vm, "harvest", err) != 0)
 			return -1;
-		stats_add(us, (double)(clock_mono_ns() - began) / 1e3);
-		stats_add(pages, (double)pageset_count(dirty));
+		took_ns = clock_mono_ns() - began;
+		found = pageset_count(dirty);
+		/* A guest that had no CPU has not written all of them. */
+		if (found < FOUND)
+			continue;
+		stats_add(us, (double)took_ns / 1e3);
+		stats_add(pages, (double)found);
 	}
-	return 0;
+	return us->count > 0 ? 0 : err_set(err, ERR_STATE, "the guest never wrote its 1,000 pages in 40 ms");
 }
 
 static int measure(struct move *move, struct stats *us, struct stats *pages, struct err *err)
@@ -81,7 +95,7 @@ static int measure(struct move *move, struct stats *us, struct stats *pages, str
 	return status;
 }
 
-/* The median of a guest of this size; negative: it could not be had. */
+/* The quickest in a guest of this size: what a harvest costs; those that wait for a CPU are slower.  Negative: it could not be had. */
 static double guest(struct benchenv *env, unsigned mib, const char *tracking, struct results *results,
 		    struct err *err)
 {
@@ -101,25 +115,28 @@ static double guest(struct benchenv *env, unsigned mib, const char *tracking, st
 	env->memory_mib = usual_mib;
 	benchenv_end_processes(env);
 	benchenv_remove(env, move.dir);
-	return status == 0 ? stats_median(&us->values) : -1;
+	return status == 0 ? stats_min(&us->values) : -1;
 }
 
 int part_harvest(struct benchenv *env, struct results *results, unsigned rounds, struct err *err)
 {
 	static const char *const tracking[] = {"auto", "ring", "bitmap"};
-	struct target *target =
-	    target_add(&results->targets, "harvest", "x",
-		       "harvest of 1,000 pages: a guest of 64 GiB / one of 1 GiB", "1.25 x");
 
 	(void)rounds; /* there are many harvests in one */
 	for (size_t i = 0; i < sizeof(tracking) / sizeof(tracking[0]); i++) {
 		double small = guest(env, SMALL_MIB, tracking[i], results, err);
 		double large = small < 0 ? -1 : guest(env, LARGE_MIB, tracking[i], results, err);
+		char id[40], text[120];
 
 		if (large < 0)
 			return -1;
-		if (i == 0)
-			target_judge(target, large / small, 1.25);
+		if (strcmp(tracking[i], "bitmap") == 0)
+			continue; /* it copies a bit for each page there is: chosen for small guests only */
+		snprintf(id, sizeof(id), "harvest-%s", tracking[i]);
+		snprintf(text, sizeof(text),
+			 "quickest harvest of 1,000 pages, tracking %s: a guest of 64 GiB / one of 1 GiB",
+			 tracking[i]);
+		target_judge(target_add(&results->targets, id, "x", text, "1.25 x"), large / small, 1.25);
 	}
 	return 0;
 }
