@@ -8,6 +8,7 @@ void report_summarize(struct report *report)
 	report->ncells = summary_cells(report->runs, report->count, report->cells);
 	summary_targets(report->cells, report->ncells, results->ideal_mib, &results->targets);
 	summary_forecasts(report->runs, report->count, &results->figures, &results->targets);
+	summary_phases(report->runs, report->count, &results->figures);
 }
 
 /* "1234 (1200-1300)" */

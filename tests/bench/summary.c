@@ -263,3 +263,31 @@ void summary_forecasts(const struct run *runs, size_t count, struct figures *fig
 	if (made > 0)
 		target_judge(target, 100.0 * good / made, 80);
 }
+
+/* ---- where the time goes ---- */
+
+void summary_phases(const struct run *runs, size_t count, struct figures *figures)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct run *run = &runs[i];
+		const json_t *round;
+		double rounds_ms = 0;
+		char dirty[24];
+		size_t at;
+
+		if (run->mover != &mover_table[0] || run->end != RUN_MOVED || run->reported_total_ms < 0)
+			continue;
+		json_array_foreach(json_object_get(run->reported, "rounds_detail"), at, round) rounds_ms +=
+		    json_number_value(json_object_get(round, "ms"));
+		run_dirty_name(run->dirty_mb, dirty);
+		stats_add(&figure_of(figures, "ms", "drover, %s: until its first round", dirty)->values,
+			  run->reported_total_ms - rounds_ms);
+		stats_add(
+		    &figure_of(figures, "ms", "drover, %s: its rounds, the pause included", dirty)->values,
+		    rounds_ms);
+		stats_add(&figure_of(figures, "ms",
+				     "drover, %s: its own start, and its end after the guest's", dirty)
+			       ->values,
+			  run->total_ms - run->reported_total_ms);
+	}
+}

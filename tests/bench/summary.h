@@ -42,5 +42,7 @@ void summary_targets(const struct cell *cells, size_t count, double ideal_mib, s
 /* summary_forecasts(runs, count, figures, targets): what drover said before each move, beside what came. */
 void summary_forecasts(const struct run *runs, size_t count, struct figures *figures,
 		       struct targets *targets);
+/* summary_phases(runs, count, figures): of what drover's moves consisted. */
+void summary_phases(const struct run *runs, size_t count, struct figures *figures);
 
 #endif
