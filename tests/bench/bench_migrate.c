@@ -136,7 +136,7 @@ static int publish(struct report *report, struct err *err)
 static int judge(const struct report *report, bool strict)
 {
 	for (size_t i = 0; i < report->ncells; i++)
-		if (report->cells[i].mover == &mover_table[0] &&
+		if (report->cells[i].mover->ops == &mover_drover_ops &&
 		    report->cells[i].memory_errors + report->cells[i].breaks > 0)
 			return 1;
 	for (size_t i = 0; strict && i < report->results.targets.count; i++)
