@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { JSON_SHORT = 16384 };
+
 static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_HELLO] = "HELLO",       [MESSAGE_WELCOME] = "WELCOME",   [MESSAGE_REFUSE] = "REFUSE",
     [MESSAGE_BEGIN] = "BEGIN",       [MESSAGE_READY] = "READY",       [MESSAGE_EPOCH] = "EPOCH",
@@ -131,7 +133,17 @@ static int bad(const struct frame *frame, struct err *err)
 
 json_t *message_json(const struct frame *frame, struct err *err)
 {
-	json_t *json = jobj_parse((const char *)frame->payload, frame->len, err);
+	/* What speaks of disks and CPUs is long; all else is a few words, and is not worth the memory that JSON can take. */
+	bool may_be_long =
+	    frame->type == MESSAGE_BEGIN || frame->type == MESSAGE_READY || frame->type == MESSAGE_WELCOME;
+	json_t *json;
+
+	if (!may_be_long && frame->len > JSON_SHORT) {
+		err_set(err, ERR_INPUT, "a %s message of the stream has %zu bytes; at most %d are allowed",
+			message_name(frame->type), frame->len, JSON_SHORT);
+		return NULL;
+	}
+	json = jobj_parse((const char *)frame->payload, frame->len, err);
 
 	if (!json)
 		err_context(err, "%s message of the stream", message_name(frame->type));
@@ -313,6 +325,9 @@ int message_unexpected(struct link *link, const struct frame *frame, struct err 
 {
 	if (frame->type == MESSAGE_ABORT || frame->type == MESSAGE_REFUSE)
 		return their_error(link, frame, err);
+	if (frame->flags)
+		return err_set(err, ERR_INPUT, "%s sent %s with flags (0x%x) that this version does not know",
+			       link_peer(link), message_name(frame->type), frame->flags);
 	return err_set(err, ERR_INPUT, "%s sent %s where the protocol has no place for it", link_peer(link),
 		       message_name(frame->type));
 }
@@ -327,5 +342,5 @@ int message_await(struct link *link, enum message_type type, int timeout_ms, str
 	if (got == 0)
 		return err_set(err, ERR_LINK, "%s did not answer within %d s", link_peer(link),
 			       timeout_ms / 1000);
-	return frame->type == type ? 0 : message_unexpected(link, frame, err);
+	return frame->type == type && !frame->flags ? 0 : message_unexpected(link, frame, err);
 }

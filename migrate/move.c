@@ -25,6 +25,7 @@ int mover_find_vm(struct mover *mover, struct err *err)
 	if (!failed) {
 		strcpy(mover->config.name, name);
 		strcpy(mover->config.uuid, uuid);
+		mover_name_images(mover, status);
 	}
 	json_decref(status);
 	return failed ? -1 : 0;

@@ -78,6 +78,7 @@ void mover_close(struct mover *mover)
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	peer_free(&mover->host);
+	buf_free(&mover->command);
 	config_free(&mover->config);
 	json_decref(mover->cpu);
 }

@@ -70,6 +70,8 @@ static int welcome(struct serve *serve, struct err *err)
 	}
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
+	if (serve_bounds_name(serve, err))
+		return -1;
 	return message_send_json(serve->control.link, MESSAGE_WELCOME,
 				 json_pack("{s:i, s:s, s:I}", "protocol", STREAM_PROTOCOL, "drover",
 					   DROVER_VERSION, "promised_term",
@@ -101,6 +103,8 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 	config_free(&serve->config);
 	serve->config = config;
 	serve->owed.on = postcopy;
+	if (serve_bounds_config(serve, err))
+		return -1;
 	if (touched > available)
 		return err_set(
 		    err, ERR_REFUSED,
@@ -285,7 +289,7 @@ static json_t *there_json(const struct serve *serve)
 	    !ledger_peek(name, &record, &locked, &why)) {
 		if (locked)
 			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
-		else
+		else if (!serve_bounds_name(serve, &why))
 			(void)ledger_may_receive(&record, name, uuid, ledger_promised_term(&record, uuid) + 1,
 						 &why);
 	}

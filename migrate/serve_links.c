@@ -31,7 +31,7 @@ static void *joined_thread(void *arg)
 	struct frame frame;
 
 	while (link_receive(of->link, UINT64_MAX, &frame, &err) > 0) {
-		if (frame.type != MESSAGE_PAGES) {
+		if (frame.type != MESSAGE_PAGES || frame.flags) {
 			message_unexpected(of->link, &frame, &err);
 			break;
 		}
