@@ -6,9 +6,11 @@
 #include "tests/lib/session.h"
 #include "tests/lib/test.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -363,6 +365,59 @@ static void owes_only_what_was_agreed(void **state)
 	is_given_up("goes past the end of the memory");
 }
 
+/* From here on this process and its children see a host that has little memory left. */
+static void leave_little_memory(void)
+{
+	char path[TEMP_MAX + 32];
+
+	snprintf(path, sizeof(path), "%s/meminfo", folder);
+	assert_int_equal(io_replace_file(path, "MemAvailable: 32768 kB\n", 23), 0);
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount(path, "/proc/meminfo", NULL, MS_BIND, NULL))
+		need_skip("a file of /proc cannot be covered here");
+}
+
+/* The first so many bytes of RAM. */
+static void send_ram(uint64_t bytes)
+{
+	enum { PAGES = PAGES_BATCH_MAX, LEN = 8 + PAGES_HEADER + PAGES_RUN + PAGES * PAGES_SIZE };
+	uint8_t *payload = calloc(1, LEN);
+
+	assert_non_null(payload);
+	memset(payload + 8 + PAGES_HEADER + PAGES_RUN, 'x', PAGES * PAGES_SIZE);
+	le64_put(payload, 1);
+	le32_put(payload + 8 + 4, 1);
+	le32_put(payload + 8 + 8, PAGES * PAGES_SIZE);
+	le32_put(payload + 8 + PAGES_HEADER + 8, PAGES);
+	for (uint64_t page = 0; page < bytes / PAGES_SIZE; page += PAGES) {
+		le64_put(payload + 8 + PAGES_HEADER, page);
+		session_send(&session, MESSAGE_PAGES, payload, LEN);
+	}
+	free(payload);
+}
+
+static void leaves_the_host_some_memory(void **state)
+{
+	json_t *config = session_config(VM), *begin;
+
+	(void)state;
+	need_kvm();
+	need_root("what /proc/meminfo says is covered");
+	leave_little_memory();
+	json_object_set_new(config, "memory_bytes", json_integer(64 << 20));
+	session_open(&session, &host, nothing);
+	session_greet(&session, VM);
+	begin = session_begin(&host, config);
+	json_object_set_new(begin, "touched_bytes", json_integer(0));
+	session_send_json(&session, MESSAGE_BEGIN, begin);
+	json_decref(session_await_json(&session, MESSAGE_READY));
+	send_epoch(1, 0);
+	/* What it says it uses is less than it sends. */
+	send_ram(16 << 20);
+	is_given_up("has 32 MiB of memory left, of which it keeps 64 MiB");
+	assert_int_equal(umount("/proc/meminfo"), 0);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -392,6 +447,7 @@ int main(void)
 	    cmocka_unit_test(state_without_an_end),
 	    cmocka_unit_test(messages_with_more_than_they_have),
 	    cmocka_unit_test(owes_only_what_was_agreed),
+	    cmocka_unit_test(leaves_the_host_some_memory),
 	};
 
 	return cmocka_run_group_tests_name("hostile", tests, setup, teardown);
