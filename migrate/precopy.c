@@ -123,9 +123,8 @@ static int give_up(const struct mover *mover, const struct plan_input *input,
 	    [MOVE_THROTTLE] = "allow more with --downtime, a higher --throttle-max or --if-busy postcopy",
 	    [MOVE_POSTCOPY] = "allow more with --downtime",
 	    [MOVE_WAIT] = "allow more with --downtime",
-	    [MOVE_CANCEL] =
-		("--if-busy throttle slows the guest down, postcopy moves it first, wait waits until it is "
-		 "quieter, --downtime allows a longer pause"),
+	    [MOVE_CANCEL] = ("--if-busy throttle slows the guest down, postcopy moves it first, wait waits "
+			     "until it is quieter, --downtime allows a longer pause"),
 	};
 	double page_ns = plan_page_ns(input->round, input->rounds);
 

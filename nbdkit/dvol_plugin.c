@@ -238,4 +238,7 @@ static struct nbdkit_plugin plugin = {
     .extents = dvol_extents,
 };
 
+/* The macro defines it without one. */
+struct nbdkit_plugin *plugin_init(void);
+
 NBDKIT_REGISTER_PLUGIN(plugin)
