@@ -125,6 +125,37 @@ void message_send_error(struct link *link, enum message_type type, const struct 
 		(void)link_flush(link, &ignored);
 }
 
+int message_choose(const json_t *hello, unsigned *protocol, struct err *err)
+{
+	uint64_t newest, oldest;
+
+	if (jobj_u64(hello, "protocol", true, 1, UINT32_MAX, &newest, err) ||
+	    jobj_u64(hello, "protocol_min", true, 1, UINT32_MAX, &oldest, err))
+		return -1;
+	*protocol = newest < STREAM_PROTOCOL ? (unsigned)newest : STREAM_PROTOCOL;
+	if (*protocol >= STREAM_PROTOCOL_MIN && *protocol >= oldest)
+		return 0;
+	return err_set(err, ERR_REFUSED,
+		       "it speaks versions %d to %d of the stream, the sender %llu to %llu; upgrade "
+		       "the older side",
+		       STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, (unsigned long long)oldest,
+		       (unsigned long long)newest);
+}
+
+int message_chosen(const json_t *welcome, const struct link *link, struct err *err)
+{
+	uint64_t protocol;
+
+	if (jobj_u64(welcome, "protocol", true, 1, UINT32_MAX, &protocol, err))
+		return -1;
+	if (protocol >= STREAM_PROTOCOL_MIN && protocol <= STREAM_PROTOCOL)
+		return 0;
+	return err_set(err, ERR_REFUSED,
+		       "%s wants version %llu of the stream, and this host speaks versions %d to %d; upgrade "
+		       "the older side",
+		       link_peer(link), (unsigned long long)protocol, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL);
+}
+
 static int bad(const struct frame *frame, struct err *err)
 {
 	return err_set(err, ERR_INPUT, "a %s message of the stream has a malformed payload",

@@ -70,6 +70,7 @@ struct serve_owed {
 
 struct serve {
 	const struct permit *permit;
+	unsigned protocol; /* the version of the stream */
 	struct vm_config config;
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];
