@@ -118,7 +118,7 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
-# Long campaigns: the failures at every step of a move, over and over; volumes by the million of steps and states, each turn
+# Long campaigns: the failures at every step of a move, over and over, and all that can befall one with disks; volumes by the million of steps and states, each turn
 # with seeds of its own; the fuzzers for long.
 SOAK_TURNS ?= 20
 soak: deps
@@ -126,8 +126,8 @@ soak: deps
 	@for turn in $$(seq $(SOAK_TURNS)); do \
 		echo "turn $$turn of $(SOAK_TURNS)"; \
 		B=$(B) DROVER_TEST_LIMIT=3600 DROVER_MODEL_STEPS=2000000 DROVER_POWERCUTS=50000 DROVER_FAULT_SEEDS=60 \
-			tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
-			$(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
+			DROVER_CAMPAIGN=all tests/run $(B)/tests/e2e/test_faults $(B)/tests/e2e/test_campaign \
+			$(B)/tests/unit/test_dvol_model $(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
 	done
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
