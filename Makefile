@@ -118,8 +118,8 @@ bench: deps
 	@$(MAKE) --no-print-directory build $(BENCHES) $(GUEST)
 	@B=$(B) tests/bench/run $(BENCHES)
 
-# Long campaigns: the failures at every step of a move, over and over, and all that can befall one with disks; volumes by the million of steps and states, each turn
-# with seeds of its own; the fuzzers for long.
+# Long campaigns: the failures at every step of a move, over and over, and all that can befall one with disks; volumes by the million
+# of steps and states, each turn with seeds of its own; the fuzzers for long.
 SOAK_TURNS ?= 20
 soak: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
