@@ -327,7 +327,7 @@ static void messages_with_more_than_they_have(void **state)
 	json_t *cpu = json_deep_copy(json_object_get(begin, "cpu"));
 
 	for (int i = 0; i < 10; i++) {
-		char key[8];
+		char key[16];
 
 		snprintf(key, sizeof(key), "x%d", i);
 		json_object_set_new(cpu, key, json_string(long_text));
