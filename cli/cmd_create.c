@@ -6,6 +6,7 @@
 #include "common/io.h"
 #include "vmm/definition.h"
 #include "vmm/definition_store.h"
+#include "vmm/own_disks.h"
 #include "vmm/snapshot_delete.h"
 
 #include <errno.h>
@@ -132,12 +133,30 @@ int cmd_edit(const struct args *args, struct err *err)
 }
 
 /* ---- remove ---- */
+static void say_removed(const struct args *args, size_t snapshots, size_t disks)
+{
+	char what[96] = "";
+
+	if (args->json) {
+		output_json(json_pack("{s:s, s:I, s:I}", "name", args->operand[0], "snapshots",
+				      (json_int_t)snapshots, "disks", (json_int_t)disks));
+		return;
+	}
+	if (snapshots)
+		snprintf(what, sizeof(what), ", its snapshots (%zu)", snapshots);
+	if (disks)
+		snprintf(what + strlen(what), sizeof(what) - strlen(what),
+			 ", the disks that drover made (%zu)", disks);
+	output_say("removed: the definition of VM '%s'%s; %s where they were", args->operand[0], what,
+		   args->with_disks ? "other disks are" : "its disks are");
+}
+
 int cmd_remove(const struct args *args, struct err *err)
 {
 	const char *name = args->operand[0];
 	struct definition definition;
 	struct vm_view view;
-	size_t snapshots;
+	size_t snapshots, disks = 0;
 
 	if (definition_load(name, &definition, err)) {
 		bool damaged = err->kind == ERR_INPUT;
@@ -151,16 +170,9 @@ int cmd_remove(const struct args *args, struct err *err)
 	if (view.locked)
 		return err_set(err, ERR_STATE, "VM '%s' lives on this host; 'drover stop %s' first", name,
 			       name);
-	if (snapshot_delete_all(name, &snapshots, err) || definition_remove(name, err))
+	if ((args->with_disks && own_disks_check(name, err)) || snapshot_delete_all(name, &snapshots, err) ||
+	    definition_remove(name, err) || (args->with_disks && own_disks_remove(name, &disks, err)))
 		return -1;
-	if (args->json)
-		output_json(json_pack("{s:s, s:I}", "name", name, "snapshots", (json_int_t)snapshots));
-	else if (snapshots)
-		output_say(
-		    "the definition of VM '%s' and its snapshots (%zu) are removed; its disks are where "
-		    "they were",
-		    name, snapshots);
-	else
-		output_say("the definition of VM '%s' is removed; its disks are where they were", name);
+	say_removed(args, snapshots, disks);
 	return 0;
 }

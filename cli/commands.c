@@ -140,6 +140,15 @@ static const struct option_spec create_options[] = {
     END,
 };
 
+static const struct option_spec remove_options[] = {
+    {.name = "disks",
+     .help = "also its clones and copies that drover made",
+     .type = OPTION_FLAG,
+     .offset = AT(with_disks)},
+    JSON,
+    END,
+};
+
 static const struct option_spec edit_options[] = {
     {.name = "file",
      .letter = 'f',
@@ -375,10 +384,11 @@ const struct command commands[] = {
      .operands = {VM}},
     {.name = "remove",
      .summary = "drop a VM's definition",
-     .synopsis = "NAME [--json]",
-     .details = "Its snapshots go, its disks stay. Refused while the VM runs here.",
+     .synopsis = "NAME [--disks] [--json]",
+     .details = "Its snapshots go. Its disks stay, or with --disks those that you made yourself.\n"
+		"Refused while the VM runs here.",
      .run = cmd_remove,
-     .options = json_only,
+     .options = remove_options,
      .operands = {VM}},
     {.name = "start",
      .summary = "boot a VM that was defined",

@@ -88,6 +88,7 @@ struct args {
 	bool allow_backing;
 	/* of snapshots */
 	bool disks_only;
+	bool with_disks;
 	bool discard_current;
 	struct dvol_id delete_epoch;
 	const char *as; /* a new VM's name */

@@ -1,5 +1,6 @@
 /* bench_migrate: drover's live migration beside QEMU's.  Method and reading: docs/benchmarks.md. */
 #include "common/io.h"
+#include "tests/bench/parts.h"
 #include "tests/bench/plan.h"
 #include "tests/bench/proc.h"
 #include "tests/bench/report.h"
@@ -8,40 +9,35 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Drop the movers whose programs are not there; say so. */
-static int keep_available(struct plan *plan, const struct benchenv *env, struct err *err)
+/* The movers of this rate whose programs are there; say which are not. */
+static size_t available(const struct plan *plan, const struct benchenv *env, uint32_t dirty_mb,
+			const struct mover *movers[PLAN_MOVERS_MAX])
 {
-	size_t kept = 0;
+	const struct mover *wanted[PLAN_MOVERS_MAX];
+	size_t count = plan_movers(plan, dirty_mb, wanted), kept = 0;
 	struct err why;
 
-	for (size_t i = 0; i < plan->nmovers; i++) {
-		if (plan->movers[i]->ops->available(plan->movers[i], env, &why) == 0)
-			plan->movers[kept++] = plan->movers[i];
+	for (size_t i = 0; i < count; i++) {
+		if (wanted[i]->ops->available(wanted[i], env, &why) == 0)
+			movers[kept++] = wanted[i];
 		else
 			fprintf(stderr, "left out: %s\n", why.text);
 	}
-	plan->nmovers = kept;
-	return kept > 0 ? 0 : err_set(err, ERR_SYSTEM, "there is no mover left to measure");
+	return kept;
 }
 
-static int start_sshd(const struct plan *plan, struct benchenv *env, struct err *err)
-{
-	for (size_t i = 0; i < plan->nmovers; i++)
-		if (plan->movers[i]->over_ssh)
-			return benchenv_sshd(env, err);
-	return 0;
-}
-
-static void say(const struct run *run, size_t number, size_t of)
+static void say(const struct run *run)
 {
 	char dirty[24];
 
-	fprintf(stderr, "[%2zu/%zu] %-8s %-14s ", number, of, run_dirty_name(run->dirty_mb, dirty),
-		run->mover->name);
+	fprintf(stderr, "%-8s %-17s ", run_dirty_name(run->dirty_mb, dirty), run->mover->name);
 	if (run->end == RUN_MOVED)
-		fprintf(stderr, "%6.0f ms, gap %6.1f ms, %5.0f MiB, %.2f s CPU, %" PRIu64 " errors%s%s\n",
-			run->total_ms, run->gap_ms, run->wire_mib, run->cpu_s,
-			run->memory_errors + run->breaks, run->note[0] ? "; " : "", run->note);
+		fprintf(stderr,
+			"%6.0f ms, downtime %6.1f, pause %6.1f ms, %5.0f MiB, %.2f s CPU, slowed %3.0f %%, "
+			"%" PRIu64 " errors%s%s\n",
+			run->total_ms, run->landing_gap_ms, run->gap_ms, run->wire_mib, run->cpu_s,
+			run->slowed_percent, run->memory_errors + run->breaks, run->note[0] ? "; " : "",
+			run->note);
 	else
 		fprintf(stderr, "%s: %s\n", run_end_name(run->end), run->note);
 }
@@ -60,9 +56,11 @@ static int measure(const struct plan *plan, struct benchenv *env, struct run *ru
 		   struct err *err)
 {
 	for (size_t d = 0; d < plan->ndirty; d++) {
-		for (size_t i = 0; i < plan->runs * plan->nmovers; i++) {
-			size_t round = i / plan->nmovers;
-			const struct mover *mover = plan->movers[(i + round) % plan->nmovers];
+		const struct mover *movers[PLAN_MOVERS_MAX];
+		size_t nmovers = available(plan, env, plan->dirty_mb[d], movers);
+
+		for (size_t i = 0; i < plan->runs * nmovers; i++) {
+			const struct mover *mover = movers[(i + i / nmovers) % nmovers];
 			struct run *run = &runs[*count];
 
 			if (hopeless(runs, *count, mover, plan->dirty_mb[d]))
@@ -70,9 +68,42 @@ static int measure(const struct plan *plan, struct benchenv *env, struct run *ru
 			if (run_do(env, mover, plan->dirty_mb[d], plan->timeout_s, run) != 0)
 				return err_set(err, ERR_CANCELLED, "interrupted");
 			++*count;
-			say(run, d * plan->runs * plan->nmovers + i + 1,
-			    plan->ndirty * plan->runs * plan->nmovers);
+			say(run);
 		}
+	}
+	return 0;
+}
+
+/* The parts besides moves, each for itself: one that cannot be had here does not keep the others from being measured. */
+static int measure_parts(const struct plan *plan, struct benchenv *env, struct report *report,
+			 struct err *err)
+{
+	static const struct {
+		unsigned part; /* any of these wants it */
+		const char *name;
+		int (*measure)(struct benchenv *env, struct results *results, unsigned rounds,
+			       struct err *err);
+	} parts[] = {
+	    {PART_MOVES | PART_LINES, "the ideal", part_ideal},
+	    {PART_AGAIN, "a second move", part_again},
+	    {PART_HARVEST, "harvests", part_harvest},
+	    {PART_LINES, "slow links", part_lines}, /* the last one: the SSH server is elsewhere afterwards */
+	};
+	size_t out = 0;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (!(plan->parts & parts[i].part))
+			continue;
+		fprintf(stderr, "%s\n", parts[i].name);
+		if (parts[i].measure(env, &report->results, plan->runs, err) == 0)
+			continue;
+		if (proc_interrupted())
+			return -1;
+		fprintf(stderr, "%s: %s\n", parts[i].name, err->text);
+		if (out < sizeof(report->left_out) / sizeof(report->left_out[0]) - 1)
+			snprintf(report->left_out[out++], sizeof(report->left_out[0]), "%s: %.300s",
+				 parts[i].name, err->text);
+		err->kind = ERR_NONE;
 	}
 	return 0;
 }
@@ -105,34 +136,35 @@ static int publish(struct report *report, struct err *err)
 static int judge(const struct report *report, bool strict)
 {
 	for (size_t i = 0; i < report->ncells; i++)
-		if (report->cells[i].mover == &mover_table[0] &&
+		if (report->cells[i].mover->ops == &mover_drover_ops &&
 		    report->cells[i].memory_errors + report->cells[i].breaks > 0)
 			return 1;
-	for (size_t i = 0; strict && i < report->ntargets; i++)
-		if (report->targets[i].verdict == VERDICT_MISSED)
+	for (size_t i = 0; strict && i < report->results.targets.count; i++)
+		if (report->results.targets.row[i].verdict == VERDICT_MISSED)
 			return 1;
 	return 0;
 }
 
 static int bench(struct plan *plan, struct benchenv *env, struct err *err)
 {
-	struct run *runs = calloc(plan->ndirty * plan->runs * plan->nmovers, sizeof(*runs));
+	struct run *runs = calloc(plan->ndirty * plan->runs * PLAN_MOVERS_MAX, sizeof(*runs));
 	struct report *report = calloc(1, sizeof(*report));
 	json_t *host = NULL;
 	uint64_t begin_ns = clock_mono_ns();
 	size_t count = 0;
 	int status = 1;
 
-	if (!runs || !report || keep_available(plan, env, err) != 0 || start_sshd(plan, env, err) != 0 ||
-	    measure(plan, env, runs, &count, err) != 0)
+	if (!runs || !report || benchenv_sshd(env, "", err) != 0)
 		goto out;
 	host = hostinfo_json(env);
-	*report = (struct report){.env = env,
-				  .host = host,
-				  .runs = runs,
-				  .count = count,
-				  .timeout_s = plan->timeout_s,
-				  .took_s = (clock_mono_ns() - begin_ns) / 1e9};
+	*report = (struct report){.env = env, .host = host, .runs = runs, .timeout_s = plan->timeout_s};
+	report->results.ideal_mib = -1;
+	env->plan = true;
+	if (((plan->parts & PART_MOVES) && measure(plan, env, runs, &count, err) != 0) ||
+	    measure_parts(plan, env, report, err) != 0)
+		goto out;
+	report->count = count;
+	report->took_s = (double)(clock_mono_ns() - begin_ns) / 1e9;
 	if (publish(report, err) == 0)
 		status = judge(report, plan->strict);
 out:

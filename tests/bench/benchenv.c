@@ -1,17 +1,16 @@
 #include "tests/bench/benchenv.h"
 #include "common/io.h"
+#include "tests/bench/farhost.h"
 #include "tests/bench/proc.h"
+#include "tests/bench/procfs.h"
 #include "tests/lib/sshd.h"
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,17 +18,7 @@
  * read off the interface's counter rather than believed. */
 static bool enter_network(void)
 {
-	struct ifreq request = {.ifr_name = "lo"};
-	int fd;
-	bool up;
-
-	if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0)
-		return false;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	request.ifr_flags = IFF_UP | IFF_RUNNING;
-	up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-	io_close(&fd);
-	return up;
+	return geteuid() == 0 && unshare(CLONE_NEWNET) == 0 && farhost_loopback_up();
 }
 
 /* The program's path from $PATH; empty when there is none. */
@@ -71,7 +60,7 @@ static int find_build(struct benchenv *env, struct err *err)
 
 void benchenv_defaults(struct benchenv *env)
 {
-	*env = (struct benchenv){.memory_mib = 1024, .fill_mib = 512, .compress = 50, .report_ms = 100};
+	*env = (struct benchenv){.memory_mib = 1024, .fill_mib = 512, .compress = 60, .report_ms = 100};
 }
 
 int benchenv_open(struct benchenv *env, struct err *err)
@@ -95,7 +84,7 @@ int benchenv_open(struct benchenv *env, struct err *err)
 	return 0;
 }
 
-int benchenv_sshd(struct benchenv *env, struct err *err)
+int benchenv_sshd(struct benchenv *env, const char *extra, struct err *err)
 {
 	struct sshd *sshd;
 	char dir[BENCHENV_PATH];
@@ -104,13 +93,26 @@ int benchenv_sshd(struct benchenv *env, struct err *err)
 		return 0;
 	snprintf(dir, sizeof(dir), "%.*s/sshd", BENCHENV_PATH - 32, env->dir);
 	sshd = calloc(1, sizeof(*sshd));
-	if (!sshd || mkdir(dir, 0700) != 0 || sshd_start(dir, "", sshd) != 0) {
+	if (!sshd || (mkdir(dir, 0700) != 0 && errno != EEXIST) || sshd_start(dir, extra, sshd) != 0) {
 		free(sshd);
 		return err_set(err, ERR_SYSTEM, "sshd did not start (its reason is above)");
 	}
 	env->sshd = sshd;
 	snprintf(env->ssh_url, sizeof(env->ssh_url), "ssh://%s@127.0.0.1:%u", sshd->user, sshd->port);
 	return 0;
+}
+
+void benchenv_sshd_stop(struct benchenv *env)
+{
+	if (env->sshd)
+		sshd_stop(env->sshd);
+	free(env->sshd);
+	env->sshd = NULL;
+}
+
+uint64_t benchenv_wire_bytes(const struct benchenv *env)
+{
+	return procfs_interface_bytes(env->far ? FARHOST_INTERFACE : "lo");
 }
 
 void benchenv_end_processes(struct benchenv *env)
@@ -123,10 +125,7 @@ void benchenv_close(struct benchenv *env)
 	if (!env->dir[0])
 		return;
 	benchenv_end_processes(env);
-	if (env->sshd)
-		sshd_stop(env->sshd);
-	free(env->sshd);
-	env->sshd = NULL;
+	benchenv_sshd_stop(env);
 	proc_end_all(0);
 	benchenv_remove(env, env->dir);
 	env->dir[0] = '\0';

@@ -11,6 +11,7 @@
 enum { BENCHENV_PATH = 256 };
 
 struct sshd;
+struct farhost;
 
 struct benchenv {
 	char build[BENCHENV_PATH];  /* $DROVER_BUILD, absolute */
@@ -22,7 +23,9 @@ struct benchenv {
 	char ssh_url[320];          /* ssh://USER@127.0.0.1:PORT; benchenv_sshd */
 	bool keep;                  /* remove no folder */
 	bool own_network;           /* loopback carries nothing but what the benchmark does */
-	bool shared_ram;            /* QEMU too keeps the guest's RAM in a memfd, not in its own memory */
+	struct farhost *far; /* the destination is in a network of its own (farhost.h); NULL: it is here */
+	bool plan;           /* drover says what it expects before each move */
+	bool shared_ram;     /* QEMU too keeps the guest's RAM in a memfd, not in its own memory */
 	unsigned memory_mib, fill_mib, compress, report_ms;
 };
 
@@ -34,8 +37,12 @@ void benchenv_defaults(struct benchenv *env);
 int benchenv_open(struct benchenv *env, struct err *err);
 void benchenv_close(struct benchenv *env);
 
-/* benchenv_sshd(env, err): start the SSH server unless it runs. */
-int benchenv_sshd(struct benchenv *env, struct err *err);
+/* benchenv_sshd(env, extra, err): start the SSH server unless it runs, in the network that the caller is in; extra: lines of its
+ * configuration, "" for none.  benchenv_sshd_stop: harmless where none runs. */
+int benchenv_sshd(struct benchenv *env, const char *extra, struct err *err);
+void benchenv_sshd_stop(struct benchenv *env);
+/* benchenv_wire_bytes(env): what ever went to the destination over the network. */
+uint64_t benchenv_wire_bytes(const struct benchenv *env);
 /* benchenv_end_processes(env): everything that was started but the SSH server. */
 void benchenv_end_processes(struct benchenv *env);
 

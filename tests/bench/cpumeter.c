@@ -30,16 +30,41 @@ static uint64_t busy_ns(void)
 	return procfs_busy_ns() - (own.tv_sec * 1000000000ull + own.tv_nsec);
 }
 
+static void note_other(struct cpumeter_vm *vm, const struct procfs_thread *thread)
+{
+	size_t at = 0;
+
+	while (at < vm->nothers && vm->others[at].tid != thread->tid)
+		at++;
+	if (at == CPUMETER_THREADS)
+		return;
+	vm->others[at].tid = thread->tid;
+	vm->others[at].ns = thread->cpu_ns;
+	if (at == vm->nothers)
+		vm->nothers++;
+}
+
 /* What the vCPU threads of a process used: all that it did less what its other threads did.  Not what the threads' own
  * counters say: the kernel brings these up to date when a thread gives its CPU up, which a vCPU that polls does not do
- * for a second or more; a process's clock is exact, and so are threads that sleep often. */
-static uint64_t guest_ns(pid_t pid)
+ * for a second or more; a process's clock is exact, and so are threads that sleep often.  What a thread that ended (QEMU's send
+ * memory, and end with the move) had used is still in the process's clock, so it is remembered. */
+static uint64_t guest_ns(struct cpumeter_vm *vm)
 {
-	uint64_t others, all;
+	struct procfs_thread threads[CPUMETER_THREADS];
+	size_t count = procfs_threads(vm->pid, threads, CPUMETER_THREADS);
+	uint64_t others = 0, all;
+	bool any = false;
 
-	if (procfs_vcpus(pid, &others) == 0)
+	for (size_t i = 0; i < count; i++) {
+		any = any || threads[i].vcpu;
+		if (!threads[i].vcpu)
+			note_other(vm, &threads[i]);
+	}
+	if (!any)
 		return 0;
-	all = procfs_cpu_ns(pid);
+	for (size_t i = 0; i < vm->nothers; i++)
+		others += vm->others[i].ns;
+	all = procfs_cpu_ns(vm->pid);
 	return all > others ? all - others : 0;
 }
 
@@ -58,14 +83,14 @@ static void find_vms(struct cpumeter *meter, bool fresh)
 	size_t count = procfs_descendants(found, PROCFS_MAX);
 
 	for (size_t i = 0; i < count && meter->count < CPUMETER_VMS; i++) {
-		uint64_t ignored;
+		struct cpumeter_vm *vm = &meter->vms[meter->count];
 
-		if (known(meter, found[i].pid) || procfs_vcpus(found[i].pid, &ignored) == 0)
+		if (known(meter, found[i].pid))
 			continue;
-		meter->vms[meter->count].pid = found[i].pid;
-		meter->vms[meter->count].last_ns = guest_ns(found[i].pid);
-		meter->vms[meter->count].first_ns = fresh ? 0 : meter->vms[meter->count].last_ns;
-		meter->count++;
+		*vm = (struct cpumeter_vm){.pid = found[i].pid};
+		vm->last_ns = guest_ns(vm);
+		vm->first_ns = fresh ? 0 : vm->last_ns;
+		meter->count += vm->last_ns > 0;
 	}
 }
 
@@ -100,7 +125,7 @@ void cpumeter_start(struct cpumeter *meter)
 void cpumeter_sample(struct cpumeter *meter)
 {
 	for (size_t i = 0; i < meter->count; i++) {
-		uint64_t now_ns = guest_ns(meter->vms[i].pid);
+		uint64_t now_ns = guest_ns(&meter->vms[i]);
 
 		if (now_ns > meter->vms[i].last_ns)
 			meter->vms[i].last_ns = now_ns;

@@ -11,12 +11,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { CPUMETER_VMS = 16 };
+enum { CPUMETER_VMS = 16, CPUMETER_THREADS = 64 };
 
 struct cpumeter {
-	struct {
+	struct cpumeter_vm {
 		pid_t pid;
 		uint64_t first_ns, last_ns; /* of its vCPU threads */
+		/* Its other threads, those that ended too: what they used up to the last look. */
+		struct {
+			pid_t tid;
+			uint64_t ns;
+		} others[CPUMETER_THREADS];
+		size_t nothers;
 	} vms[CPUMETER_VMS];
 	size_t count;
 	uint64_t start_ns, guest_start_ns, busy_start_ns;

@@ -26,9 +26,9 @@ static struct host host_of(const struct move *move, char which)
 	return host;
 }
 
-static void console_of(const struct move *move, char which, char *path, size_t cap)
+void mover_drover_console(const struct move *move, char host, char *path, size_t cap)
 {
-	snprintf(path, cap, "%s/%c/state/vms/" VM_NAME "/console.log", move->dir, which);
+	snprintf(path, cap, "%s/%c/state/vms/" VM_NAME "/console.log", move->dir, host);
 }
 
 static int drover_available(const struct mover *mover, const struct benchenv *env, struct err *err)
@@ -50,16 +50,21 @@ static int drover_spawn(struct move *move, struct err *err)
 	struct host host = host_of(move, 'a');
 	char memory[16], cmdline[256], errors[BENCHENV_PATH + 32];
 	const char *env[] = {host.state, host.run, NULL};
-	const char *argv[] = {
-	    move->env->drover, "run", "--name",   VM_NAME,          "--memory", memory,
-	    "--cpus",          "1",   "--kernel", move->env->guest, "--append", mover_cmdline(move, cmdline),
-	    "--detach",        NULL};
+	const char *argv[] = {move->env->drover,  "run",
+			      "--name",           VM_NAME,
+			      "--memory",         memory,
+			      "--cpus",           "1",
+			      "--kernel",         move->env->guest,
+			      "--append",         mover_cmdline(move, cmdline),
+			      "--dirty-tracking", move->tracking ? move->tracking : "auto",
+			      "--detach",         move->disk ? "--disk" : NULL,
+			      move->disk,         NULL};
 	struct proc_spawn spawn = {.argv = argv, .env = env, .errors = errors};
 
 	snprintf(memory, sizeof(memory), "%uM", move->env->memory_mib);
 	run_errors(move, errors);
-	console_of(move, 'a', move->source_log, sizeof(move->source_log));
-	console_of(move, 'b', move->destination_log, sizeof(move->destination_log));
+	mover_drover_console(move, 'a', move->source_log, sizeof(move->source_log));
+	mover_drover_console(move, 'b', move->destination_log, sizeof(move->destination_log));
 	move->vm = proc_spawn(&spawn, err);
 	return move->vm < 0 ? -1 : 0;
 }
@@ -77,23 +82,15 @@ static int drover_ready(struct move *move, uint64_t deadline_ns, struct err *err
 	return move->vm > 0 ? 0 : err_set(err, ERR_STATE, "drover run --detach left no drover-vm running");
 }
 
-static int drover_prepare(struct move *move, uint64_t deadline_ns, struct err *err)
-{
-	(void)move;
-	(void)deadline_ns;
-	(void)err;
-	return 0;
-}
-
-/* The object with the outcome: the last on stdout, after whatever progress was reported there. */
-static json_t *read_outcome(const char *path, struct err *err)
+/* The object with the outcome: the last on stdout that has this key. */
+static json_t *read_outcome(const char *path, const char *key, struct err *err)
 {
 	FILE *file = fopen(path, "r");
 	json_t *outcome = NULL, *object;
 	json_error_t why;
 
 	while (file && (object = json_loadf(file, JSON_DISABLE_EOF_CHECK, &why))) {
-		if (json_is_object(object) && json_object_get(object, "total_ms")) {
+		if (json_is_object(object) && json_object_get(object, key)) {
 			json_decref(outcome);
 			outcome = json_incref(object);
 		}
@@ -102,7 +99,7 @@ static json_t *read_outcome(const char *path, struct err *err)
 	if (file)
 		fclose(file);
 	if (!outcome)
-		err_set(err, ERR_INPUT, "drover migrate --json said no object with total_ms; see %s", path);
+		err_set(err, ERR_INPUT, "drover --json said no object with %s; see %s", key, path);
 	return outcome;
 }
 
@@ -126,43 +123,102 @@ static int await_mover(struct move *move, pid_t pid, const struct proc_spawn *sp
 	return proc_finish(pid, spawn, deadline_ns, err);
 }
 
-static int drover_migrate(struct move *move, uint64_t deadline_ns, struct err *err)
+/* `drover VERB bench HOST …` on the host `from`, about `to`, from its program to its JSON. */
+struct words {
+	struct host source, destination;
+	char command[4 * BENCHENV_PATH], streams[16], downtime[16], out[BENCHENV_PATH + 32],
+	    errors[BENCHENV_PATH + 32];
+	const char *env[3], *argv[24];
+	struct proc_spawn spawn;
+};
+
+static void say(const struct move *move, const char *verb, char from, char to, struct words *words)
 {
-	struct host source = host_of(move, 'a'), destination = host_of(move, 'b');
-	char command[4 * BENCHENV_PATH], out[BENCHENV_PATH + 32], errors[BENCHENV_PATH + 32];
-	const char *env[] = {source.state, source.run, NULL};
-	const char *argv[] = {move->env->drover,
-			      "migrate",
-			      VM_NAME,
-			      move->env->ssh_url,
-			      "--identity",
-			      move->env->sshd->identity,
-			      "--known-hosts",
-			      move->env->sshd->known_hosts,
-			      "--remote-command",
-			      command,
-			      "--json",
-			      move->mover->postcopy ? "--postcopy" : NULL,
-			      NULL};
-	struct proc_spawn spawn = {.argv = argv, .env = env, .out = out, .errors = errors};
+	const struct mover *mover = move->mover;
+	const char *const argv[] = {move->env->drover,
+				    verb,
+				    VM_NAME,
+				    move->env->ssh_url,
+				    "--identity",
+				    move->env->sshd->identity,
+				    "--known-hosts",
+				    move->env->sshd->known_hosts,
+				    "--remote-command",
+				    words->command,
+				    "--json"};
+	size_t argc = sizeof(argv) / sizeof(argv[0]);
+
+	*words = (struct words){.source = host_of(move, from), .destination = host_of(move, to)};
+	memcpy(words->argv, argv, sizeof(argv));
+	if (mover->if_busy) {
+		words->argv[argc++] = "--if-busy";
+		words->argv[argc++] = mover->if_busy;
+	}
+	if (mover->downtime_ms) {
+		snprintf(words->downtime, sizeof(words->downtime), "%ums", mover->downtime_ms);
+		words->argv[argc++] = "--downtime";
+		words->argv[argc++] = words->downtime;
+	}
+	if (mover->streams) {
+		snprintf(words->streams, sizeof(words->streams), "%u", mover->streams);
+		words->argv[argc++] = "--streams";
+		words->argv[argc++] = words->streams;
+	}
+	words->env[0] = words->source.state;
+	words->env[1] = words->source.run;
+	words->spawn = (struct proc_spawn){
+	    .argv = words->argv, .env = words->env, .out = words->out, .errors = words->errors};
+	snprintf(words->command, sizeof(words->command), "env %s %s %s serve", words->destination.state,
+		 words->destination.run, move->env->drover);
+	snprintf(words->out, sizeof(words->out), "%s/%s-%c.json", move->dir, verb, from);
+	snprintf(words->errors, sizeof(words->errors), "%s/%s-%c.err", move->dir, verb, from);
+}
+
+int mover_drover_go(struct move *move, char from, char to, uint64_t deadline_ns, struct err *err)
+{
+	struct words words;
 	double bytes;
 	pid_t pid;
 
-	snprintf(command, sizeof(command), "env %s %s %s serve", destination.state, destination.run,
-		 move->env->drover);
-	snprintf(out, sizeof(out), "%s/migrate.json", move->dir);
-	snprintf(errors, sizeof(errors), "%s/migrate.err", move->dir);
+	say(move, "migrate", from, to, &words);
 	move->begin_ns = clock_mono_ns();
-	pid = proc_spawn(&spawn, err);
-	if (pid < 0 || await_mover(move, pid, &spawn, deadline_ns, err) != 0)
+	pid = proc_spawn(&words.spawn, err);
+	if (pid < 0 || await_mover(move, pid, &words.spawn, deadline_ns, err) != 0)
 		return -1;
-	move->reported = read_outcome(out, err);
+	json_decref(move->reported);
+	move->reported = read_outcome(words.out, "total_ms", err);
 	if (!move->reported)
 		return -1;
 	move->reported_total_ms = number(move->reported, "total_ms");
 	move->reported_downtime_ms = number(move->reported, "downtime_ms");
 	bytes = number(move->reported, "bytes_sent");
 	move->reported_mib = bytes < 0 ? -1 : bytes / (1 << 20);
+	return 0;
+}
+
+static int drover_migrate(struct move *move, uint64_t deadline_ns, struct err *err)
+{
+	return mover_drover_go(move, 'a', 'b', deadline_ns, err);
+}
+
+static int drover_prepare(struct move *move, uint64_t deadline_ns, struct err *err)
+{
+	struct words words;
+	json_t *plan, *forecast;
+
+	move->planned_total_ms = move->planned_downtime_ms = -1;
+	if (!move->env->plan)
+		return 0;
+	say(move, "plan", 'a', 'b', &words);
+	if (proc_run(&words.spawn, deadline_ns, err) != 0)
+		return -1;
+	plan = read_outcome(words.out, "forecast", err);
+	if (!plan)
+		return -1;
+	forecast = json_object_get(plan, "forecast");
+	move->planned_total_ms = number(forecast, "total_ms");
+	move->planned_downtime_ms = number(forecast, "downtime_ms");
+	json_decref(plan);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* QEMU as the mover: two QEMU processes on this machine, driven over QMP. */
 #include "common/io.h"
+#include "tests/bench/farhost.h"
 #include "tests/bench/mover.h"
 #include "tests/bench/proc.h"
 #include "tests/bench/qmp.h"
@@ -111,6 +112,7 @@ static int qemu_ready(struct move *move, uint64_t deadline_ns, struct err *err)
 
 	monitor_of(move, "source", socket);
 	move->vm = pair->source_pid;
+	move->planned_total_ms = move->planned_downtime_ms = -1;
 	return qmp_open(&pair->source, "the source QEMU", socket, deadline_ns, err);
 }
 
@@ -129,41 +131,65 @@ static int configure(struct move *move, struct qmp *qmp, bool source, uint64_t d
 
 	if (capability(qmp, "events", deadline_ns, err) != 0)
 		return -1;
+	if (mover->postcopy && capability(qmp, "postcopy-ram", deadline_ns, err) != 0)
+		return -1;
 	if (mover->channels > 0) {
-		parameters = json_pack("{s:i}", "multifd-channels", (int)mover->channels);
+		parameters =
+		    json_pack("{s:i,s:s}", "multifd-channels", (int)mover->channels, "multifd-compression",
+			      mover->compression ? mover->compression : "none");
 		if (capability(qmp, "multifd", deadline_ns, err) != 0 ||
 		    qmp_do(qmp, "migrate-set-parameters", parameters, deadline_ns, err) != 0)
 			return -1;
 	}
 	if (!source)
 		return 0;
-	if (move->dirty_mb == MOVE_DIRTY_MAX && capability(qmp, "auto-converge", deadline_ns, err) != 0)
+	if (move->dirty_mb == MOVE_DIRTY_MAX && !mover->postcopy &&
+	    capability(qmp, "auto-converge", deadline_ns, err) != 0)
 		return -1;
 	parameters =
 	    json_pack("{s:i,s:I}", "downtime-limit", (int)mover->downtime_ms, "max-bandwidth", BANDWIDTH);
 	return qmp_do(qmp, "migrate-set-parameters", parameters, deadline_ns, err);
 }
 
+/* Where the destination listens, or, with a tunnel there, the source connects to. */
+static void uri_of(const struct move *move, bool source, char uri[BENCHENV_PATH + 64])
+{
+	if (move->env->far)
+		snprintf(uri, BENCHENV_PATH + 64, "tcp:" FARHOST_ADDRESS ":%d", FARHOST_QEMU_PORT);
+	else
+		snprintf(uri, BENCHENV_PATH + 64, "unix:%s/%s.sock", move->dir,
+			 source && move->mover->over_ssh ? "tunnel" : "in");
+}
+
+static int launch_destination(struct move *move, struct err *err)
+{
+	pid_t pid;
+
+	if (farhost_enter(move->env, err) != 0)
+		return -1;
+	pid = launch(move, true, err);
+	return farhost_leave(move->env, err) == 0 && pid > 0 ? 0 : -1;
+}
+
 static int qemu_prepare(struct move *move, uint64_t deadline_ns, struct err *err)
 {
 	struct qemu_pair *pair = move->data;
-	char socket[BENCHENV_PATH + 32], monitor[BENCHENV_PATH + 32], uri[BENCHENV_PATH + 64];
+	char monitor[BENCHENV_PATH + 32], uri[BENCHENV_PATH + 64];
 
-	snprintf(socket, sizeof(socket), "%s/in.sock", move->dir);
-	snprintf(uri, sizeof(uri), "unix:%s", socket);
+	uri_of(move, false, uri);
 	monitor_of(move, "destination", monitor);
-	if (launch(move, true, err) < 0 ||
+	if (launch_destination(move, err) != 0 ||
 	    qmp_open(&pair->destination, "the destination QEMU", monitor, deadline_ns, err) != 0 ||
 	    configure(move, &pair->destination, false, deadline_ns, err) != 0 ||
 	    configure(move, &pair->source, true, deadline_ns, err) != 0 ||
 	    qmp_do(&pair->destination, "migrate-incoming", json_pack("{s:s}", "uri", uri), deadline_ns,
 		   err) != 0)
 		return -1;
-	if (move->mover->over_ssh) {
+	if (move->mover->over_ssh && !move->env->far) {
 		char near_end[BENCHENV_PATH + 32];
 
 		snprintf(near_end, sizeof(near_end), "%s/tunnel.sock", move->dir);
-		return tunnel_open(move->env, near_end, socket, deadline_ns, err);
+		return tunnel_open(move->env, near_end, uri + strlen("unix:"), deadline_ns, err);
 	}
 	return 0;
 }
@@ -173,8 +199,9 @@ static const char *event_name(const json_t *event)
 	return json_string_value(json_object_get(event, "event"));
 }
 
-/* Take the source's events: *done when the migration is complete; an error when it failed. */
-static int look_at_source(struct qmp *qmp, bool *done, struct err *err)
+/* Take the source's events: *done when the migration is complete; an error when it failed.  *passes: how often it began to go
+ * through the guest's memory. */
+static int look_at_source(struct qmp *qmp, bool *done, json_int_t *passes, struct err *err)
 {
 	json_t *event;
 
@@ -187,6 +214,8 @@ static int look_at_source(struct qmp *qmp, bool *done, struct err *err)
 		bool failed =
 		    migration && (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0);
 
+		if (strcmp(event_name(event), "MIGRATION_PASS") == 0)
+			*passes = json_integer_value(json_object_get(json_object_get(event, "data"), "pass"));
 		*done = *done || (migration && strcmp(status, "completed") == 0);
 		json_decref(event);
 		if (failed)
@@ -214,14 +243,20 @@ static int await_move(struct move *move, uint64_t deadline_ns, struct err *err)
 	struct qemu_pair *pair = move->data;
 	struct pollfd wait[2] = {{.fd = pair->source.fd, .events = POLLIN},
 				 {.fd = pair->destination.fd, .events = POLLIN}};
-	bool done = false, running = false;
+	bool done = false, running = false, post = false;
+	json_int_t passes = 0;
 
 	for (;;) {
-		if (look_at_source(&pair->source, &done, err) != 0 ||
+		if (look_at_source(&pair->source, &done, &passes, err) != 0 ||
 		    look_at_destination(&pair->destination, &running, err) != 0)
 			return -1;
 		if (done && running)
 			return 0;
+		if (move->mover->postcopy && passes > 1 && !post && !done) {
+			post = true;
+			if (qmp_do(&pair->source, "migrate-start-postcopy", NULL, deadline_ns, err) != 0)
+				return -1;
+		}
 		if (proc_check(deadline_ns, "QEMU's migration", err) != 0)
 			return -1;
 		cpumeter_sample(&move->meter);
@@ -265,8 +300,7 @@ static int qemu_migrate(struct move *move, uint64_t deadline_ns, struct err *err
 	struct qemu_pair *pair = move->data;
 	char uri[BENCHENV_PATH + 64];
 
-	snprintf(uri, sizeof(uri), "unix:%s/%s", move->dir,
-		 move->mover->over_ssh ? "tunnel.sock" : "in.sock");
+	uri_of(move, true, uri);
 	move->begin_ns = clock_mono_ns();
 	if (qmp_do(&pair->source, "migrate", json_pack("{s:s}", "uri", uri), deadline_ns, err) != 0 ||
 	    await_move(move, deadline_ns, err) != 0)

@@ -6,60 +6,94 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct {
+	const char *name;
+	enum plan_part part;
+	const char *what;
+} parts[] = {
+    {"moves", PART_MOVES, "moves over loopback, beside QEMU's"},
+    {"again", PART_AGAIN, "a second move, back"},
+    {"harvest", PART_HARVEST, "finding what was written"},
+    {"lines", PART_LINES, "a slow link, and one with long round trips (root)"},
+};
+
+static void help_mover(const struct mover *mover)
+{
+	static const char *const rates[] = {"idle", "low", "high", "flat out"};
+
+	printf("  %-18s %s", mover->name, mover->title);
+	for (unsigned i = 0; i < 4; i++)
+		if (mover->at & 1u << i)
+			printf("%s%s", mover->at & ((1u << i) - 1) ? ", " : " (", rates[i]);
+	puts(mover->at ? ")" : "");
+}
+
 void plan_help(void)
 {
 	puts("usage: bench_migrate [options]\n"
 	     "Move the same guest with drover and with QEMU, in turns, and compare.\n"
-	     "  --runs N         how often each mover runs at each rate (default 3)\n"
+	     "  --part LIST      what to measure (default: all of it, see below)\n"
+	     "  --runs N         how often each (default 5)\n"
 	     "  --dirty LIST     MB/s that the guest writes: numbers and `max` (default 0,100,400,max)\n"
-	     "  --only LIST      only these movers; `qemu`: those of QEMU that run by default\n"
-	     "  --also LIST      these movers too\n"
+	     "  --only LIST      only these movers, at each rate; `qemu`: all of QEMU's\n"
+	     "  --also LIST      these movers at each rate, too\n"
 	     "  --timeout S      give a migration up after S seconds (default 20)\n"
 	     "  --memory SIZE    RAM of the guest (default 1G)\n"
 	     "  --fill SIZE      how much of it is filled and kept verified (default 512M)\n"
-	     "  --compress P     percent of the filled pages that compress (default 50)\n"
+	     "  --compress P     percent of each filled page that compresses (default 60: lz4 makes 2.4 of "
+	     "1)\n"
 	     "  --keep           leave the folders of all runs (logs of the guest and the programs) in /tmp\n"
-	     "  --strict         exit status 1 when a target is missed\n"
-	     "Movers (* by default):");
+	     "  --strict         exit status 1 when a promise is not kept\n"
+	     "Parts:");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		printf("  %-18s %s\n", parts[i].name, parts[i].what);
+	puts("Movers (and at which rates they are measured by default):");
 	for (size_t i = 0; i < mover_count; i++)
-		printf("  %c %-16s %s\n", mover_table[i].by_default ? '*' : ' ', mover_table[i].name,
-		       mover_table[i].title);
+		help_mover(&mover_table[i]);
 }
 
-static bool planned(const struct plan *plan, const struct mover *mover)
+static void add_mover(const struct mover **movers, size_t *count, const struct mover *mover)
 {
+	for (size_t i = 0; i < *count; i++)
+		if (movers[i] == mover)
+			return;
+	if (*count < PLAN_MOVERS_MAX)
+		movers[(*count)++] = mover;
+}
+
+size_t plan_movers(const struct plan *plan, uint32_t dirty_mb, const struct mover *movers[PLAN_MOVERS_MAX])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < mover_count && !plan->only; i++)
+		if (mover_table[i].at & mover_at(dirty_mb))
+			add_mover(movers, &count, &mover_table[i]);
 	for (size_t i = 0; i < plan->nmovers; i++)
-		if (plan->movers[i] == mover)
-			return true;
-	return false;
-}
-
-static void add_mover(struct plan *plan, const struct mover *mover)
-{
-	if (!planned(plan, mover) && plan->nmovers < PLAN_MOVERS_MAX)
-		plan->movers[plan->nmovers++] = mover;
-}
-
-static void add_defaults(struct plan *plan, const struct mover_ops *ops)
-{
-	for (size_t i = 0; i < mover_count; i++)
-		if (mover_table[i].by_default && (!ops || mover_table[i].ops == ops))
-			add_mover(plan, &mover_table[i]);
+		add_mover(movers, &count, plan->movers[i]);
+	return count;
 }
 
 static int add_named(struct plan *plan, const char *name, struct err *err)
 {
-	if (strcmp(name, "qemu") == 0) {
-		add_defaults(plan, &mover_qemu_ops);
-		return 0;
-	}
-	for (size_t i = 0; i < mover_count; i++) {
-		if (strcmp(name, mover_table[i].name) == 0) {
-			add_mover(plan, &mover_table[i]);
+	bool qemu = strcmp(name, "qemu") == 0;
+
+	if (!qemu && !mover_find(name))
+		return err_set(err, ERR_USAGE, "there is no mover \"%s\"; see --help", name);
+	for (size_t i = 0; i < mover_count; i++)
+		if (qemu ? mover_table[i].ops == &mover_qemu_ops : strcmp(name, mover_table[i].name) == 0)
+			add_mover(plan->movers, &plan->nmovers, &mover_table[i]);
+	return 0;
+}
+
+static int add_part(struct plan *plan, const char *name, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (strcmp(name, parts[i].name) == 0) {
+			plan->parts |= parts[i].part;
 			return 0;
 		}
 	}
-	return err_set(err, ERR_USAGE, "there is no mover \"%s\"; see --help", name);
+	return err_set(err, ERR_USAGE, "there is no part \"%s\"; see --help", name);
 }
 
 static int add_dirty(struct plan *plan, const char *name, struct err *err)
@@ -117,8 +151,12 @@ static int read_option(struct plan *plan, struct benchenv *env, int option, char
 		plan->ndirty = 0;
 		return each(plan, value, add_dirty, err);
 	case 'o':
+		plan->only = true;
 		plan->nmovers = 0;
 		return each(plan, value, add_named, err);
+	case 'p':
+		plan->parts = 0;
+		return each(plan, value, add_part, err);
 	case 'a':
 		return each(plan, value, add_named, err);
 	case 't':
@@ -145,18 +183,27 @@ static int read_option(struct plan *plan, struct benchenv *env, int option, char
 int plan_read(struct plan *plan, struct benchenv *env, int argc, char **argv, struct err *err)
 {
 	static const struct option options[] = {
-	    {"runs", required_argument, NULL, 'r'},    {"dirty", required_argument, NULL, 'd'},
-	    {"only", required_argument, NULL, 'o'},    {"also", required_argument, NULL, 'a'},
-	    {"timeout", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},
-	    {"fill", required_argument, NULL, 'f'},    {"compress", required_argument, NULL, 'c'},
-	    {"keep", no_argument, NULL, 'k'},          {"strict", no_argument, NULL, 's'},
-	    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+	    {"part", required_argument, NULL, 'p'},
+	    {"runs", required_argument, NULL, 'r'},
+	    {"dirty", required_argument, NULL, 'd'},
+	    {"only", required_argument, NULL, 'o'},
+	    {"also", required_argument, NULL, 'a'},
+	    {"timeout", required_argument, NULL, 't'},
+	    {"memory", required_argument, NULL, 'm'},
+	    {"fill", required_argument, NULL, 'f'},
+	    {"compress", required_argument, NULL, 'c'},
+	    {"keep", no_argument, NULL, 'k'},
+	    {"strict", no_argument, NULL, 's'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
 	};
 	int option;
 
-	*plan =
-	    (struct plan){.runs = 3, .timeout_s = 20, .dirty_mb = {0, 100, 400, MOVE_DIRTY_MAX}, .ndirty = 4};
-	add_defaults(plan, NULL);
+	*plan = (struct plan){.parts = PART_MOVES | PART_AGAIN | PART_HARVEST | PART_LINES,
+			      .runs = 5,
+			      .timeout_s = 20,
+			      .dirty_mb = {0, 100, 400, MOVE_DIRTY_MAX},
+			      .ndirty = 4};
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
 		if (read_option(plan, env, option, optarg, err) != 0)

@@ -120,24 +120,23 @@ static bool vcpu_name(const char *name)
 	return strncmp(name, "vcpu", 4) == 0 || sscanf(name, "CPU %u/%3s", &number, rest) == 2;
 }
 
-size_t procfs_vcpus(pid_t pid, uint64_t *others_ns)
+size_t procfs_threads(pid_t pid, struct procfs_thread *found, size_t max)
 {
 	char path[320], text[64];
 	DIR *dir;
 	struct dirent *entry;
 	size_t count = 0;
 
-	*others_ns = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
-	while (dir && (entry = readdir(dir))) {
+	while (dir && count < max && (entry = readdir(dir))) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
 		if (!isdigit((unsigned char)entry->d_name[0]) || slurp(path, text, sizeof(text)) <= 0)
 			continue;
-		if (vcpu_name(text))
-			count++;
-		else
-			*others_ns += thread_cpu_ns(pid, atoi(entry->d_name));
+		found[count].tid = atoi(entry->d_name);
+		found[count].vcpu = vcpu_name(text);
+		found[count].cpu_ns = thread_cpu_ns(pid, found[count].tid);
+		count++;
 	}
 	if (dir)
 		closedir(dir);
@@ -160,16 +159,16 @@ int64_t procfs_field_kib(pid_t pid, const char *file, const char *field)
 	return -1;
 }
 
-int64_t procfs_memfd_kib(pid_t pid, uint64_t size_bytes)
+int procfs_memfd_open(pid_t pid, uint64_t size_bytes)
 {
 	char path[320], target[256];
 	DIR *dir;
 	struct dirent *entry;
-	int64_t kib = -1;
+	int fd = -1;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
-	while (dir && kib < 0 && (entry = readdir(dir))) {
+	while (dir && fd < 0 && (entry = readdir(dir))) {
 		struct stat st;
 		ssize_t len;
 
@@ -178,10 +177,21 @@ int64_t procfs_memfd_kib(pid_t pid, uint64_t size_bytes)
 		if (len < 7 || strncmp(target, "/memfd:", 7) != 0 || stat(path, &st) != 0 ||
 		    (uint64_t)st.st_size != size_bytes)
 			continue;
-		kib = st.st_blocks / 2;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 	}
 	if (dir)
 		closedir(dir);
+	return fd;
+}
+
+int64_t procfs_memfd_kib(pid_t pid, uint64_t size_bytes)
+{
+	int fd = procfs_memfd_open(pid, size_bytes);
+	struct stat st;
+	int64_t kib = fd >= 0 && fstat(fd, &st) == 0 ? st.st_blocks / 2 : -1;
+
+	if (fd >= 0)
+		close(fd);
 	return kib;
 }
 
@@ -197,16 +207,22 @@ uint64_t procfs_busy_ns(void)
 	return (user + nice + system + irq + softirq + steal) * (1000000000ull / sysconf(_SC_CLK_TCK));
 }
 
-uint64_t procfs_loopback_bytes(void)
+uint64_t procfs_interface_bytes(const char *name)
 {
 	char text[4096];
-	char *at;
+	char *at, *line = text;
 	unsigned long long sent = 0;
 
 	if (slurp("/proc/self/net/dev", text, sizeof(text)) <= 0)
 		return 0;
-	at = strstr(text, "lo:");
-	if (!at || sscanf(at + 3, "%*u %*u %*u %*u %*u %*u %*u %*u %llu", &sent) != 1)
-		return 0;
-	return sent;
+	while ((at = strsep(&line, "\n"))) {
+		char *colon = strchr(at, ':');
+
+		at += strspn(at, " ");
+		if (!colon || (size_t)(colon - at) != strlen(name) || strncmp(at, name, strlen(name)) != 0)
+			continue;
+		if (sscanf(colon + 1, "%*u %*u %*u %*u %*u %*u %*u %*u %llu", &sent) == 1)
+			return sent;
+	}
+	return 0;
 }

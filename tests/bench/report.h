@@ -3,6 +3,7 @@
 #define BENCH_REPORT_H
 
 #include "tests/bench/hostinfo.h"
+#include "tests/bench/parts.h"
 #include "tests/bench/summary.h"
 #include <stdio.h>
 
@@ -13,11 +14,11 @@ struct report {
 	size_t count;
 	unsigned timeout_s;
 	double took_s;
+	struct results results;
+	char left_out[4][400]; /* parts, and why; empty at the end */
 	/* ---- filled by report_summarize */
 	struct cell cells[SUMMARY_CELLS_MAX];
 	size_t ncells;
-	struct target targets[SUMMARY_TARGETS_MAX];
-	size_t ntargets;
 };
 
 /* report_summarize: before the others.  report_markdown: write all tables.  report_json: a new reference. */

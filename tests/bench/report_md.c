@@ -3,8 +3,12 @@
 
 void report_summarize(struct report *report)
 {
+	struct results *results = &report->results;
+
 	report->ncells = summary_cells(report->runs, report->count, report->cells);
-	report->ntargets = summary_targets(report->cells, report->ncells, report->targets);
+	summary_targets(report->cells, report->ncells, results->ideal_mib, &results->targets);
+	summary_forecasts(report->runs, report->count, &results->figures, &results->targets);
+	summary_phases(report->runs, report->count, &results->figures);
 }
 
 /* "1234 (1200-1300)" */
@@ -22,61 +26,37 @@ static void put_stats(FILE *out, const struct stats *stats, int digits)
 /* drover's median divided by this mover's, in each measure. */
 static void put_ratios(FILE *out, const struct report *report, const struct cell *cell)
 {
+	static const enum measure compared[] = {MEASURE_TOTAL, MEASURE_DOWNTIME, MEASURE_WIRE, MEASURE_CPU};
 	const struct cell *own = summary_find(report->cells, report->ncells, &mover_table[0], cell->dirty_mb);
 
 	if (!own || own == cell) {
 		fputs(" |\n", out);
 		return;
 	}
-	for (enum measure measure = 0; measure < MEASURE_COUNT; measure++) {
-		const struct stats *ours = summary_measure(own, measure);
-		const struct stats *theirs = summary_measure(cell, measure);
+	for (size_t i = 0; i < sizeof(compared) / sizeof(compared[0]); i++) {
+		const struct stats *ours = &own->measures[compared[i]];
+		const struct stats *theirs = &cell->measures[compared[i]];
 
 		if (ours->count > 0 && theirs->count > 0 && stats_median(theirs) > 0)
-			fprintf(out, "%s%.2f", measure ? " / " : " ",
-				stats_median(ours) / stats_median(theirs));
+			fprintf(out, "%s%.2f", i ? " / " : " ", stats_median(ours) / stats_median(theirs));
 		else
-			fprintf(out, "%s-", measure ? " / " : " ");
+			fprintf(out, "%s-", i ? " / " : " ");
 	}
 	fputs(" |\n", out);
 }
 
 static void put_cell(FILE *out, const struct report *report, const struct cell *cell)
 {
+	static const int digits[] = {[MEASURE_TOTAL] = 0, [MEASURE_DOWNTIME] = 1, [MEASURE_PAUSE] = 1,
+				     [MEASURE_WIRE] = 0,  [MEASURE_CPU] = 2,      [MEASURE_SLOWED] = 0};
 	char dirty[24];
 
 	fprintf(out, "| %s | %s |", run_dirty_name(cell->dirty_mb, dirty), cell->mover->title);
-	put_stats(out, &cell->total_ms, 0);
-	put_stats(out, &cell->gap_ms, 1);
-	put_stats(out, &cell->wire_mib, 0);
-	put_stats(out, &cell->cpu_s, 2);
+	for (enum measure measure = 0; measure < MEASURE_COUNT; measure++)
+		put_stats(out, &cell->measures[measure], digits[measure]);
 	fprintf(out, " %u of %u | %" PRIu64 " / %" PRIu64 " |", cell->moved, cell->runs, cell->memory_errors,
 		cell->breaks);
 	put_ratios(out, report, cell);
-}
-
-static void put_targets(FILE *out, const struct report *report)
-{
-	if (report->ntargets == 0)
-		return;
-	fputs("\n| target | drover | limit | set by | verdict |\n|---|---|---|---|---|\n", out);
-	for (size_t i = 0; i < report->ntargets; i++) {
-		const struct target *target = &report->targets[i];
-
-		fprintf(out, "| %s |", target->text);
-		if (target->verdict == VERDICT_NOT_MEASURED || target->got < 0)
-			fputs(" - |", out);
-		else
-			fprintf(out, " %.1f %s |", target->got, target->unit);
-		if (target->verdict == VERDICT_NOT_MEASURED)
-			fputs(" - | - |", out);
-		else if (target->limit < 0)
-			fprintf(out, " none | %s |", target->against);
-		else
-			fprintf(out, " %.1f %s | %s |", target->limit, target->unit,
-				target->against[0] ? target->against : "drover itself");
-		fprintf(out, " %s |\n", summary_verdict_name(target->verdict));
-	}
 }
 
 static void put_notes(FILE *out, const struct report *report)
@@ -117,19 +97,25 @@ void report_markdown(const struct report *report, FILE *out)
 	const struct benchenv *env = report->env;
 	char text[512];
 
-	fprintf(out, "Guest: %u MiB with %u MiB filled, %u %% of the filled pages compressible, 1 vCPU.\n",
+	fprintf(out, "Guest: %u MiB with %u MiB filled, %u %% of each filled page compressible, 1 vCPU.\n",
 		env->memory_mib, env->fill_mib, env->compress);
 	fprintf(out, "Machine: %s.\n", hostinfo_line(report->host, text));
-	fprintf(out, "Medians (smallest-largest) of runs that took turns, %zu in %.0f s.\n", report->count,
-		report->took_s);
+	fprintf(
+	    out,
+	    "Medians (smallest-largest) of runs that took turns, %zu in the first table; %.0f s in all.\n",
+	    report->count, report->took_s);
 	put_noise(out, report);
-	fputs("| guest writes | mover | total ms | guest-seen gap ms | MiB on the wire | CPU s beside the "
-	      "guest | "
-	      "finished | memory errors / report breaks | drover / this: total, gap, MiB, CPU |\n"
-	      "|---|---|---|---|---|---|---|---|---|\n",
+	targets_markdown(&report->results.targets, out);
+	fputs("\n| guest writes | mover | total ms | guest-seen downtime ms | its longest pause ms | MiB on "
+	      "the "
+	      "wire | CPU s beside the guest | guest slowed % | finished | memory errors / report breaks | "
+	      "drover / this: total, downtime, MiB, CPU |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
 	      out);
 	for (size_t i = 0; i < report->ncells; i++)
 		put_cell(out, report, &report->cells[i]);
-	put_targets(out, report);
+	fputs("\n", out);
+	figures_markdown(&report->results.figures, out);
 	put_notes(out, report);
+	for (size_t i = 0; report->left_out[i][0]; i++)
+		fprintf(out, "\nNot measured, or not to the end: %s\n", report->left_out[i]);
 }

@@ -15,10 +15,18 @@
 #define LOST_MS    10 /* a clock that falls behind by more hides a part of the gap */
 #define PAGE_BYTES 4096
 
+/* Pages that the guest wrote in a millisecond of its clock. */
+static double rate_of(const struct guest_line *from, const struct guest_line *to)
+{
+	return to->t_ms > from->t_ms ? (double)(to->written - from->written) / (double)(to->t_ms - from->t_ms)
+				     : 0;
+}
+
 /* Boot the guest, let it fill its memory and then run for a while at its rate. */
 static int bring_up(struct move *move, struct guestlog *log, struct run *run, struct err *err)
 {
 	uint64_t deadline_ns = clock_mono_ns() + SETUP_S * S_NS;
+	struct guest_line settled;
 
 	if (move->mover->ops->spawn(move, err) != 0 || move->mover->ops->ready(move, deadline_ns, err) != 0)
 		return -1;
@@ -28,16 +36,20 @@ static int bring_up(struct move *move, struct guestlog *log, struct run *run, st
 		return -1;
 	guestlog_pump(log);
 	guestlog_window(log);
+	settled = log->last;
 	if (guestlog_wait_clock(log, log->last.t_ms + SETTLE_MS, deadline_ns, err) != 0)
 		return -1;
 	run->quiet_gap_ms = log->window_gap_us / 1000.0;
+	run->quiet_rate = rate_of(&settled, &log->last);
+	run->planned_total_ms = move->planned_total_ms;
+	run->planned_downtime_ms = move->planned_downtime_ms;
 	return 0;
 }
 
 /* The move itself, with everything that is measured from outside. */
 static int move_it(struct move *move, struct run *run, unsigned timeout_s, struct err *err)
 {
-	uint64_t wire = procfs_loopback_bytes();
+	uint64_t wire = benchenv_wire_bytes(move->env);
 	const struct cpumeter *meter = &move->meter;
 	uint64_t deadline_ns;
 
@@ -48,7 +60,7 @@ static int move_it(struct move *move, struct run *run, unsigned timeout_s, struc
 		return -1;
 	}
 	cpumeter_stop(&move->meter);
-	wire = procfs_loopback_bytes() - wire;
+	wire = benchenv_wire_bytes(move->env) - wire;
 	run->total_ms = (move->end_ns - move->begin_ns) / 1e6;
 	run->cpu_s = meter->total_ns > meter->guest_ns ? (meter->total_ns - meter->guest_ns) / 1e9 : 0;
 	run->guest_cpu_s = meter->guest_ns / 1e9;
@@ -56,25 +68,26 @@ static int move_it(struct move *move, struct run *run, unsigned timeout_s, struc
 	run->reported_total_ms = move->reported_total_ms;
 	run->reported_downtime_ms = move->reported_downtime_ms;
 	run->reported_mib = move->reported_mib;
-	run->wire_measured = move->mover->over_ssh && move->env->own_network;
+	run->wire_measured = move->env->own_network && (move->mover->over_ssh || move->env->far);
 	run->wire_mib = run->wire_measured ? wire / 1048576.0 : move->reported_mib;
 	return 0;
 }
 
-/* Wait until the guest has run at the destination for a while and, since it arrived, read all its pages again. */
-static int await_proof(struct move *move, struct guestlog *log, uint64_t deadline_ns, struct err *err)
+/* Wait until the guest has run at the destination for a while and, since it arrived, read all its pages again.  *arrived: its
+ * first report there. */
+static int await_proof(struct move *move, struct guestlog *log, struct guest_line *arrived,
+		       uint64_t deadline_ns, struct err *err)
 {
 	uint64_t fill_pages = ((uint64_t)move->env->fill_mib << 20) / PAGE_BYTES;
 	uint64_t lines = log->lines;
-	struct guest_line arrived;
 
 	/* The report that spans the switch-over comes first. */
 	if (guestlog_wait_lines(log, lines + 1, deadline_ns, err) != 0)
 		return -1;
-	arrived = log->last;
-	if (guestlog_wait_clock(log, arrived.t_ms + AFTER_MS, deadline_ns, err) != 0)
+	*arrived = log->last;
+	if (guestlog_wait_clock(log, arrived->t_ms + AFTER_MS, deadline_ns, err) != 0)
 		return -1;
-	while (log->last.verified < arrived.verified + fill_pages)
+	while (log->last.verified < arrived->verified + fill_pages)
 		if (guestlog_wait_lines(log, log->lines + 1, deadline_ns, err) != 0)
 			return err_context(err, "checking all memory after the move");
 	return 0;
@@ -85,10 +98,17 @@ static int ask_guest(struct move *move, struct guestlog *log, const struct guest
 		     struct err *err)
 {
 	uint64_t deadline_ns = clock_mono_ns() + AFTER_S * S_NS;
+	struct guest_line arrived;
 
 	guestlog_move(log, move->destination_log);
-	if (await_proof(move, log, deadline_ns, err) != 0)
+	if (await_proof(move, log, &arrived, deadline_ns, err) != 0)
 		return -1;
+	run->slowed_percent = -1;
+	if (run->quiet_rate > 0) {
+		double kept = rate_of(&before->last, &arrived) / run->quiet_rate;
+
+		run->slowed_percent = kept < 1 ? 100 * (1 - kept) : 0;
+	}
 	run->gap_ms = log->window_gap_us / 1000.0;
 	run->landing_gap_ms = log->landing_gap_us / 1000.0;
 	run->clock_lost_ms =

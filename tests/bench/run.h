@@ -23,10 +23,15 @@ struct run {
 	double gap_ms;   /* the longest pause that the guest saw around the move */
 	double
 	    landing_gap_ms; /* the part of it at the switch-over: in the first two reports from the destination */
+	double
+	    slowed_percent; /* of what it writes, at the rate before, how much it did not during the move; negative:
+				   it writes nothing */
+	double planned_total_ms, planned_downtime_ms; /* by drover plan; negative: not asked */
 	double quiet_gap_ms;    /* the same in the second before: what the machine does to it anyhow */
+	double quiet_rate;      /* and how fast it wrote then, pages a millisecond */
 	double clock_lost_ms;   /* by how much the guest's clock fell behind the host's over the move */
 	double wire_mib;        /* on the wire; negative: unknown */
-	bool wire_measured;     /* on the loopback interface, rather than said by the mover */
+	bool wire_measured;     /* on a network interface, rather than said by the mover */
 	double cpu_s;           /* CPU time of both ends and all between, beside the guest's vCPUs */
 	double guest_cpu_s;     /* of the vCPUs */
 	double others_cpus;     /* CPUs that programs of others kept busy meanwhile: noise */

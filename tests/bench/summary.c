@@ -3,10 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The gap that a guest may see at 100 MB/s, whatever QEMU does. */
-#define GAP_LIMIT_MS    30.0
-#define GAP_LIMIT_DIRTY 100
-
 static struct cell *cell_of(struct cell *cells, size_t *count, const struct run *run)
 {
 	for (size_t i = 0; i < *count; i++)
@@ -18,6 +14,12 @@ static struct cell *cell_of(struct cell *cells, size_t *count, const struct run 
 	cells[*count].mover = run->mover;
 	cells[*count].dirty_mb = run->dirty_mb;
 	return &cells[(*count)++];
+}
+
+static void add_known(struct cell *cell, enum measure measure, double value)
+{
+	if (value >= 0)
+		stats_add(&cell->measures[measure], value);
 }
 
 size_t summary_cells(const struct run *runs, size_t count, struct cell cells[SUMMARY_CELLS_MAX])
@@ -36,24 +38,14 @@ size_t summary_cells(const struct run *runs, size_t count, struct cell cells[SUM
 		if (run->end != RUN_MOVED)
 			continue;
 		cell->moved++;
-		stats_add(&cell->total_ms, run->total_ms);
-		stats_add(&cell->gap_ms, run->gap_ms);
-		stats_add(&cell->cpu_s, run->cpu_s);
-		if (run->wire_mib >= 0)
-			stats_add(&cell->wire_mib, run->wire_mib);
+		add_known(cell, MEASURE_TOTAL, run->total_ms);
+		add_known(cell, MEASURE_DOWNTIME, run->landing_gap_ms);
+		add_known(cell, MEASURE_PAUSE, run->gap_ms);
+		add_known(cell, MEASURE_WIRE, run->wire_mib);
+		add_known(cell, MEASURE_CPU, run->cpu_s);
+		add_known(cell, MEASURE_SLOWED, run->slowed_percent);
 	}
 	return ncells;
-}
-
-static bool is_drover(const struct cell *cell)
-{
-	return cell->mover->ops == &mover_drover_ops;
-}
-
-/* QEMU's pre-copy over one plain stream, at whatever downtime limit. */
-static bool is_plain_precopy(const struct cell *cell)
-{
-	return cell->mover->ops == &mover_qemu_ops && !cell->mover->over_ssh && cell->mover->channels == 0;
 }
 
 const struct cell *summary_find(const struct cell *cells, size_t count, const struct mover *mover,
@@ -67,114 +59,235 @@ const struct cell *summary_find(const struct cell *cells, size_t count, const st
 
 static double median_of(const struct cell *cell, enum measure measure)
 {
-	return stats_median(summary_measure(cell, measure));
+	return stats_median(&cell->measures[measure]);
 }
 
-const struct stats *summary_measure(const struct cell *cell, enum measure measure)
+/* ---- promises ---- */
+
+/* With what drover is compared. */
+enum peers {
+	PEERS_NONE,    /* the limit is absolute */
+	PEERS_IDEAL,   /* the least that its memory takes */
+	PEERS_PLAIN,   /* QEMU without encryption and compression: pre-copy or multifd, any downtime limit */
+	PEERS_PRECOPY, /* of these one stream */
+	PEERS_SSH,     /* QEMU through an SSH tunnel */
+	PEERS_ZSTD,    /* multifd, packed */
+	PEERS_POSTCOPY,
+};
+
+static bool is_peer(const struct mover *mover, enum peers peers)
 {
-	const struct stats *const all[] = {
-	    [MEASURE_TOTAL] = &cell->total_ms,
-	    [MEASURE_GAP] = &cell->gap_ms,
-	    [MEASURE_WIRE] = &cell->wire_mib,
-	    [MEASURE_CPU] = &cell->cpu_s,
-	};
+	bool plain = !mover->over_ssh && !mover->compression && !mover->postcopy;
 
-	return all[measure];
+	if (mover->ops != &mover_qemu_ops)
+		return false;
+	switch (peers) {
+	case PEERS_PLAIN:
+		return plain;
+	case PEERS_PRECOPY:
+		return plain && mover->channels == 0;
+	case PEERS_SSH:
+		return mover->over_ssh;
+	case PEERS_ZSTD:
+		return mover->compression != NULL;
+	case PEERS_POSTCOPY:
+		return mover->postcopy;
+	default:
+		return false;
+	}
 }
 
-/* The best that QEMU's plain pre-copy did at this rate; NULL: it did not run, or never finished. */
-static const struct cell *best_peer(const struct cell *cells, size_t count, uint32_t dirty_mb,
-				    enum measure measure)
+#define FLAT MOVE_DIRTY_MAX
+static const struct aim {
+	const char *id;
+	uint32_t dirty_mb;
+	const char *mover;
+	enum measure measure;
+	double limit; /* or factor */
+	enum peers peers;
+} aims[] = {
+    {"idle-total", 0, "drover", MEASURE_TOTAL, 0.6, PEERS_PLAIN},
+    {"100-total", 100, "drover", MEASURE_TOTAL, 0.6, PEERS_PLAIN},
+    {"idle-total-ssh", 0, "drover", MEASURE_TOTAL, 0.4, PEERS_SSH},
+    {"100-total-ssh", 100, "drover", MEASURE_TOTAL, 0.4, PEERS_SSH},
+    {"idle-bytes", 0, "drover", MEASURE_WIRE, 0.45, PEERS_PRECOPY},
+    {"100-bytes", 100, "drover", MEASURE_WIRE, 0.45, PEERS_PRECOPY},
+    {"idle-bytes-ideal", 0, "drover", MEASURE_WIRE, 1.15, PEERS_IDEAL},
+    {"100-downtime", 100, "drover", MEASURE_DOWNTIME, 10, PEERS_NONE},
+    {"100-downtime-qemu", 100, "drover", MEASURE_DOWNTIME, 1, PEERS_PLAIN},
+    {"400-downtime", 400, "drover", MEASURE_DOWNTIME, 10, PEERS_NONE},
+    {"400-downtime-qemu", 400, "drover", MEASURE_DOWNTIME, 1, PEERS_PLAIN},
+    {"100-pause-qemu", 100, "drover", MEASURE_PAUSE, 1, PEERS_PLAIN},
+    {"400-pause-qemu", 400, "drover", MEASURE_PAUSE, 1, PEERS_PLAIN},
+    {"flat-postcopy-downtime", FLAT, "drover-postcopy", MEASURE_DOWNTIME, 15, PEERS_NONE},
+    {"flat-postcopy-downtime-qemu", FLAT, "drover-postcopy", MEASURE_DOWNTIME, 1, PEERS_POSTCOPY},
+    {"flat-throttle-downtime", FLAT, "drover", MEASURE_DOWNTIME, 30, PEERS_NONE},
+    {"flat-throttle-slowed", FLAT, "drover", MEASURE_SLOWED, 1, PEERS_PLAIN},
+    {"idle-cpu", 0, "drover", MEASURE_CPU, 1.2, PEERS_ZSTD},
+    {"100-cpu", 100, "drover", MEASURE_CPU, 1.2, PEERS_ZSTD},
+};
+
+static const struct {
+	const char *name, *unit;
+} measures[] = {
+    [MEASURE_TOTAL] = {"total time", "ms"},
+    [MEASURE_DOWNTIME] = {"guest-seen downtime", "ms"},
+    [MEASURE_PAUSE] = {"guest-seen longest pause in all of the move", "ms"},
+    [MEASURE_WIRE] = {"on the wire", "MiB"},
+    [MEASURE_CPU] = {"CPU of both ends", "s"},
+    [MEASURE_SLOWED] = {"guest slowed down", "%"},
+};
+
+static const char *const peers_names[] = {
+    [PEERS_IDEAL] = "each page once, zstd 1",  [PEERS_PLAIN] = "QEMU's best plain setting",
+    [PEERS_PRECOPY] = "QEMU's plain pre-copy", [PEERS_SSH] = "QEMU's best through an SSH tunnel",
+    [PEERS_ZSTD] = "QEMU's multifd with zstd", [PEERS_POSTCOPY] = "QEMU's post-copy",
+};
+
+/* The best that a peer did at this rate; NULL: none finished.  *ran: one was tried. */
+static const struct cell *best_peer(const struct cell *cells, size_t count, const struct aim *aim, bool *ran)
 {
 	const struct cell *best = NULL;
 
-	for (size_t i = 0; i < count; i++)
-		if (cells[i].dirty_mb == dirty_mb && is_plain_precopy(&cells[i]) && cells[i].moved > 0 &&
-		    (!best || median_of(&cells[i], measure) < median_of(best, measure)))
-			best = &cells[i];
+	*ran = false;
+	for (size_t i = 0; i < count; i++) {
+		const struct cell *cell = &cells[i];
+
+		if (cell->dirty_mb != aim->dirty_mb || !is_peer(cell->mover, aim->peers))
+			continue;
+		*ran = true;
+		if (cell->measures[aim->measure].count > 0 &&
+		    (!best || median_of(cell, aim->measure) < median_of(best, aim->measure)))
+			best = cell;
+	}
 	return best;
 }
 
-static bool peer_ran(const struct cell *cells, size_t count, uint32_t dirty_mb)
+/* A mover that did not always finish missed it. */
+static void judge(struct target *target, const struct cell *cells, size_t count, const struct cell *cell,
+		  const struct aim *aim, double ideal_mib)
 {
-	for (size_t i = 0; i < count; i++)
-		if (cells[i].dirty_mb == dirty_mb && is_plain_precopy(&cells[i]))
-			return true;
-	return false;
-}
+	double got = cell->moved == cell->runs ? median_of(cell, aim->measure) : -1;
+	const struct cell *peer;
+	bool ran;
 
-/* Judge a median against a limit.  A mover that did not always finish missed it. */
-static void judge(struct target *target, const struct cell *cell, enum measure measure, double limit)
-{
-	target->got = cell->moved > 0 ? median_of(cell, measure) : -1;
-	target->limit = limit;
-	if (cell->moved < cell->runs)
-		target->verdict = VERDICT_MISSED;
-	else
-		target->verdict = target->got <= limit ? VERDICT_MET : VERDICT_MISSED;
-}
-
-static struct target *begin(struct target *targets, size_t *count, const struct cell *cell, const char *what,
-			    const char *limit)
-{
-	struct target *target = &targets[(*count)++];
-	char dirty[24];
-
-	memset(target, 0, sizeof(*target));
-	target->dirty_mb = cell->dirty_mb;
-	target->unit = "ms";
-	snprintf(target->text, sizeof(target->text), "%s, %s <= %s", run_dirty_name(cell->dirty_mb, dirty),
-		 what, limit);
-	return target;
-}
-
-static void against_peer(struct target *target, const struct cell *cells, size_t count,
-			 const struct cell *cell, enum measure measure)
-{
-	const struct cell *peer = best_peer(cells, count, cell->dirty_mb, measure);
-
-	if (peer) {
-		snprintf(target->against, sizeof(target->against), "%s", peer->mover->name);
-		judge(target, cell, measure, median_of(peer, measure));
-	} else if (peer_ran(cells, count, cell->dirty_mb)) {
-		/* QEMU was tried and never finished: any finish is better. */
-		snprintf(target->against, sizeof(target->against), "QEMU, which did not finish");
-		judge(target, cell, measure, INFINITY);
-		target->limit = -1;
+	if (aim->peers == PEERS_NONE) {
+		target_judge(target, got, aim->limit);
+	} else if (aim->peers == PEERS_IDEAL) {
+		if (ideal_mib > 0)
+			target_judge(target, got, aim->limit * ideal_mib);
+	} else {
+		peer = best_peer(cells, count, aim, &ran);
+		if (peer)
+			snprintf(target->against, sizeof(target->against), "%s", peer->mover->name);
+		if (peer || ran)
+			target_judge(target, got, peer ? aim->limit * median_of(peer, aim->measure) : -1);
 	}
 }
 
-size_t summary_targets(const struct cell *cells, size_t count, struct target targets[SUMMARY_TARGETS_MAX])
+/* Of each of drover's movers at each rate: it always arrives, with all of its memory. */
+static void add_whole(const struct cell *cells, size_t count, struct targets *targets)
 {
-	size_t made = 0;
+	uint64_t wrong = 0;
+	unsigned runs = 0, moved = 0;
+	struct target *target;
 
-	for (size_t i = 0; i < count && made + 4 <= SUMMARY_TARGETS_MAX; i++) {
-		const struct cell *cell = &cells[i];
+	for (size_t i = 0; i < count; i++) {
+		if (cells[i].mover->ops != &mover_drover_ops)
+			continue;
+		wrong += cells[i].memory_errors + cells[i].breaks;
+		runs += cells[i].runs;
+		moved += cells[i].moved;
+	}
+	target = target_add(targets, "always-completes", "%", "all of drover's moves: completed", "100 %");
+	target->least = true;
+	if (runs > 0)
+		target_judge(target, 100.0 * moved / runs, 100);
+	target = target_add(targets, "memory-right", "",
+			    "all of drover's moves: memory errors and broken report numbers", "0");
+	if (runs > 0)
+		target_judge(target, (double)wrong, 0);
+}
+
+void summary_targets(const struct cell *cells, size_t count, double ideal_mib, struct targets *targets)
+{
+	for (size_t i = 0; i < sizeof(aims) / sizeof(aims[0]); i++) {
+		const struct aim *aim = &aims[i];
+		const struct mover *mover = mover_find(aim->mover);
+		const struct cell *cell = summary_find(cells, count, mover, aim->dirty_mb);
+		char text[120], allowed[120], dirty[24];
 		struct target *target;
 
-		if (!is_drover(cell))
-			continue;
-		target = begin(targets, &made, cell, "total", "QEMU plain pre-copy");
-		against_peer(target, cells, count, cell, MEASURE_TOTAL);
-		target = begin(targets, &made, cell, "guest gap", "QEMU plain pre-copy");
-		against_peer(target, cells, count, cell, MEASURE_GAP);
-		if (cell->dirty_mb == GAP_LIMIT_DIRTY) {
-			target = begin(targets, &made, cell, "guest gap", "30 ms");
-			judge(target, cell, MEASURE_GAP, GAP_LIMIT_MS);
-		}
-		target = begin(targets, &made, cell, "memory errors and broken report numbers", "0");
-		target->unit = "";
-		target->got = (double)(cell->memory_errors + cell->breaks);
-		target->verdict =
-		    target->got == 0 && cell->moved == cell->runs ? VERDICT_MET : VERDICT_MISSED;
+		snprintf(text, sizeof(text), "%s%s%s: %s", run_dirty_name(aim->dirty_mb, dirty),
+			 mover->if_busy ? ", " : "", mover->if_busy ? mover->if_busy : "",
+			 measures[aim->measure].name);
+		if (aim->peers == PEERS_NONE)
+			snprintf(allowed, sizeof(allowed), "%g %s", aim->limit, measures[aim->measure].unit);
+		else
+			snprintf(allowed, sizeof(allowed), "%g x %s", aim->limit, peers_names[aim->peers]);
+		target = target_add(targets, aim->id, measures[aim->measure].unit, text, allowed);
+		if (cell)
+			judge(target, cells, count, cell, aim, ideal_mib);
 	}
-	return made;
+	add_whole(cells, count, targets);
 }
 
-const char *summary_verdict_name(enum verdict verdict)
-{
-	static const char *const names[] = {
-	    [VERDICT_NOT_MEASURED] = "not measured", [VERDICT_MET] = "met", [VERDICT_MISSED] = "MISSED"};
+/* ---- forecasts ---- */
 
-	return names[verdict];
+#define NEAR_PART 0.25
+#define NEAR_MS   10.0
+
+void summary_forecasts(const struct run *runs, size_t count, struct figures *figures, struct targets *targets)
+{
+	struct target *target;
+	unsigned made = 0, good = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct run *run = &runs[i];
+		char dirty[24];
+
+		if (run->mover != &mover_table[0] || run->end != RUN_MOVED || run->planned_total_ms < 0)
+			continue;
+		made++;
+		good += fabs(run->planned_total_ms - run->total_ms) <= NEAR_PART * run->total_ms &&
+			fabs(run->planned_downtime_ms - run->landing_gap_ms) <= NEAR_MS;
+		run_dirty_name(run->dirty_mb, dirty);
+		stats_add(&figure_of(figures, "x", "forecast, %s: total / what came", dirty)->values,
+			  run->planned_total_ms / run->total_ms);
+		stats_add(&figure_of(figures, "ms", "forecast, %s: downtime less what came", dirty)->values,
+			  run->planned_downtime_ms - run->landing_gap_ms);
+	}
+	target = target_add(targets, "forecast", "%",
+			    "forecasts with a total within 25 % and a downtime within 10 ms", "80 %");
+	target->least = true;
+	if (made > 0)
+		target_judge(target, 100.0 * good / made, 80);
+}
+
+/* ---- where the time goes ---- */
+
+void summary_phases(const struct run *runs, size_t count, struct figures *figures)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct run *run = &runs[i];
+		const json_t *round;
+		double rounds_ms = 0;
+		char dirty[24];
+		size_t at;
+
+		if (run->mover != &mover_table[0] || run->end != RUN_MOVED || run->reported_total_ms < 0)
+			continue;
+		json_array_foreach(json_object_get(run->reported, "rounds_detail"), at, round) rounds_ms +=
+		    json_number_value(json_object_get(round, "ms"));
+		run_dirty_name(run->dirty_mb, dirty);
+		stats_add(&figure_of(figures, "ms", "drover, %s: until its first round", dirty)->values,
+			  run->reported_total_ms - rounds_ms);
+		stats_add(
+		    &figure_of(figures, "ms", "drover, %s: its rounds, the pause included", dirty)->values,
+		    rounds_ms);
+		stats_add(&figure_of(figures, "ms",
+				     "drover, %s: its own start, and its end after the guest's", dirty)
+			       ->values,
+			  run->total_ms - run->reported_total_ms);
+	}
 }

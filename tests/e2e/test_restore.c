@@ -162,7 +162,7 @@ static void test_cut_short(void **state)
 
 static void test_beside_the_first(void **state)
 {
-	char id[32], clone[HOST_PATH + 96];
+	char id[32], clone[HOST_PATH + 96], other[HOST_PATH + 96], image[HOST_PATH + 96];
 
 	(void)state;
 	snap_define(&host, "g", GENTLE);
@@ -194,6 +194,20 @@ static void test_beside_the_first(void **state)
 	host_must(&host, "forget", "m", NULL);
 	snap_refused(&host, "delete that first", "snapshots", "g", "--delete", id, NULL);
 	path_holds(clone, 1); /* disks stay */
+	/* They go with a VM that says so; not while a clone needs them. */
+	host_must(&host, "restore", "g", "--as", "n", NULL);
+	host_must(&host, "kill", "n", NULL);
+	snprintf(other, sizeof(other), "%s/state/vms/n/disks/slot-1.dvol", host.root);
+	snprintf(image, sizeof(image), "%s/clone.dvol", host.root);
+	host_must(&host, "image", "close", other, NULL);
+	host_must(&host, "image", "clone", other, image, NULL);
+	snap_refused(&host, "is pinned by", "remove", "n", "--disks", NULL);
+	assert_int_equal(access(other, F_OK), 0);
+	assert_int_equal(unlink(image), 0);
+	host_must(&host, "image", "delete", other, "1.1", "--forget-clones", NULL);
+	host_must(&host, "remove", "n", "--disks", NULL);
+	host_must(&host, "forget", "n", NULL);
+	assert_int_not_equal(access(other, F_OK), 0);
 	assert_int_equal(unlink(clone), 0);
 	host_must(&host, "snapshots", "g", "--delete", id, NULL);
 	snap_settled(&host, "g", 0);

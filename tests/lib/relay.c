@@ -49,7 +49,7 @@ struct relay {
 	int listener;
 	int wake;
 	uint16_t port;
-	uint16_t server;
+	struct sockaddr_in server;
 	bool stop;
 	bool stalled;
 	bool corrupt; /* the next bytes */
@@ -101,7 +101,7 @@ static void prepare(int fd)
 
 static void accept_one(struct relay *relay)
 {
-	struct sockaddr_in address = loopback(relay->server);
+	const struct sockaddr_in address = relay->server;
 	int client = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
 	struct connection *connection = NULL;
 	int server;
@@ -280,13 +280,19 @@ static void changed(struct relay *relay)
 
 struct relay *relay_start(uint16_t port)
 {
+	return relay_start_to("127.0.0.1", port);
+}
+
+struct relay *relay_start_to(const char *address_there, uint16_t port)
+{
 	struct relay *relay = calloc(1, sizeof(*relay));
 	struct sockaddr_in address = loopback(0);
 	socklen_t len = sizeof(address);
 
 	if (!relay)
 		abort();
-	relay->server = port;
+	relay->server = loopback(port);
+	inet_pton(AF_INET, address_there, &relay->server.sin_addr);
 	pthread_mutex_init(&relay->lock, NULL);
 	for (int i = 0; i < CONNECTIONS; i++)
 		relay->connections[i].fd[0] = relay->connections[i].fd[1] = -1;

@@ -8,8 +8,10 @@
 struct relay;
 
 /* relay_start(port): listen on a free port of 127.0.0.1 and pass every connection on to 127.0.0.1:port; runs in a
- * thread of its own.  NULL with the reason on stderr.  relay_stop: cuts all and ends; harmless on NULL. */
+ * thread of its own.  relay_start_to: to another IPv4 address.  NULL with the reason on stderr.  relay_stop: cuts all and ends;
+ * harmless on NULL. */
 struct relay *relay_start(uint16_t port);
+struct relay *relay_start_to(const char *address, uint16_t port);
 void relay_stop(struct relay *relay);
 uint16_t relay_port(const struct relay *relay);
 

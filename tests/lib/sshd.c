@@ -91,6 +91,11 @@ static int write_config(const struct sshd *sshd, const char *extra)
 
 int sshd_add_known(const struct sshd *sshd, uint16_t port)
 {
+	return sshd_add_known_at(sshd, "127.0.0.1", port);
+}
+
+int sshd_add_known_at(const struct sshd *sshd, const char *address, uint16_t port)
+{
 	char path[SSHD_PATH + 32];
 	void *key;
 	size_t len;
@@ -101,7 +106,7 @@ int sshd_add_known(const struct sshd *sshd, uint16_t port)
 		return complain(path);
 	file = fopen(sshd->known_hosts, "a");
 	if (file) {
-		fprintf(file, "[127.0.0.1]:%u %s", port, (char *)key);
+		fprintf(file, "[%s]:%u %s", address, port, (char *)key);
 		fclose(file);
 	}
 	free(key);

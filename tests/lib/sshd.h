@@ -33,8 +33,10 @@ void sshd_stop(struct sshd *sshd);
 /* sshd_target(&sshd, command): how to reach it: its known hosts and key, nobody's configuration. */
 struct ssh_target sshd_target(const struct sshd *sshd, const char *command);
 
-/* sshd_add_known(&sshd, port): its key is right for this other port too (a relay's). */
+/* sshd_add_known(&sshd, port): its key is right for this other port too (a relay's).  sshd_add_known_at: at an address that it was told
+ * to listen at besides. */
 int sshd_add_known(const struct sshd *sshd, uint16_t port);
+int sshd_add_known_at(const struct sshd *sshd, const char *address, uint16_t port);
 /* sshd_relay(&sshd): a relay on the way to it, known as it is.  NULL with the reason on stderr. */
 struct relay *sshd_relay(const struct sshd *sshd);
 
