@@ -121,12 +121,17 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
-static int open_sender(struct mover *mover, struct err *err)
+int mover_send_deltas(struct mover *mover, struct err *err)
 {
 	/* Who wants pages sent as they are wants no work on them. */
-	bool deltas = mover->deltas && mover->options->packing != PACKER_NONE;
+	if (!mover->deltas || mover->options->packing == PACKER_NONE)
+		return 0;
+	return sender_send_deltas(&mover->sender, err);
+}
 
-	if (mover_open_sender(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
+static int open_sender(struct mover *mover, struct err *err)
+{
+	if (mover_open_sender(mover, err) || mover_send_deltas(mover, err))
 		return -1;
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))

@@ -100,8 +100,9 @@ int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
 /* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
- * mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
+ * mover_send_deltas: it sends deltas, where both want that.  mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
 int mover_open_sender(struct mover *mover, struct err *err);
+int mover_send_deltas(struct mover *mover, struct err *err);
 int mover_start_workers(struct mover *mover, struct err *err);
 struct link *mover_join(void *mover, uint32_t id, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
