@@ -25,6 +25,7 @@ int mover_find_vm(struct mover *mover, struct err *err)
 	if (!failed) {
 		strcpy(mover->config.name, name);
 		strcpy(mover->config.uuid, uuid);
+		mover_name_images(mover, status);
 	}
 	json_decref(status);
 	return failed ? -1 : 0;
@@ -34,7 +35,6 @@ int mover_find_vm(struct mover *mover, struct err *err)
 static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 {
 	json_t *hello = mover_hello(mover, "move", err), *welcome;
-	uint64_t protocol = 0;
 	struct frame frame;
 	int failed;
 
@@ -47,7 +47,7 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
-	failed = jobj_u64(welcome, "protocol", true, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, &protocol, err) ||
+	failed = message_chosen(welcome, mover->link, err) ||
 		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err) ||
 		 jobj_bool(welcome, "deltas", false, &mover->deltas, err);
 	json_decref(welcome);
