@@ -59,6 +59,7 @@ struct args {
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t packing;     /* enum packer_mode */
 	bool postcopy;
+	bool resume;
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */
 	uint64_t size_bytes; /* an operand */

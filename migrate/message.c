@@ -15,7 +15,8 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
     [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",       [MESSAGE_OWED] = "OWED",
-    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",
+    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",       [MESSAGE_COMPARE] = "COMPARE",
+    [MESSAGE_DIGESTS] = "DIGESTS",
 };
 
 const char *message_name(unsigned type)
@@ -218,7 +219,7 @@ int message_seal(const struct frame *frame, struct message_seal *seal, struct er
 	seal->state_bytes = reader_u64(&reader);
 	seal->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || seal->links > STREAM_LINKS)
+	if (reader.bad || reserved || seal->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < seal->links; i++) {
 		seal->link[i].id = reader_u32(&reader);
@@ -236,7 +237,7 @@ int message_ack(const struct frame *frame, struct message_ack *ack, struct err *
 	ack->epoch = reader_u64(&reader);
 	ack->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || ack->links > STREAM_LINKS)
+	if (reader.bad || reserved || ack->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = reader_u32(&reader);

@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 enum { STREAM_PROTOCOL = 3, STREAM_PROTOCOL_MIN = 3, STREAM_STATE_MAX = 16 << 20 };
-enum { STREAM_LINKS = 16 };   /* of a session at a time, the control link included */
-enum { STREAM_VOLUMES = 31 }; /* RAM and disks */
+enum { STREAM_LINKS = 16 };             /* of a session at a time, the control link included */
+enum { SEAL_LINKS = STREAM_LINKS + 1 }; /* a seal may name one that there is not */
+enum { STREAM_VOLUMES = 31 };           /* RAM and disks */
 
 enum message_type {
 	MESSAGE_HELLO = 1,
@@ -38,6 +39,8 @@ enum message_type {
 	MESSAGE_OWED,
 	MESSAGE_REQUEST,
 	MESSAGE_WHOLE,
+	MESSAGE_COMPARE,
+	MESSAGE_DIGESTS,
 	MESSAGE_TYPES,
 };
 
@@ -59,12 +62,12 @@ struct message_seal {
 	struct {
 		uint32_t id;
 		uint64_t frames; /* PAGES since it joined the session */
-	} link[STREAM_LINKS];
+	} link[SEAL_LINKS];
 };
 struct message_ack {
 	uint64_t epoch;
 	unsigned links;
-	uint32_t lost[STREAM_LINKS]; /* links of the seal that broke before they brought all */
+	uint32_t lost[SEAL_LINKS]; /* links of the seal that broke before they brought all */
 };
 /* A PAGES frame that was begun. */
 struct message_pages {

@@ -52,6 +52,7 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 				.timer_fd = -1,
 				.dirty.fd = -1,
 				.postcopy = {.fresh.fd = -1},
+				.kept = {.fd = -1},
 				.started_ns = clock_mono_ns()};
 	/* Without one the peer is the one that a pending hand-over names. */
 	if (options->peer && mover_set_peer(mover, options->peer, err))
@@ -63,11 +64,23 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 	return 0;
 }
 
+void mover_let_go(struct mover *mover)
+{
+	struct err ignored;
+	uint64_t id;
+
+	if (mover->vm.fd < 0)
+		return;
+	/* Where the VM process has nothing to keep, or must not let go, it says so to nobody. */
+	if (mover->kept.page && !mover->kept.stays)
+		(void)control_start(&mover->vm, json_pack("{s:s}", "cmd", "leave"), -1, &id, &ignored);
+	control_close(&mover->vm);
+}
+
 void mover_close(struct mover *mover)
 {
 	/* First of all the guest: its VM process does what is right for its phase.  Links may take their time. */
-	if (mover->vm.fd >= 0)
-		control_close(&mover->vm);
+	mover_let_go(mover);
 	answerer_stop(&mover->postcopy.answerer);
 	sender_close(&mover->sender);
 	mover_disks_close(mover);
@@ -75,6 +88,7 @@ void mover_close(struct mover *mover)
 	mover->link = NULL;
 	pageset_close(&mover->dirty);
 	pageset_close(&mover->postcopy.fresh);
+	kept_close(&mover->kept);
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	peer_free(&mover->host);
@@ -260,7 +274,7 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 	if (!mover->epoch_open) {
 		sender_take_again(&mover->sender);
 		if (mover->dirty.words)
-			pageset_add_all(&mover->sender.volume[0].todo, &mover->dirty);
+			sender_take_dirty(&mover->sender, &mover->dirty);
 	}
 	if (mover_epoch_begin(mover, flags, err))
 		return -1;
@@ -316,7 +330,7 @@ static int read_ack(const json_t *welcome, struct message_ack *ack, struct err *
 	const json_t *lost = json_object_get(welcome, "lost");
 
 	ack->links = (unsigned)json_array_size(lost);
-	if (!json_is_array(lost) || ack->links > STREAM_LINKS)
+	if (!json_is_array(lost) || ack->links > SEAL_LINKS)
 		return err_set(err, ERR_INPUT, "'lost' is not a list of links");
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = (uint32_t)json_integer_value(json_array_get(lost, i));
@@ -405,10 +419,10 @@ int mover_rejoin_once(struct mover *mover, struct err *err)
 
 	if (mover_connect(mover, err) || join(mover, mover->link, id, JOIN_CONTROL, &there, err))
 		return -1;
-	if (mover->postcopy.resumed) {
+	if (mover->resumed) {
 		mover->epoch = there.epoch;
 		mover->epoch_open = there.ack.epoch != there.epoch;
-		mover->postcopy.resumed = false;
+		mover->resumed = false;
 	}
 	if (there.epoch > mover->epoch || there.epoch + 1 < mover->epoch)
 		return err_set(err, ERR_INPUT, "%s is in epoch %llu instead of %llu", mover->peer,

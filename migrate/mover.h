@@ -6,6 +6,7 @@
 #include "common/fault.h"
 #include "common/pageset.h"
 #include "migrate/answerer.h"
+#include "migrate/kept.h"
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/move.h"
@@ -26,7 +27,6 @@ enum {
 
 struct mover_postcopy {
 	bool on;              /* what is left after pre-copy goes over after the guest */
-	bool resumed;         /* another mover has begun it */
 	bool whole;           /* the guest has all of its memory there */
 	bool lost;            /* the guest ended there before it had all */
 	struct pageset fresh; /* owed, and not known to be known there */
@@ -49,6 +49,7 @@ struct mover {
 	struct vm_config config;
 	uint64_t term; /* of the VM here; then the one it will have there */
 	bool paused;   /* by the user */
+	bool deltas;   /* the receiver takes them */
 	json_t *cpu;   /* what the guest sees of its CPU */
 	char session[LEDGER_SESSION_LEN + 1];
 
@@ -60,6 +61,10 @@ struct mover {
 	bool epoch_open;      /* it is not acknowledged */
 	uint64_t ack_ns;      /* shortest time from a seal to its acknowledgement so far; 0: none yet */
 	uint64_t touched;     /* pages of RAM that were allocated at the start */
+	/* What the round took so far, without the time in which there was no link: one that broke goes on with the rest. */
+	struct {
+		uint64_t ns, bytes;
+	} taken;
 	uint64_t started_ns;
 	uint64_t copy_ns; /* when the first round began */
 	/* Since when the first round goes over as many links as now, and what of it had been sent by then. */
@@ -71,6 +76,10 @@ struct mover {
 	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
 	struct mover_postcopy postcopy;
+	struct kept kept;
+	bool resumed; /* another mover has begun it, and the receiver is to say where it is */
+	bool tracked; /* the VM process tracks what is written */
+	bool listed;  /* all of RAM was to do once */
 
 	struct move_progress progress;
 	uint64_t progress_told_ns;
@@ -79,18 +88,21 @@ struct mover {
 };
 
 /* mover_open(mover, options, observer, report, err): checks the options, makes what needs no connection.
- * mover_close: closes all; the VM process then does what its phase asks for.  Harmless after a failed open. */
+ * mover_close: closes all; the VM process then does what its phase asks for, and keeps nothing for another mover, but where kept.stays.
+ * Harmless after a failed open.  mover_let_go: the VM process's part of that. */
 int mover_open(struct mover *mover, const struct move_options *options, const struct move_observer *observer,
 	       struct move_report *report, struct err *err);
 void mover_close(struct mover *mover);
+void mover_let_go(struct mover *mover);
 
 /* mover_set_peer(mover, word, err): the other host: a peer's name, or an ssh URL; what the options say of it counts. */
 int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
 /* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
- * mover_join: the sender's join (sender_session). */
+ * mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
 int mover_open_sender(struct mover *mover, struct err *err);
+int mover_start_workers(struct mover *mover, struct err *err);
 struct link *mover_join(void *mover, uint32_t id, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
 struct link *mover_join_requests(void *mover, uint32_t id, struct err *err);
@@ -136,6 +148,10 @@ int mover_epoch_ack(struct mover *mover, struct err *err);
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
 /* mover_rejoin_once: one try. */
 int mover_rejoin_once(struct mover *mover, struct err *err);
+
+/* resume_begin(mover, &begun, err): go on with the move that another mover began before it died, where that can be; begun false: it
+ * cannot, the user knows why, and the mover is as mover_open made it. */
+int resume_begin(struct mover *mover, bool *begun, struct err *err);
 
 /* precopy_look(mover, pages, err): so many pages of the first round are sent: once that tells enough, fill the report's forecast. */
 int precopy_look(struct mover *mover, uint64_t pages, struct err *err);

@@ -7,7 +7,6 @@
 
 #include <poll.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
 	OWE_ROUNDS = 4, /* before the pause, at most */
@@ -57,7 +56,11 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 
 	if (!postcopy->on)
 		return 0;
+	/* What goes over from here on is another's to go on with only behind the start. */
+	if (kept_end(mover, err))
+		return -1;
 	mover->sender.volume[0].held = true;
+	sender_end_deltas(&mover->sender); /* what was sent becomes holes */
 	/* Once more, after a pause that was taken back: what may not have been heard is said again, and loading the machine state there must not
 	 * wait for a request link that cannot join meanwhile. */
 	answerer_stop(&postcopy->answerer);
@@ -269,6 +272,7 @@ static int finish(struct mover *mover, struct err *err)
 	report->bytes_sent += report->postcopy.bytes;
 	report->pages_sent = stats.pages;
 	report->zero_pages = stats.zero_pages;
+	report->delta_pages = stats.delta_pages;
 	report->pages_again = mover->sender.repeated;
 	report->total_ns = clock_mono_ns() - mover->started_ns;
 	if (link_fault(mover->link, FAULT_POSTCOPY_MOVER_WHOLE, err))
@@ -291,14 +295,11 @@ int postcopy_finish(struct mover *mover, struct err *err)
 int postcopy_resume(struct mover *mover, struct err *err)
 {
 	struct mover_postcopy *postcopy = &mover->postcopy;
-	uint32_t random = 0;
 
-	postcopy->on = postcopy->resumed = true;
+	postcopy->on = mover->resumed = true;
 	if (mover_open_sender(mover, err))
 		return -1;
-	/* No link of the mover before had such a number. */
-	(void)!getrandom(&random, sizeof(random), 0);
-	mover->sender.next_id = (random >> 1) + 4096;
+	sender_skip_ids(&mover->sender);
 	mover->switching = true;
 	if (come_back(mover, err))
 		return give_up(mover, err);

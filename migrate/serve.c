@@ -64,8 +64,8 @@ static int welcome(struct serve *serve, struct err *err)
 	if (serve_bounds_name(serve, err))
 		return -1;
 	return message_send_json(serve->control.link, MESSAGE_WELCOME,
-				 json_pack("{s:i, s:s, s:I}", "protocol", (int)serve->protocol, "drover",
-					   DROVER_VERSION, "promised_term",
+				 json_pack("{s:i, s:s, s:b, s:I}", "protocol", (int)serve->protocol, "drover",
+					   DROVER_VERSION, "deltas", true, "promised_term",
 					   (json_int_t)ledger_promised_term(&record, serve->config.uuid)),
 				 err);
 }

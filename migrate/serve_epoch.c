@@ -5,6 +5,7 @@
  * sender has given up, and has sent it again since. */
 #include "common/fault.h"
 #include "common/io.h"
+#include "common/log.h"
 #include "migrate/serve_internal.h"
 
 #include <sys/eventfd.h>
@@ -46,6 +47,15 @@ static bool await_epoch(struct serve *serve, uint64_t epoch)
 	while (!serve->quit && epoch > serve->epoch.epoch)
 		pthread_cond_wait(&serve->change, &serve->lock);
 	return !serve->quit && epoch == serve->epoch.epoch && epoch > serve->acked.epoch;
+}
+
+/* What came over this link cannot be believed to fit what is here.  It counts as one that broke: so the sender sends again, and
+ * whole, all that it has not been told is applied.  Nothing holds the channel open then: the sender hears of it at once. */
+static void give_up(struct serve_link *of, const struct err *why)
+{
+	log_warning("a link is given up: %s", why->text);
+	link_cut(of->link);
+	io_close(&of->process_fd);
 }
 
 int serve_pages(struct serve_link *of, const struct frame *frame, struct err *err)
@@ -91,6 +101,8 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	pthread_mutex_unlock(&serve->lock);
 	if (awaited)
 		(void)eventfd_write(serve->wake_fd, 1);
+	if (pages < 0 && err->kind == ERR_LINK)
+		give_up(of, err);
 	if (pages < 0)
 		return -1;
 	if (applied % SERVE_ACK_FRAMES == 0 &&
@@ -247,8 +259,9 @@ static const struct {
 	enum message_type type;
 	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
 } handlers[] = {
-    {MESSAGE_PAGES, on_pages}, {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_PAGES, on_pages},        {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
+    {MESSAGE_STATE, on_state},        {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_COMPARE, serve_compare},
 };
 
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)

@@ -126,6 +126,9 @@ int serve_settle(struct serve *serve, struct err *err);
 /* serve_not_last(serve): the sender's guest runs on: the open epoch is one like any other, what came of machine state is dropped. */
 void serve_not_last(struct serve *serve);
 
+/* serve_compare(serve, frame, err): COMPARE: tell by digests what there is of a disk.  In serve_compare.c. */
+int serve_compare(struct serve *serve, const struct frame *frame, struct err *err);
+
 /* ---- serve_links.c ---- */
 
 /* serve_links_open(serve, err): begin to listen for links that join.  serve_links_close: ends all of them. */

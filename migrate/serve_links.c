@@ -278,8 +278,10 @@ int serve_links_await(struct serve *serve, const struct err *why, struct err *er
 	while (!serve->replacement.link) {
 		uint64_t now = clock_mono_ns();
 
-		if (now >= until || serve->waiter_fd >= 0)
+		if (now >= until || serve->waiter_fd >= 0) {
+			serve->disks.left = true;
 			return err_set(err, ERR_LINK, "%s", why->text);
+		}
 		if (poll(fds, 2, serve->owed.running ? -1 : (int)((until - now) / 1000000) + 1) < 0 &&
 		    errno != EINTR)
 			return err_sys(err, "cannot wait for the sender");

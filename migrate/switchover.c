@@ -186,6 +186,7 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 	report->total_ns = now - mover->started_ns;
 	report->pages_sent = stats.pages;
 	report->zero_pages = stats.zero_pages;
+	report->delta_pages = stats.delta_pages;
 	report->pages_again = mover->sender.repeated;
 	for (unsigned i = 0; i < report->listed; i++) {
 		copy_ns += report->round[i].ns;
@@ -255,7 +256,7 @@ int switchover_run(struct mover *mover, bool *moved, struct err *err)
 	return 0;
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
-	control_close(&mover->vm);
+	mover_let_go(mover);
 	link_watch(mover->link, NULL, 0); /* what ended the move must not end this */
 	message_send_error(mover->link, MESSAGE_ABORT, err);
 	return -1;
