@@ -557,10 +557,12 @@ const struct command commands[] = {
      .group = peer_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
-     .synopsis = "[--vm PATTERN]... [--action ACTION]... [--disks FOLDER]",
+     .synopsis = "[--vm PATTERN]... [--action ACTION]... [--images PATH]...\n"
+		 "[--tap PATTERN]... [--memory-max SIZE] [--disks FOLDER]",
      .details = "Started by the other host through SSH, for one hand-over or one question; fit\n"
 		"for a forced command in authorized_keys ('drover peer authorize' prints the\n"
-		"line), where the options say what that key may ask for: without, anything.",
+		"line), where the options say what that key may ask for: without, anything, but\n"
+		"that a VM reads no file of this host's unless --images names it.",
      .run = cmd_serve,
      .options = serve_options,
      .plumbing = true},

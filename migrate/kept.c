@@ -118,8 +118,11 @@ void kept_note(struct mover *mover)
 		return;
 	current = page->current & 1; /* the VM process could write it, too */
 	notes = &page->copy[1 - current];
-	*notes = (struct kept_notes){
-	    .listed = mover->listed, .disks = disks->count, .id = disks->id, .common = disks->common};
+	*notes = (struct kept_notes){.listed = mover->listed,
+				     .deltas = mover->deltas,
+				     .disks = disks->count,
+				     .id = disks->id,
+				     .common = disks->common};
 	for (unsigned i = 0; i < disks->count; i++) {
 		notes->disk[i].at = disks->disk[i].at;
 		notes->disk[i].compares = disks->disk[i].compares;

@@ -14,6 +14,7 @@ struct mover;
 
 struct kept_notes {
 	uint32_t listed; /* all of RAM has been due once; the disks' first epoch is acknowledged */
+	uint32_t deltas; /* as in struct mover */
 	uint32_t disks;
 	struct dvol_id id, common; /* as in struct mover_disks */
 	struct {

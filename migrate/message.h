@@ -97,6 +97,11 @@ int message_begin_pages(struct link *link, uint64_t epoch, struct pages_encoder 
 /* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
 void message_send_error(struct link *link, enum message_type type, const struct err *why);
 
+/* Versions of the stream.  message_choose(hello, protocol, err): the newest one that the sender and this receiver both speak; none: ERR_REFUSED.
+ * message_chosen(welcome, link, err): what the receiver chose is one that this sender speaks; or ERR_REFUSED. */
+int message_choose(const json_t *hello, unsigned *protocol, struct err *err);
+int message_chosen(const json_t *welcome, const struct link *link, struct err *err);
+
 /* Reading payloads: 0, or -1 with ERR_INPUT.  message_json gives a new reference. */
 json_t *message_json(const struct frame *frame, struct err *err);
 int message_number(const struct frame *frame, uint64_t *number, struct err *err);

@@ -25,6 +25,7 @@ int mover_find_vm(struct mover *mover, struct err *err)
 	if (!failed) {
 		strcpy(mover->config.name, name);
 		strcpy(mover->config.uuid, uuid);
+		mover_name_images(mover, status);
 	}
 	json_decref(status);
 	return failed ? -1 : 0;
@@ -34,7 +35,6 @@ int mover_find_vm(struct mover *mover, struct err *err)
 static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 {
 	json_t *hello = mover_hello(mover, "move", err), *welcome;
-	uint64_t protocol = 0;
 	struct frame frame;
 	int failed;
 
@@ -47,7 +47,7 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
-	failed = jobj_u64(welcome, "protocol", true, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, &protocol, err) ||
+	failed = message_chosen(welcome, mover->link, err) ||
 		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err) ||
 		 jobj_bool(welcome, "deltas", false, &mover->deltas, err);
 	json_decref(welcome);
@@ -121,12 +121,17 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
-static int open_sender(struct mover *mover, struct err *err)
+int mover_send_deltas(struct mover *mover, struct err *err)
 {
 	/* Who wants pages sent as they are wants no work on them. */
-	bool deltas = mover->deltas && mover->options->packing != PACKER_NONE;
+	if (!mover->deltas || mover->options->packing == PACKER_NONE)
+		return 0;
+	return sender_send_deltas(&mover->sender, err);
+}
 
-	if (mover_open_sender(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
+static int open_sender(struct mover *mover, struct err *err)
+{
+	if (mover_open_sender(mover, err) || mover_send_deltas(mover, err))
 		return -1;
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))

@@ -92,6 +92,7 @@ void mover_close(struct mover *mover)
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	peer_free(&mover->host);
+	buf_free(&mover->command);
 	config_free(&mover->config);
 	json_decref(mover->cpu);
 }
@@ -357,7 +358,8 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, enum 
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
-	failed = jobj_u64(welcome, "epoch", true, 0, INT64_MAX - 1, &there->epoch, err) ||
+	failed = message_chosen(welcome, link, err) ||
+		 jobj_u64(welcome, "epoch", true, 0, INT64_MAX - 1, &there->epoch, err) ||
 		 read_ack(welcome, &there->ack, err);
 	json_decref(welcome);
 	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;

@@ -39,6 +39,7 @@ struct mover {
 	struct move_report *report;
 	struct peer host;
 	struct ssh_target target;       /* of host */
+	struct buf command;             /* its text, where that is not the host's */
 	char peer[LEDGER_PEER_MAX + 1]; /* its name or ssh URL, as recorded and shown */
 	struct control vm;
 	struct link *link; /* the control link; while pages are sent the sender uses it, too */
@@ -99,8 +100,9 @@ int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
 /* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
- * mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
+ * mover_send_deltas: it sends deltas, where both want that.  mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
 int mover_open_sender(struct mover *mover, struct err *err);
+int mover_send_deltas(struct mover *mover, struct err *err);
 int mover_start_workers(struct mover *mover, struct err *err);
 struct link *mover_join(void *mover, uint32_t id, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
@@ -115,6 +117,9 @@ int mover_wait(struct mover *mover, uint64_t ns, struct err *err);
 /* mover_find_vm(mover, err): connect to the VM's process, and learn who it is; nothing is disturbed.  mover_attach(mover, err):
  * become its mover: its death is noticed by the VM process from here on. */
 int mover_find_vm(struct mover *mover, struct err *err);
+/* mover_name_images(mover, status): the files that the VM only reads, by its process's status, are named behind the remote command: they are let
+ * be read there, unless the key's own command is forced. */
+void mover_name_images(struct mover *mover, const json_t *status);
 int mover_attach(struct mover *mover, struct err *err);
 /* mover_touched(mover, set, &count, err): add every page of RAM that has memory behind it; the others are zero. */
 int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *count, struct err *err);

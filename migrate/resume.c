@@ -45,8 +45,10 @@ static int take_fds(struct mover *mover, int fds[FDS], struct err *err)
 		return -1;
 	fds[NOTES] = -1;
 	mover->listed = notes.listed;
-	if (mover_open_sender(mover, err) || mover_disks_recall(mover, &notes, err) ||
-	    mover_disks_add(mover, err) || pageset_map(&due, fds[DUE], sender_span(&mover->sender), err))
+	mover->deltas = notes.deltas;
+	if (mover_open_sender(mover, err) || mover_send_deltas(mover, err) ||
+	    mover_disks_recall(mover, &notes, err) || mover_disks_add(mover, err) ||
+	    pageset_map(&due, fds[DUE], sender_span(&mover->sender), err))
 		return -1;
 	fds[DUE] = -1;
 	/* Whoever died may have died while it changed them. */

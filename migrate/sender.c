@@ -218,20 +218,6 @@ struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, str
 	return &sender->volume[sender->volumes - 1];
 }
 
-int sender_send_deltas(struct sender *sender, struct err *err)
-{
-	struct sender_volume *ram = &sender->volume[0];
-
-	sender->sent = ram->source.sent = sentpages_open(ram->source.pages, SENTPAGES_BYTES, err);
-	return sender->sent ? 0 : -1;
-}
-
-void sender_end_deltas(struct sender *sender)
-{
-	sentpages_close(sender->sent);
-	sender->sent = sender->volume[0].source.sent = NULL;
-}
-
 void sender_keep(struct sender *sender, const struct pageset *due)
 {
 	sender->due = *due;
@@ -264,6 +250,20 @@ void sender_take_due(struct sender *sender)
 
 		pageset_add_copy(&volume->todo, 0, &sender->due, volume->base, volume->source.pages);
 	}
+}
+
+int sender_send_deltas(struct sender *sender, struct err *err)
+{
+	struct sender_volume *ram = &sender->volume[0];
+
+	sender->sent = ram->source.sent = sentpages_open(ram->source.pages, SENTPAGES_BYTES, err);
+	return sender->sent ? 0 : -1;
+}
+
+void sender_end_deltas(struct sender *sender)
+{
+	sentpages_close(sender->sent);
+	sender->sent = sender->volume[0].source.sent = NULL;
 }
 
 uint64_t sender_todo(const struct sender *sender)

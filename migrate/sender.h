@@ -103,10 +103,6 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 void sender_close(struct sender *sender);
 /* sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
 struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
-/* sender_send_deltas(sender, err): from now on RAM's pages that were sent before go as deltas; before the first round.
- * sender_end_deltas(sender): no more; between rounds; harmless if there were none. */
-int sender_send_deltas(struct sender *sender, struct err *err);
-void sender_end_deltas(struct sender *sender);
 /* sender_span(sender): how many pages `due` has to have room for.  sender_keep(sender, due): from now on it is kept; taken over; between rounds.
  * sender_keep_todo(sender, volume, first, count): what was put into its todo, of these pages, is due: to be called before whoever knows what
  * that was forgets it (rounds do it themselves); first is a multiple of 64.  sender_take_dirty(sender, dirty): its members, which leave it, are to do in RAM; no epoch is open.  sender_take_due(sender): all that is
@@ -117,6 +113,10 @@ void sender_keep_todo(struct sender *sender, const struct sender_volume *volume,
 		      uint64_t count);
 void sender_take_dirty(struct sender *sender, struct pageset *dirty);
 void sender_take_due(struct sender *sender);
+/* sender_send_deltas(sender, err): from now on RAM's pages that were sent before go as deltas; before the first round.
+ * sender_end_deltas(sender): no more; between rounds; harmless if there were none. */
+int sender_send_deltas(struct sender *sender, struct err *err);
+void sender_end_deltas(struct sender *sender);
 /* sender_todo, sender_again: pages in these sets, of all volumes.  sender_take_again(sender): what is to be sent again is to do. */
 uint64_t sender_todo(const struct sender *sender);
 uint64_t sender_again(const struct sender *sender);

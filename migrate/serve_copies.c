@@ -18,7 +18,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { LINEAGE = 16 };
+enum { LINEAGE = 16, EPOCHS_MAX = 256 };
 
 /* What BEGIN says of a disk. */
 struct offered {
@@ -64,10 +64,20 @@ static int find_path(const struct serve *serve, struct device_config *device, st
 	return 0;
 }
 
-/* Disks that are only read do not move. */
-static int check_read_only(const struct device_config *device, struct err *err)
+/* Disks that are only read do not move.  Their paths are the sender's: what he may name is what this host lets him, or what the
+ * VM had here before. */
+static int check_read_only(const struct serve *serve, const struct device_config *device, struct err *err)
 {
-	if (!access(device->disk.path, R_OK))
+	const char *path = device->disk.path;
+	bool had = disk_record_reads(serve->config.name, serve->config.uuid, path);
+
+	if (!had && !permit_names(serve->permit, path))
+		return err_set(
+		    err, ERR_REFUSED,
+		    "that host does not let VMs that come read %.200s (slot %u); let it there, with "
+		    "'drover serve --images'",
+		    path, device->slot);
+	if (had ? !access(path, R_OK) : permit_reads(serve->permit, path))
 		return 0;
 	return err_set(err, ERR_REFUSED,
 		       "that host has no %.200s, which the VM only reads (slot %u), and which does not move "
@@ -102,7 +112,8 @@ static int read_offer(const json_t *json, unsigned slot, struct offered *offered
 	    jobj_array(json, "epochs", true, &epochs, err))
 		return -1;
 	offered->epochs = epochs;
-	if (of != slot || offered->size_bytes % DVOL_SECTOR || !unhex(lineage, offered->lineage, LINEAGE))
+	if (of != slot || offered->size_bytes % DVOL_SECTOR || json_array_size(epochs) > EPOCHS_MAX ||
+	    !unhex(lineage, offered->lineage, LINEAGE))
 		return err_set(err, ERR_INPUT, "what BEGIN says of the disk in slot %u is not valid", slot);
 	return 0;
 }
@@ -295,7 +306,8 @@ int serve_disks_find(struct serve *serve, const json_t *begin, struct err *err)
 		struct serve_disk *disk = &disks->disk[disks->count];
 		struct offered offered;
 
-		if (device->kind == DEVICE_DISK && !config_moves_disk(device) && check_read_only(device, err))
+		if (device->kind == DEVICE_DISK && !config_moves_disk(device) &&
+		    check_read_only(serve, device, err))
 			return -1;
 		if (!config_moves_disk(device))
 			continue;
