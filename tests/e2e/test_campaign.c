@@ -32,7 +32,6 @@ enum {
 	DISK_MIB = 192,
 };
 
-static struct pair world;
 static struct relay *relay;
 static char disk[TEMP_MAX + 32], filler[TEMP_MAX + 32];
 
@@ -174,8 +173,7 @@ static void one_case(enum fault_point_id id, const struct action *action)
 	bool remote = in == AT_SERVE || in == AT_DEST, on_a, on_b;
 	const struct host *host = remote ? &world.b : &world.a;
 	char fault[96], what[96];
-	const struct aftermath after = {.world = &world,
-					.vm = "g",
+	const struct aftermath after = {.vm = "g",
 					.disk = disk,
 					.what = what,
 					.said = command.output,
@@ -259,8 +257,7 @@ static void give_disk(const struct host *host)
 
 static int open_world(void **state)
 {
-	(void)state;
-	if (pair_open(&world))
+	if (pair_open(state))
 		return -1;
 	give_disk(&world.a);
 	give_disk(&world.b);
@@ -282,11 +279,10 @@ static void let_go(const struct host *host)
 
 static int close_world(void **state)
 {
-	(void)state;
 	relay_stop(relay);
 	let_go(&world.a);
 	let_go(&world.b);
-	return pair_close(&world);
+	return pair_close(state);
 }
 
 int main(void)

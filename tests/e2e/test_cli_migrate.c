@@ -12,8 +12,6 @@
 
 #define GUEST "fill=8M dirty=10 report=50"
 
-static struct pair world;
-
 static struct command command;
 
 static void must_say(const struct command *of, const char *text)
@@ -172,18 +170,6 @@ static void a_guest_that_is_too_busy_stays_with_a_sentence(void **state)
 	host_must(&world.b, "forget", "busy", NULL);
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,5 +180,5 @@ int main(void)
 	    cmocka_unit_test(an_attached_console_is_told_where_the_guest_went),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, pair_open, pair_close);
 }

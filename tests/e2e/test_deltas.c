@@ -18,24 +18,11 @@
 
 enum { PAGE = 4096 };
 
-static struct pair world;
 static struct command command;
-
-static void the_guest_is_whole(const char *vm)
-{
-	host_wait_report(&world.b, vm, pair_last_seq(&world, vm) + 20);
-	host_must(&world.b, "kill", vm, NULL);
-	host_must(&world.a, "forget", vm, NULL);
-	host_must(&world.b, "forget", vm, NULL);
-}
 
 static void has_moved(const char *vm)
 {
-	if (command_wait(&command)) {
-		size_t len = strlen(command.output);
-
-		fail_msg("%s: %s", vm, command.output + (len > 900 ? len - 900 : 0));
-	}
+	command_must_succeed(&command);
 	print_message("  %s: %lld pages, %lld as changes, %lld rounds, %lld KiB, %lld pages again\n", vm,
 		      (long long)command_number(&command, "pages_sent"),
 		      (long long)command_number(&command, "delta_pages"),
@@ -61,7 +48,7 @@ static void what_is_written_again_goes_as_changes(void **state)
 	move("again", "fill=64M working=16M dirty=max pattern=random report=50", more);
 	/* Most of what the first round had sent of the working set. */
 	assert_true(command_number(&command, "delta_pages") > 1000);
-	the_guest_is_whole("again");
+	pair_goes_on("again");
 }
 
 static void who_wants_pages_as_they_are_gets_them(void **state)
@@ -71,7 +58,7 @@ static void who_wants_pages_as_they_are_gets_them(void **state)
 	(void)state;
 	move("none", "fill=32M working=4M dirty=max report=50", more);
 	assert_int_equal(command_number(&command, "delta_pages"), 0);
-	the_guest_is_whole("none");
+	pair_goes_on("none");
 }
 
 /* Pages to which changes had been made become holes there, and come whole.  No pause is as short as is asked for. */
@@ -84,7 +71,7 @@ static void what_is_owed_does_not_go_as_changes(void **state)
 	move("owed", "fill=16M working=8M dirty=max report=50", more);
 	assert_true(command_number(&command, "delta_pages") > 1000);
 	assert_null(strstr(command.output, "\"postcopy\": null"));
-	the_guest_is_whole("owed");
+	pair_goes_on("owed");
 }
 
 static void links_that_are_cut_at_random(void **state)
@@ -98,8 +85,7 @@ static void links_that_are_cut_at_random(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, "cut", "32M", NULL, "fill=8M dirty=max report=50");
 	command_start(&command, &world.a, NULL,
 		      host_migrate_argv_with(&world.sshd, &world.b, "cut", NULL, relay_port(relay), more));
@@ -118,7 +104,7 @@ static void links_that_are_cut_at_random(void **state)
 	assert_true(command_number(&command, "delta_pages") > 100);
 	assert_true(command_number(&command, "reconnects") > 0);
 	relay_stop(relay);
-	the_guest_is_whole("cut");
+	pair_goes_on("cut");
 }
 
 /* ---- a copy that is not what it should be --------------------------------------------------------------------------- */
@@ -183,7 +169,7 @@ static unsigned damage(const char *vm, const struct ram *here, const struct ram 
 	unsigned pages = 0;
 
 	memcpy(before, here->at, here->len);
-	host_wait_report(&world.a, vm, pair_last_seq(&world, vm) + 2);
+	host_wait_report(&world.a, vm, pair_last_seq(vm) + 2);
 	for (size_t at = 0; at < here->len; at += PAGE) {
 		if (!memcmp(before + at, here->at + at, PAGE))
 			continue;
@@ -224,19 +210,7 @@ static void a_copy_that_was_damaged_is_mended(void **state)
 	assert_non_null(strstr(command.output, "broke"));
 	munmap(here.at, here.len);
 	munmap(there.at, there.len);
-	the_guest_is_whole(vm);
-}
-
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
+	pair_goes_on(vm);
 }
 
 int main(void)
@@ -249,5 +223,5 @@ int main(void)
 	    cmocka_unit_test(a_copy_that_was_damaged_is_mended),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, pair_open, pair_close);
 }

@@ -14,8 +14,6 @@
 
 #define GUEST "fill=8M dirty=20 report=20"
 
-static struct pair world;
-
 /* Of the others (snapshots) there are tests of their own. */
 static bool of_move(const char *point)
 {
@@ -54,7 +52,7 @@ static struct aftermath settle(const char *vm)
 
 static void check_runs(const struct host *host, const char *vm, const char *what)
 {
-	struct guest_report report = host_wait_report(host, vm, pair_last_seq(&world, vm) + 2);
+	struct guest_report report = host_wait_report(host, vm, pair_last_seq(vm) + 2);
 
 	if (report.errors)
 		fail_msg("%s: the guest on %s reports errors", what, host->name);
@@ -153,18 +151,6 @@ static void a_step_that_the_system_refuses(void **state)
 			one_fault(points[i], "error");
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,5 +159,5 @@ int main(void)
 	    cmocka_unit_test(a_step_that_the_system_refuses),
 	};
 
-	return cmocka_run_group_tests_name("faults", tests, open_world, close_world);
+	return cmocka_run_group_tests_name("faults", tests, pair_open, pair_close);
 }

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct pair world;
 static char disk[TEMP_MAX + 16];
 
 static void one_fault(enum fault_point_id id, const char *action)
@@ -21,7 +20,6 @@ static void one_fault(enum fault_point_id id, const char *action)
 	char what[96];
 	struct command *command = calloc(1, sizeof(*command));
 	const struct aftermath after = {
-	    .world = &world,
 	    .vm = "g",
 	    .disk = disk,
 	    .what = what,
@@ -75,17 +73,10 @@ static void other_failures_of_disks(void **state)
 
 static int open_world(void **state)
 {
-	(void)state;
-	if (pair_open(&world))
+	if (pair_open(state))
 		return -1;
 	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
 	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
 }
 
 int main(void)
@@ -95,5 +86,5 @@ int main(void)
 	    cmocka_unit_test(other_failures_of_disks),
 	};
 
-	return cmocka_run_group_tests_name("faults_disks", tests, open_world, close_world);
+	return cmocka_run_group_tests_name("faults_disks", tests, open_world, pair_close);
 }

@@ -311,14 +311,10 @@ static void test_ssh_big_transfer(void **state)
 static void test_ssh_slow_network(void **state)
 {
 	struct relay *relay = sshd_relay(&linkkit_sshd);
-	struct ssh_target target = sshd_target(&linkkit_sshd, "cat");
-	struct link *link;
+	struct link *link = linkkit_through(relay, "cat");
 	uint64_t start;
 
 	(void)state;
-	assert_non_null(relay);
-	target.port = relay_port(relay);
-	link = linkkit_open(&target);
 	relay_delay(relay, 20000);
 	start = clock_mono_ns();
 	linkkit_send(link, 1, 10, 'x');

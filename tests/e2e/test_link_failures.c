@@ -111,14 +111,10 @@ static void test_long_stderr(void **state)
 static void test_cut_by_the_network(void **state)
 {
 	struct relay *relay = sshd_relay(&linkkit_sshd);
-	struct ssh_target target = sshd_target(&linkkit_sshd, "cat > /dev/null");
-	struct link *link;
+	struct link *link = linkkit_through(relay, "cat > /dev/null");
 	struct err err;
 
 	(void)state;
-	assert_non_null(relay);
-	target.port = relay_port(relay);
-	link = linkkit_open(&target);
 	relay_cut_after(relay, 5000000);
 	do {
 		linkkit_put(link, 300000, 'x');
@@ -127,7 +123,7 @@ static void test_cut_by_the_network(void **state)
 	linkkit_says(&err, ERR_LINK, "broke");
 	link_close(link);
 	/* and while waiting for an answer */
-	link = linkkit_open(&target);
+	link = linkkit_through(relay, "cat > /dev/null");
 	linkkit_send(link, 1, 10, 'x');
 	assert_int_equal(link_flush(link, &err), 0);
 	relay_cut(relay);
@@ -140,14 +136,10 @@ static void test_cut_by_the_network(void **state)
 static void test_cut_before_a_small_write(void **state)
 {
 	struct relay *relay = sshd_relay(&linkkit_sshd);
-	struct ssh_target target = sshd_target(&linkkit_sshd, "cat > /dev/null");
-	struct link *link;
+	struct link *link = linkkit_through(relay, "cat > /dev/null");
 	struct err err;
 
 	(void)state;
-	assert_non_null(relay);
-	target.port = relay_port(relay);
-	link = linkkit_open(&target);
 	link_set_stall(link, 5000); /* what this must not take for one */
 	linkkit_send(link, 1, 10, 'x');
 	assert_int_equal(link_flush(link, &err), 0);
@@ -164,15 +156,11 @@ static void test_cut_before_a_small_write(void **state)
 static void test_stall_while_sending(void **state)
 {
 	struct relay *relay = sshd_relay(&linkkit_sshd);
-	struct ssh_target target = sshd_target(&linkkit_sshd, "cat > /dev/null");
-	struct link *link;
+	struct link *link = linkkit_through(relay, "cat > /dev/null");
 	struct err err;
 	uint64_t start;
 
 	(void)state;
-	assert_non_null(relay);
-	target.port = relay_port(relay);
-	link = linkkit_open(&target);
 	for (int i = 0; i < 20; i++)
 		linkkit_send(link, 1, 300000, 'x');
 	link_set_stall(link, 1000);

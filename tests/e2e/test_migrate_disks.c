@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct pair world;
 static char disk[TEMP_MAX + 16];
 
 static struct command command;
@@ -58,40 +57,16 @@ static const char *const *argv_with(const char *vm, const char *serve_options)
 	return argv;
 }
 
-/* A disk on host A with so much in it that does not compress, behind what the guest's log takes. */
-static void make_disk(const char *size, uint64_t filled)
+static void ones(void *arg, uint64_t at, uint8_t data[DISKHOST_PIECE])
 {
-	const struct dvol_open_options options = {.writable = true};
-	static uint8_t data[1 << 20];
-	uint64_t random = random_begin();
-	struct dvol *vol;
-	struct err err = {0};
-
-	host_must(&world.a, "image", "create", disk, size, NULL);
-	vol = dvol_open(disk, &options, &err);
-	for (uint64_t at = 0; vol && at < filled; at += sizeof(data)) {
-		random_fill(&random, data, sizeof(data));
-		if (dvol_write(vol, data, sizeof(data), (8 << 20) + at, &err))
-			break;
-	}
-	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
-		fail_msg("%s", err.text);
+	(void)arg, (void)at;
+	memset(data, 1, DISKHOST_PIECE);
 }
 
 /* Its content becomes what compresses well, and is compressed. */
 static void pack_disk(void)
 {
-	const struct dvol_open_options options = {.writable = true};
-	static uint8_t data[1 << 20];
-	struct err err = {0};
-	struct dvol *vol = dvol_open(disk, &options, &err);
-
-	memset(data, 1, sizeof(data));
-	for (uint64_t at = 8 << 20; vol && at < 48 << 20; at += sizeof(data))
-		if (dvol_write(vol, data, sizeof(data), at, &err))
-			break;
-	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
-		fail_msg("%s", err.text);
+	diskhost_write(disk, DISKHOST_LOG, 40 << 20, ones, NULL);
 	host_must(&world.a, "image", "pack", disk, NULL);
 }
 
@@ -110,7 +85,7 @@ static void test_there_and_back(void **state)
 	uint64_t first, second;
 
 	need_kvm();
-	make_disk("64M", 48 << 20);
+	diskhost_make(&world.a, disk, "64M", 48 << 20);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_wait(&world.a, "g", 500);
 	first = migrate(&world.a, &world.b, "g");
@@ -141,7 +116,7 @@ static void test_two_disks(void **state)
 	    second[DISKHOST_PATH];
 
 	need_kvm();
-	make_disk("32M", 4 << 20);
+	diskhost_make(&world.a, disk, "32M", 4 << 20);
 	snprintf(clone, sizeof(clone), "%s/clone.dvol", world.folder);
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
 	host_must(&world.a, "image", "close", disk, NULL);
@@ -170,7 +145,7 @@ static void test_postcopy(void **state)
 	size_t n = 0;
 
 	need_kvm();
-	make_disk("32M", 8 << 20);
+	diskhost_make(&world.a, disk, "32M", 8 << 20);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_wait(&world.a, "g", 300);
 	for (const char *const *plain = host_migrate_argv(&world.sshd, &world.b, "g", NULL); plain[n]; n++)
@@ -197,9 +172,8 @@ static void test_cut_in_the_seed(void **state)
 	struct relay *relay;
 
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
-	make_disk("128M", DISK);
+	relay = pair_relay();
+	diskhost_make(&world.a, disk, "128M", DISK);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	command_start(&command, &world.a, NULL,
 		      host_migrate_argv_with(&world.sshd, &world.b, "g", NULL, relay_port(relay), patient));
@@ -236,14 +210,14 @@ static void test_full(void **state)
 	snprintf(copy, sizeof(copy), "%s/g", folder);
 	assert_int_equal(mkdir(folder, 0700), 0);
 	assert_int_equal(mount("small", folder, "tmpfs", 0, "size=24m"), 0);
-	make_disk("64M", 40 << 20);
+	diskhost_make(&world.a, disk, "64M", 40 << 20);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	is_refused("g", argv_with("g", options), "the disk in slot 1 takes 4");
 	assert_int_not_equal(access(copy, F_OK), 0);
 	end(&world.a, "g");
 	/* What is compressed here takes more there. */
 	assert_int_equal(unlink(disk), 0);
-	make_disk("64M", 40 << 20);
+	diskhost_make(&world.a, disk, "64M", 40 << 20);
 	pack_disk();
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	is_refused("g", argv_with("g", options), "No space left on device");
@@ -267,7 +241,7 @@ static void test_strange_files(void **state)
 	char copy[DISKHOST_PATH], folder[DISKHOST_PATH];
 
 	need_kvm();
-	make_disk("16M", 0);
+	diskhost_make(&world.a, disk, "16M", 0);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	diskhost_copy(&world.b, "g", copy);
 	snprintf(folder, sizeof(folder), "%s/state/vms/g/disks", world.b.root);
@@ -324,7 +298,7 @@ static void test_newer_there(void **state)
 	uint64_t flushed;
 
 	need_kvm();
-	make_disk("16M", 0);
+	diskhost_make(&world.a, disk, "16M", 0);
 	define("g");
 	host_must(&world.a, "start", "g", NULL);
 	diskhost_wait(&world.a, "g", 10);
@@ -353,7 +327,7 @@ static void test_read_only(void **state)
 	    NULL};
 
 	need_kvm();
-	make_disk("16M", 0);
+	diskhost_make(&world.a, disk, "16M", 0);
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
 	snprintf(image, sizeof(image), "%s/it's a cd.raw", world.folder);
 	snprintf(device, sizeof(device), "%s,read-only", image);
@@ -374,8 +348,7 @@ static void test_read_only(void **state)
 
 static int setup(void **state)
 {
-	(void)state;
-	if (pair_open(&world))
+	if (pair_open(state))
 		return -1;
 	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
 	return 0;
@@ -392,9 +365,8 @@ static void leave_small(void)
 
 static int teardown(void **state)
 {
-	(void)state;
 	leave_small();
-	return pair_close(&world);
+	return pair_close(state);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

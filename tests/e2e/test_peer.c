@@ -9,10 +9,6 @@
 
 #define GUEST "fill=4M dirty=5 report=50"
 
-static struct pair world;
-static char url[SSH_USER_MAX + 64];
-static char serve[HOST_PATH * 4]; /* drover serve, as host b has it */
-
 static char output[HOST_OUTPUT];
 
 static void must_say(const char *text)
@@ -23,8 +19,8 @@ static void must_say(const char *text)
 
 static void add(const char *name)
 {
-	host_must(&world.a, "peer", "add", name, url, "--identity", world.sshd.identity, "--known-hosts",
-		  world.sshd.known_hosts, "--remote-command", serve, NULL);
+	host_must(&world.a, "peer", "add", name, world.url, "--identity", world.sshd.identity,
+		  "--known-hosts", world.sshd.known_hosts, "--remote-command", world.serve, NULL);
 }
 
 static void a_peer_is_kept_listed_and_forgotten(void **state)
@@ -36,7 +32,7 @@ static void a_peer_is_kept_listed_and_forgotten(void **state)
 	add("another");
 	assert_int_equal(host_drover(&world.a, output, "peer", "list", NULL), 0);
 	assert_true(strstr(output, "another") < strstr(output, "b  "));
-	must_say(url);
+	must_say(world.url);
 	assert_int_equal(host_drover(&world.a, output, "peer", "list", "--json", NULL), 0);
 	must_say("\"known_hosts\": \"/");
 	host_must(&world.a, "peer", "remove", "another", NULL);
@@ -48,24 +44,25 @@ static void a_peer_is_kept_listed_and_forgotten(void **state)
 static void what_is_wrong_is_said(void **state)
 {
 	(void)state;
-	assert_int_equal(host_drover(&world.a, output, "peer", "add", "../x", url, NULL), 2);
+	assert_int_equal(host_drover(&world.a, output, "peer", "add", "../x", world.url, NULL), 2);
 	must_say("is no name for a peer");
 	assert_int_equal(host_drover(&world.a, output, "peer", "add", "x", "http://b", NULL), 2);
 	must_say("http://b");
 	assert_int_equal(
-	    host_drover(&world.a, output, "peer", "add", "x", url, "--identity", "/nowhere/key", NULL), 1);
+	    host_drover(&world.a, output, "peer", "add", "x", world.url, "--identity", "/nowhere/key", NULL),
+	    1);
 	must_say("/nowhere/key");
 	assert_int_equal(host_drover(&world.a, output, "peer", "check", "nobody", NULL), 1);
 	must_say("there is no peer 'nobody'");
 	assert_int_equal(host_drover(&world.a, output, "migrate", "vm", "nobody", NULL), 1);
 	must_say("there is no peer 'nobody'");
-	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", url, NULL), 2);
+	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", world.url, NULL), 2);
 	must_say("which key?");
-	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", url, "--identity",
+	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", world.url, "--identity",
 				     world.sshd.identity, "--vm", "a'b", NULL),
 			 2);
 	must_say("is no pattern of names");
-	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", url, "--identity",
+	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", world.url, "--identity",
 				     world.sshd.identity, "--action", "steal", NULL),
 			 2);
 	must_say("'steal' is no action");
@@ -159,23 +156,6 @@ static void a_key_may_do_what_its_line_says(void **state)
 	host_must(&world.a, "peer", "remove", "b", NULL);
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	if (pair_open(&world))
-		return -1;
-	snprintf(url, sizeof(url), "ssh://%s@127.0.0.1:%u", world.sshd.user, world.sshd.port);
-	snprintf(serve, sizeof(serve), "env DROVER_STATE=%s/state DROVER_RUN=%s/run %s/drover serve",
-		 world.b.root, world.b.root, host_build());
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,5 +164,5 @@ int main(void)
 	    cmocka_unit_test(a_key_may_do_what_its_line_says),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, pair_open, pair_close);
 }

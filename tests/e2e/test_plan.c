@@ -1,7 +1,6 @@
 /* test_plan.c: what `drover plan` says of a host and of a VM, in words and as JSON, and what it refuses.  Not: times. */
-#include "tests/lib/host.h"
 #include "tests/lib/need.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/pair.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -9,14 +8,6 @@
 #include <string.h>
 
 #define GUEST "fill=8M dirty=10 report=50"
-
-static struct {
-	char folder[TEMP_MAX];
-	struct sshd sshd;
-	struct host a, b;
-	char url[SSH_USER_MAX + 64];
-	char serve[HOST_PATH * 4]; /* drover serve, as host b has it */
-} world;
 
 static char output[HOST_OUTPUT];
 
@@ -151,31 +142,6 @@ static void what_cannot_be_asked_is_one_sentence(void **state)
 	forget("lost");
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	temp_make(world.folder);
-	host_open(&world.a, world.folder, "a");
-	host_open(&world.b, world.folder, "b");
-	if (sshd_start(world.folder, "", &world.sshd))
-		return -1;
-	snprintf(world.url, sizeof(world.url), "ssh://%s@127.0.0.1:%u", world.sshd.user, world.sshd.port);
-	snprintf(world.serve, sizeof(world.serve),
-		 "env DROVER_STATE=%s/state DROVER_RUN=%s/run %s/drover serve", world.b.root, world.b.root,
-		 host_build());
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	sshd_stop(&world.sshd);
-	host_close(&world.a);
-	host_close(&world.b);
-	temp_remove(world.folder);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,5 +151,5 @@ int main(void)
 	    cmocka_unit_test(what_cannot_be_asked_is_one_sentence),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, pair_open, pair_close);
 }

@@ -15,8 +15,6 @@
 /* Writes as fast as it can, all over what it has, and checks all of it. */
 #define BUSY "fill=96M dirty=max report=50"
 
-static struct pair world;
-
 static struct command command;
 
 /* `migrate` to B with more options, through a relay unless that is NULL. */
@@ -56,7 +54,7 @@ static void is_whole_on_b(const char *vm)
 {
 	char state[16];
 
-	host_wait_report(&world.b, vm, pair_last_seq(&world, vm) + 10);
+	host_wait_report(&world.b, vm, pair_last_seq(vm) + 10);
 	host_state(&world.a, vm, state);
 	assert_string_equal(state, "none");
 	host_must(&world.b, "kill", vm, NULL);
@@ -109,8 +107,7 @@ static void links_that_break_after_the_start(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, "cut", "96M", NULL, "fill=64M dirty=max report=50");
 	command_start(&command, &world.a, NULL, argv_with(relay, "cut", NULL, slowly));
 	host_wait_state(&world.b, "cut", "running");
@@ -291,18 +288,6 @@ static void memory_that_is_dropped_by_force(void **state)
 	forget("force");
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,5 +302,5 @@ int main(void)
 	    cmocka_unit_test(memory_that_is_dropped_by_force),
 	};
 
-	return cmocka_run_group_tests_name("postcopy", tests, open_world, close_world);
+	return cmocka_run_group_tests_name("postcopy", tests, pair_open, pair_close);
 }

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct pair world;
-
 static struct command command;
 
 static int resolve(const char *vm)
@@ -78,7 +76,7 @@ static void one_fault(const char *point, const char *action)
 	if (!on && status == 0)
 		fail_msg("%s: migrate says that it moved a guest that is down", what);
 	if (on) {
-		host_wait_report(on, vm, pair_last_seq(&world, vm) + 5);
+		host_wait_report(on, vm, pair_last_seq(vm) + 5);
 		host_must(on, "kill", vm, NULL);
 	}
 	host_wait_state(&world.a, vm, "none");
@@ -127,18 +125,6 @@ static void the_commit_and_its_answer(void **state)
 	one_fault("serve.started", "cut");
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,5 +133,5 @@ int main(void)
 	    cmocka_unit_test(the_commit_and_its_answer),
 	};
 
-	return cmocka_run_group_tests_name("postcopy faults", tests, open_world, close_world);
+	return cmocka_run_group_tests_name("postcopy faults", tests, pair_open, pair_close);
 }

@@ -19,17 +19,7 @@ enum {
 	IN_FLIGHT_PAGES = 4096,
 };
 
-static struct pair world;
-
 static struct command command;
-
-static void the_guest_is_whole(const char *vm)
-{
-	host_wait_report(&world.b, vm, pair_last_seq(&world, vm) + 20);
-	host_must(&world.b, "kill", vm, NULL);
-	host_must(&world.a, "forget", vm, NULL);
-	host_must(&world.b, "forget", vm, NULL);
-}
 
 static void cut_many_times(const char *vm, const char *streams)
 {
@@ -39,8 +29,7 @@ static void cut_many_times(const char *vm, const char *streams)
 	json_t *report;
 
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, vm, "256M", NULL, GUEST);
 	command_start(&command, &world.a, NULL,
 		      host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), more));
@@ -52,11 +41,7 @@ static void cut_many_times(const char *vm, const char *streams)
 		pair_wait_for_bytes(relay, at, &command);
 		relay_cut(relay);
 	}
-	if (command_wait(&command)) {
-		size_t len = strlen(command.output);
-
-		fail_msg("%s", command.output + (len > 900 ? len - 900 : 0));
-	}
+	command_must_succeed(&command);
 	report = command_report(&command);
 	print_message("  %s links, %d cuts: %lld times connected again, %lld pages again, %lld in all, %llu "
 		      "KiB over the wire\n",
@@ -68,7 +53,7 @@ static void cut_many_times(const char *vm, const char *streams)
 	assert_true(json_integer_value(json_object_get(report, "pages_again")) <= CUTS * IN_FLIGHT_PAGES);
 	json_decref(report);
 	relay_stop(relay);
-	the_guest_is_whole(vm);
+	pair_goes_on(vm);
 }
 
 static void one_link_that_is_cut_twenty_times(void **state)
@@ -101,18 +86,18 @@ static void a_break_in_the_pause(const char *vm, const char *point, const char *
 	struct relay *relay;
 
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, vm, "64M", NULL, "fill=32M dirty=20 report=50");
 	break_all_links_at(
-	    point, host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), options), relay);
+	    point, host_migrate_argv_with(&world.sshd, &world.b, vm, NULL, relay_port(relay), options),
+	    relay);
 	if (command_wait(&command))
 		fail_msg("%s: %s", point, command.output);
 	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
 	assert_int_equal(command_number(&command, "resumes"), 1);
 	assert_true(command_number(&command, "reconnects") > 0);
 	relay_stop(relay);
-	the_guest_is_whole(vm);
+	pair_goes_on(vm);
 }
 
 static void links_that_break_while_the_guest_is_paused(void **state)
@@ -129,18 +114,6 @@ static void links_that_break_in_the_pause_before_post_copy(void **state)
 	a_break_in_the_pause("told", "mover.final-pages=stop", "2", "--postcopy");
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,5 +123,5 @@ int main(void)
 	    cmocka_unit_test(links_that_break_in_the_pause_before_post_copy),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, pair_open, pair_close);
 }

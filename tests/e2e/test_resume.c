@@ -20,7 +20,6 @@ enum {
 	IN_FLIGHT = 20 << 20,
 };
 
-static struct pair world;
 static struct command command;
 static char disk[TEMP_MAX + 16];
 
@@ -43,16 +42,6 @@ static void kill_mover(int signal)
 {
 	assert_int_equal(kill(command.pid, signal), 0);
 	assert_int_equal(command_wait(&command), 128 + signal);
-}
-
-static void must_succeed(void)
-{
-	size_t len;
-
-	if (!command_wait(&command))
-		return;
-	len = strlen(command.output);
-	fail_msg("%s", command.output + (len > 900 ? len - 900 : 0));
 }
 
 static bool went_on(void)
@@ -79,7 +68,7 @@ static uint64_t move_in_pieces(const char *vm, struct relay *relay, uint64_t byt
 		host_wait_state(&world.a, vm, "running");
 		command_start(&command, &world.a, NULL, argv(vm, relay, "--resume"));
 	}
-	must_succeed();
+	command_must_succeed(&command);
 	assert_true(went_on());
 	return relay_bytes_up(relay);
 }
@@ -91,15 +80,14 @@ static void a_guest_whose_movers_are_killed(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, "ram", "256M", NULL, "fill=160M dirty=1 report=50");
 	sent = move_in_pieces("ram", relay, FILL);
 	print_message("  %d kills: %llu MiB over the wire for %d MiB\n", KILLS,
 		      (unsigned long long)sent >> 20, FILL >> 20);
 	assert_true(sent < FILL + (uint64_t)KILLS * IN_FLIGHT + (32 << 20));
 	relay_stop(relay);
-	host_wait_report(&world.b, "ram", pair_last_seq(&world, "ram") + 20);
+	host_wait_report(&world.b, "ram", pair_last_seq("ram") + 20);
 	host_must(&world.b, "kill", "ram", NULL);
 }
 
@@ -112,17 +100,16 @@ static void a_mover_that_dies_in_the_pause(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
 		host_run_guest(&world.a, "p", "64M", NULL, "fill=32M dirty=20 report=50");
 		command_start(&command, &world.a, points[i], argv_packed("p", relay, "auto", NULL));
 		assert_int_equal(command_wait(&command), 128 + SIGKILL);
 		host_wait_state(&world.a, "p", "running");
 		command_start(&command, &world.a, NULL, argv_packed("p", relay, "auto", "--resume"));
-		must_succeed();
+		command_must_succeed(&command);
 		assert_true(went_on());
-		host_wait_report(&world.b, "p", pair_last_seq(&world, "p") + 20);
+		host_wait_report(&world.b, "p", pair_last_seq("p") + 20);
 		host_must(&world.b, "kill", "p", NULL);
 		host_must(&world.a, "forget", "p", NULL);
 		host_must(&world.b, "forget", "p", NULL);
@@ -143,11 +130,11 @@ static void a_broken_move(struct relay *relay)
 static void moves_anew(struct relay *relay, const char *why)
 {
 	command_start(&command, &world.a, NULL, argv("n", relay, "--resume"));
-	must_succeed();
+	command_must_succeed(&command);
 	assert_false(went_on());
 	if (!strstr(command.output, "begins anew") || !strstr(command.output, why))
 		fail_msg("%s", command.output);
-	host_wait_report(&world.b, "n", pair_last_seq(&world, "n") + 20);
+	host_wait_report(&world.b, "n", pair_last_seq("n") + 20);
 	host_must(&world.b, "kill", "n", NULL);
 	host_must(&world.a, "forget", "n", NULL);
 	host_must(&world.b, "forget", "n", NULL);
@@ -160,8 +147,7 @@ static void what_cannot_be_gone_on_with(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
+	relay = pair_relay();
 	host_run_guest(&world.a, "n", "64M", NULL, "fill=32M dirty=1 report=50");
 	moves_anew(relay, "no move of VM 'n' was broken off");
 	/* To another host: the same one by another port is none the less another to whoever asked. */
@@ -190,38 +176,15 @@ static void what_cannot_be_gone_on_with(void **state)
 	relay_stop(relay);
 }
 
-static void fill_disk(uint64_t filled)
-{
-	const struct dvol_open_options options = {.writable = true};
-	static uint8_t data[1 << 20];
-	uint64_t random = random_begin();
-	struct dvol *vol;
-	struct err err = {0};
-
-	host_must(&world.a, "image", "create", disk, "256M", NULL);
-	vol = dvol_open(disk, &options, &err);
-	for (uint64_t at = 0; vol && at < filled; at += sizeof(data)) {
-		random_fill(&random, data, sizeof(data));
-		if (dvol_write(vol, data, sizeof(data), (8 << 20) + at, &err))
-			break;
-	}
-	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
-		fail_msg("%s", err.text);
-}
-
 static void the_disk_is_whole(const char *vm)
 {
 	char copy[DISKHOST_PATH];
 
-	diskhost_wait(&world.b, vm, diskhost_flushed(&world.a, vm) + 100);
-	host_must(&world.b, "kill", vm, NULL);
-	host_wait_state(&world.b, vm, "none");
-	diskhost_copy(&world.b, vm, copy);
-	diskhost_same(disk, copy);
-	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, vm));
+	diskhost_whole(&world.a, &world.b, vm, disk);
 	host_must(&world.a, "forget", vm, NULL);
 	host_must(&world.b, "forget", vm, NULL);
 	assert_int_equal(unlink(disk), 0);
+	diskhost_copy(&world.b, vm, copy);
 	(void)unlink(copy);
 }
 
@@ -232,9 +195,8 @@ static void a_seed_whose_movers_are_killed(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
-	fill_disk(FILL);
+	relay = pair_relay();
+	diskhost_make(&world.a, disk, "256M", FILL);
 	diskhost_start(&world.a, "seed", NULL, disk, "");
 	sent = move_in_pieces("seed", relay, FILL);
 	print_message("  %d kills: %llu MiB over the wire for %d MiB\n", KILLS,
@@ -251,9 +213,8 @@ static void a_seed_with_a_break_is_no_epoch(void **state)
 
 	(void)state;
 	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
-	fill_disk(64 << 20);
+	relay = pair_relay();
+	diskhost_make(&world.a, disk, "256M", 64 << 20);
 	diskhost_start(&world.a, "cut", NULL, disk, "");
 	command_start(&command, &world.a, "disks.seeded=kill", argv("cut", relay, NULL));
 	for (int cuts = 1; cuts <= 3; cuts++) {
@@ -263,24 +224,17 @@ static void a_seed_with_a_break_is_no_epoch(void **state)
 	assert_int_equal(command_wait(&command), 128 + SIGKILL);
 	host_wait_state(&world.a, "cut", "running");
 	command_start(&command, &world.a, NULL, argv("cut", relay, NULL));
-	must_succeed();
+	command_must_succeed(&command);
 	relay_stop(relay);
 	the_disk_is_whole("cut");
 }
 
 static int open_world(void **state)
 {
-	(void)state;
-	if (pair_open(&world))
+	if (pair_open(state))
 		return -1;
 	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
 	return 0;
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
 }
 
 int main(void)
@@ -293,5 +247,5 @@ int main(void)
 	    cmocka_unit_test(a_seed_with_a_break_is_no_epoch),
 	};
 
-	return cmocka_run_group_tests(tests, open_world, close_world);
+	return cmocka_run_group_tests(tests, open_world, pair_close);
 }

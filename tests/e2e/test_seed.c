@@ -16,13 +16,11 @@
 
 enum {
 	SIZE = 256 << 20,
-	LOG = 8 << 20, /* what the guest's log takes, at the beginning */
 	FILLED = 96 << 20,
 	BLOCK = 4096,
 	IN_FLIGHT = 20 << 20,
 };
 
-static struct pair world;
 static struct command command;
 static char disk[TEMP_MAX + 16], seed[DISKHOST_PATH], copy[DISKHOST_PATH];
 
@@ -39,23 +37,17 @@ static void make_block(uint64_t block, uint8_t data[BLOCK])
 	random_fill(&random, data, BLOCK);
 }
 
+static void make_blocks(void *arg, uint64_t at, uint8_t data[DISKHOST_PIECE])
+{
+	(void)arg;
+	for (size_t i = 0; i < DISKHOST_PIECE / BLOCK; i++)
+		make_block(at / BLOCK + i, data + i * BLOCK);
+}
+
 static void make_disk(void)
 {
-	const struct dvol_open_options options = {.writable = true};
-	static uint8_t data[256 * BLOCK];
-	struct err err = {0};
-	struct dvol *vol;
-
 	host_must(&world.a, "image", "create", disk, "256M", NULL);
-	vol = dvol_open(disk, &options, &err);
-	for (uint64_t at = 0; vol && at < FILLED; at += sizeof(data)) {
-		for (size_t i = 0; i < sizeof(data) / BLOCK; i++)
-			make_block(at / BLOCK + i, data + i * BLOCK);
-		if (dvol_write(vol, data, sizeof(data), LOG + at, &err))
-			break;
-	}
-	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
-		fail_msg("%s", err.text);
+	diskhost_write(disk, DISKHOST_LOG, FILLED, make_blocks, NULL);
 }
 
 /* A raw image beside the place for the copy: the same content, but that every so many blocks one differs; and shifted by so many
@@ -75,7 +67,8 @@ static void make_seed(uint64_t every, uint64_t shift)
 		make_block(block, data);
 		if (every && block % every == 0)
 			data[7] ^= 1;
-		assert_int_equal(pwrite(fd, data, BLOCK, (off_t)(LOG + shift + block * BLOCK)), BLOCK);
+		assert_int_equal(pwrite(fd, data, BLOCK, (off_t)(DISKHOST_LOG + shift + block * BLOCK)),
+				 BLOCK);
 	}
 	/* And something where the disk has nothing. */
 	assert_int_equal(pwrite(fd, data, BLOCK, SIZE - 3 * BLOCK), BLOCK);
@@ -89,16 +82,6 @@ static const char *const *argv(struct relay *relay, const char *flag)
 	return host_migrate_argv_with(&world.sshd, &world.b, "g", NULL, relay ? relay_port(relay) : 0, more);
 }
 
-static void must_succeed(void)
-{
-	size_t len;
-
-	if (!command_wait(&command))
-		return;
-	len = strlen(command.output);
-	fail_msg("%s", command.output + (len > 900 ? len - 900 : 0));
-}
-
 static uint64_t disk_bytes(void)
 {
 	json_t *report = command_report(&command);
@@ -106,15 +89,6 @@ static uint64_t disk_bytes(void)
 
 	json_decref(report);
 	return (uint64_t)bytes;
-}
-
-static void the_disk_is_whole(void)
-{
-	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 100);
-	host_must(&world.b, "kill", "g", NULL);
-	host_wait_state(&world.b, "g", "none");
-	diskhost_same(disk, copy);
-	diskhost_verify(&world.b, copy, diskhost_flushed(&world.b, "g"));
 }
 
 /* Bytes of the disk's first epoch. */
@@ -126,11 +100,11 @@ static uint64_t move_with_seed(uint64_t every, uint64_t shift)
 	make_seed(every, shift);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	command_start(&command, &world.a, NULL, argv(NULL, NULL));
-	must_succeed();
+	command_must_succeed(&command);
 	assert_non_null(strstr(command.output, "the other host has something of the disk in slot 1"));
 	bytes = disk_bytes();
 	print_message("  %llu KiB of %d\n", (unsigned long long)bytes >> 10, FILLED >> 10);
-	the_disk_is_whole();
+	diskhost_whole(&world.a, &world.b, "g", disk);
 	return bytes;
 }
 
@@ -138,7 +112,7 @@ static void a_copy_with_one_percent_changed(void **state)
 {
 	(void)state;
 	need_kvm();
-	assert_true(move_with_seed(100, 0) < FILLED / 100 * 4 + LOG);
+	assert_true(move_with_seed(100, 0) < FILLED / 100 * 4 + DISKHOST_LOG);
 }
 
 static void content_that_is_elsewhere_goes_over(void **state)
@@ -162,9 +136,9 @@ static void a_seed_that_is_a_volume(void **state)
 	assert_int_equal(unlink(raw), 0);
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	command_start(&command, &world.a, NULL, argv(NULL, NULL));
-	must_succeed();
-	assert_true(disk_bytes() < FILLED / 100 * 4 + LOG);
-	the_disk_is_whole();
+	command_must_succeed(&command);
+	assert_true(disk_bytes() < FILLED / 100 * 4 + DISKHOST_LOG);
+	diskhost_whole(&world.a, &world.b, "g", disk);
 }
 
 /* The mover dies while it compares, and then both it and the receiver; what was found and sent stays. */
@@ -179,47 +153,47 @@ static void a_comparing_that_is_killed(void **state)
 	assert_int_equal(command_wait(&command), 128 + SIGKILL);
 	host_wait_state(&world.a, "g", "running");
 	command_start(&command, &world.a, NULL, argv(NULL, "--resume"));
-	must_succeed();
+	command_must_succeed(&command);
 	assert_null(strstr(command.output, "begins anew"));
-	assert_true(disk_bytes() < FILLED / 100 * 4 + LOG);
-	the_disk_is_whole();
+	assert_true(disk_bytes() < FILLED / 100 * 4 + DISKHOST_LOG);
+	diskhost_whole(&world.a, &world.b, "g", disk);
+}
+
+static struct relay *begin_through_a_relay(void)
+{
+	struct relay *relay;
+
+	need_kvm();
+	relay = pair_relay();
+	make_disk();
+	diskhost_start(&world.a, "g", NULL, disk, "");
+	command_start(&command, &world.a, NULL, argv(relay, NULL));
+	return relay;
 }
 
 static void a_session_that_dies_in_the_first_epoch(void **state)
 {
-	struct relay *relay;
+	struct relay *relay = begin_through_a_relay();
 
 	(void)state;
-	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
-	make_disk();
-	diskhost_start(&world.a, "g", NULL, disk, "");
-	command_start(&command, &world.a, NULL, argv(relay, NULL));
 	pair_wait_for_bytes(relay, FILLED / 2, &command);
 	assert_int_equal(kill(command.pid, SIGKILL), 0);
 	assert_int_equal(command_wait(&command), 128 + SIGKILL);
 	/* Without --resume: a new session, which the old one gives way to. */
 	command_start(&command, &world.a, NULL, argv(relay, NULL));
-	must_succeed();
+	command_must_succeed(&command);
 	print_message("  %llu KiB of %d over the wire in all\n",
 		      (unsigned long long)relay_bytes_up(relay) >> 10, FILLED >> 10);
 	assert_true(relay_bytes_up(relay) < FILLED + IN_FLIGHT + (32 << 20));
 	relay_stop(relay);
-	the_disk_is_whole();
+	diskhost_whole(&world.a, &world.b, "g", disk);
 }
 
 static void a_move_that_is_cancelled_leaves_nothing(void **state)
 {
-	struct relay *relay;
+	struct relay *relay = begin_through_a_relay();
 
 	(void)state;
-	need_kvm();
-	relay = sshd_relay(&world.sshd);
-	assert_non_null(relay);
-	make_disk();
-	diskhost_start(&world.a, "g", NULL, disk, "");
-	command_start(&command, &world.a, NULL, argv(relay, NULL));
 	pair_wait_for_bytes(relay, FILLED / 4, &command);
 	host_must(&world.a, "cancel", "g", NULL);
 	assert_int_equal(command_wait(&command), 1);
@@ -232,8 +206,7 @@ static void a_move_that_is_cancelled_leaves_nothing(void **state)
 
 static int setup(void **state)
 {
-	(void)state;
-	if (pair_open(&world))
+	if (pair_open(state))
 		return -1;
 	snprintf(disk, sizeof(disk), "%s/disk.dvol", world.folder);
 	snprintf(seed, sizeof(seed), "%s/state/vms/g/disks/slot-1.seed", world.b.root);
@@ -241,13 +214,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, pair_close)
 
 int main(void)
 {

@@ -23,8 +23,6 @@
 
 enum { VECTOR_MAX = 8 << 20, COMMAND_MAX = 8 * HOST_PATH };
 
-static struct pair world;
-
 /* ---- vectors --------------------------------------------------------------------------------------------------------- */
 
 struct vector {
@@ -399,18 +397,6 @@ static void record(void **state)
 	host_must(&world.b, "kill", "old", NULL);
 }
 
-static int open_world(void **state)
-{
-	(void)state;
-	return pair_open(&world);
-}
-
-static int close_world(void **state)
-{
-	(void)state;
-	return pair_close(&world);
-}
-
 int main(int argc, char *argv[])
 {
 	const struct CMUnitTest recording[] = {cmocka_unit_test(record)};
@@ -428,6 +414,6 @@ int main(int argc, char *argv[])
 	if (argc == 3 && !strcmp(argv[1], "choose"))
 		return play_choice(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "record"))
-		return cmocka_run_group_tests_name("recording", recording, open_world, close_world);
-	return cmocka_run_group_tests_name("skew", tests, open_world, close_world);
+		return cmocka_run_group_tests_name("recording", recording, pair_open, pair_close);
+	return cmocka_run_group_tests_name("skew", tests, pair_open, pair_close);
 }

@@ -33,10 +33,9 @@ enum aftermath_process aftermath_process(enum fault_point_id id)
 static void resolve(const struct aftermath *after)
 {
 	struct command *command = calloc(1, sizeof(*command));
-	const struct pair *world = after->world;
 
 	assert_non_null(command);
-	command_start(command, &world->a, NULL, host_resolve_argv(&world->sshd, &world->b, after->vm));
+	command_start(command, &world.a, NULL, host_resolve_argv(&world.sshd, &world.b, after->vm));
 	if (command_wait(command))
 		fail_msg("%s: resolve: %s", after->what, command->output);
 	free(command);
@@ -44,7 +43,7 @@ static void resolve(const struct aftermath *after)
 
 void aftermath_settle(const struct aftermath *after, bool *on_a, bool *on_b)
 {
-	const struct host *a = &after->world->a, *b = &after->world->b;
+	const struct host *a = &world.a, *b = &world.b;
 	char state[16];
 
 	host_wait_state(a, after->vm, "running pending none");
@@ -61,8 +60,8 @@ void aftermath_settle(const struct aftermath *after, bool *on_a, bool *on_b)
 
 static uint64_t flushed_anywhere(const struct aftermath *after)
 {
-	uint64_t a = diskhost_flushed(&after->world->a, after->vm);
-	uint64_t b = diskhost_flushed(&after->world->b, after->vm);
+	uint64_t a = diskhost_flushed(&world.a, after->vm);
+	uint64_t b = diskhost_flushed(&world.b, after->vm);
 
 	return a > b ? a : b;
 }
@@ -71,11 +70,10 @@ static uint64_t flushed_anywhere(const struct aftermath *after)
 static void move_again(const struct aftermath *after, bool on_a)
 {
 	struct command *command = calloc(1, sizeof(*command));
-	const struct pair *world = after->world;
-	const struct host *from = on_a ? &world->a : &world->b, *to = on_a ? &world->b : &world->a;
+	const struct host *from = on_a ? &world.a : &world.b, *to = on_a ? &world.b : &world.a;
 
 	assert_non_null(command);
-	command_start(command, from, NULL, host_migrate_argv(&world->sshd, to, after->vm, NULL));
+	command_start(command, from, NULL, host_migrate_argv(&world.sshd, to, after->vm, NULL));
 	if (command_wait(command))
 		fail_msg("%s: the move after that: %s", after->what, command->output);
 	free(command);
@@ -84,7 +82,7 @@ static void move_again(const struct aftermath *after, bool on_a)
 
 void aftermath_check(const struct aftermath *after, bool on_a, bool on_b)
 {
-	const struct host *a = &after->world->a, *b = &after->world->b;
+	const struct host *a = &world.a, *b = &world.b;
 	char copy[DISKHOST_PATH];
 	struct stat there;
 
@@ -117,9 +115,9 @@ void aftermath_tidy(const struct aftermath *after)
 	static char output[HOST_OUTPUT];
 	char copy[DISKHOST_PATH];
 
-	host_drover(&after->world->a, output, "forget", "--force", after->vm, NULL);
-	host_drover(&after->world->b, output, "forget", "--force", after->vm, NULL);
-	diskhost_copy(&after->world->b, after->vm, copy);
+	host_drover(&world.a, output, "forget", "--force", after->vm, NULL);
+	host_drover(&world.b, output, "forget", "--force", after->vm, NULL);
+	diskhost_copy(&world.b, after->vm, copy);
 	(void)unlink(copy);
 	(void)unlink(after->disk);
 }

@@ -14,7 +14,6 @@ enum aftermath_process aftermath_process(enum fault_point_id id);
 
 /* A move of `vm` from a to b that is over. */
 struct aftermath {
-	const struct pair *world;
 	const char *vm;
 	const char *disk; /* its volume on a */
 	const char *what; /* befell it */

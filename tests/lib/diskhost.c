@@ -1,6 +1,7 @@
 /* diskhost.c: see diskhost.h. */
 #include "tests/lib/diskhost.h"
 #include "common/io.h"
+#include "tests/lib/random.h"
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -28,6 +29,37 @@ void diskhost_start(const struct host *host, const char *vm, const char *fault, 
 		fail_msg("drover run: %s", command->output);
 	free(command);
 	diskhost_wait(host, vm, 1);
+}
+
+void diskhost_write(const char *disk, uint64_t at, uint64_t bytes,
+		    void (*content)(void *arg, uint64_t at, uint8_t data[DISKHOST_PIECE]), void *arg)
+{
+	const struct dvol_open_options options = {.writable = true};
+	static uint8_t data[DISKHOST_PIECE];
+	struct err err = {0};
+	struct dvol *vol = dvol_open(disk, &options, &err);
+
+	for (uint64_t done = 0; vol && done < bytes; done += sizeof(data)) {
+		content(arg, done, data);
+		if (dvol_write(vol, data, sizeof(data), at + done, &err))
+			break;
+	}
+	if (!vol || err.kind != ERR_NONE || dvol_close(vol, &err))
+		fail_msg("%s", err.text);
+}
+
+static void at_random(void *random, uint64_t at, uint8_t data[DISKHOST_PIECE])
+{
+	(void)at;
+	random_fill(random, data, DISKHOST_PIECE);
+}
+
+void diskhost_make(const struct host *host, const char *disk, const char *size, uint64_t filled)
+{
+	uint64_t random = random_begin();
+
+	host_must(host, "image", "create", disk, size, NULL);
+	diskhost_write(disk, DISKHOST_LOG, filled, at_random, &random);
 }
 
 void diskhost_copy(const struct host *host, const char *vm, char path[DISKHOST_PATH])
@@ -131,6 +163,18 @@ static struct dvol_epoch *epochs_of(struct dvol *vol, size_t *count)
 
 	assert_int_equal(dvol_epochs(vol, &list, count, &err), 0);
 	return list;
+}
+
+void diskhost_whole(const struct host *from, const struct host *to, const char *vm, const char *disk)
+{
+	char copy[DISKHOST_PATH];
+
+	diskhost_copy(to, vm, copy);
+	diskhost_wait(to, vm, diskhost_flushed(from, vm) + 100);
+	host_must(to, "kill", vm, NULL);
+	host_wait_state(to, vm, "none");
+	diskhost_same(disk, copy);
+	diskhost_verify(to, copy, diskhost_flushed(to, vm));
 }
 
 size_t diskhost_epochs(const char *path)

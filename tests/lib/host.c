@@ -211,6 +211,17 @@ int command_wait(struct command *command)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+void command_must_succeed(struct command *command)
+{
+	enum { SHOWN = 900 };
+	size_t len;
+
+	if (!command_wait(command))
+		return;
+	len = strlen(command->output);
+	fail_msg("%s", command->output + (len > SHOWN ? len - SHOWN : 0));
+}
+
 static int run_list(const struct host *host, char *output, va_list args)
 {
 	const char *argv[ARGS] = {"drover"};

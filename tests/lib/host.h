@@ -34,10 +34,12 @@ struct command {
 	size_t len;
 };
 /* command_start(command, host, fault, argv): argv[0] is "drover", NULL at its end; fault: $DROVER_FAULT or NULL.
- * command_wait: its exit status, or 128 + signal; fails the test after 60 s (and kills it). */
+ * command_wait: its exit status, or 128 + signal; fails the test after 60 s (and kills it).  command_must_succeed: the same, and that must
+ * be 0; else the test fails with the end of what it printed. */
 void command_start(struct command *command, const struct host *host, const char *fault,
 		   const char *const argv[]);
 int command_wait(struct command *command);
+void command_must_succeed(struct command *command);
 /* command_lives: it has not ended.  command_report: the JSON object that `migrate --json` printed behind its progress, when it
  * has; new reference.  command_number: a number of that. */
 bool command_lives(const struct command *command);

@@ -32,6 +32,15 @@ struct link *linkkit_command(const char *command)
 	return linkkit_open(&target);
 }
 
+struct link *linkkit_through(const struct relay *relay, const char *command)
+{
+	struct ssh_target target = sshd_target(&linkkit_sshd, command);
+
+	assert_non_null(relay);
+	target.port = relay_port(relay);
+	return linkkit_open(&target);
+}
+
 void linkkit_put(struct link *link, size_t len, int fill)
 {
 	struct buf *out = link_begin(link);

@@ -16,10 +16,12 @@ extern struct sshd linkkit_sshd;
 int linkkit_start(void **state);
 int linkkit_stop(void **state);
 
-/* linkkit_open(target): a link; linkkit_command(command): to that command at linkkit_sshd.
+/* linkkit_open(target): a link; linkkit_command(command): to that command at linkkit_sshd; linkkit_through(relay, command): through a
+ * relay (sshd_relay).
  * linkkit_refuse(target, part, err): connecting fails with ERR_LINK and these words. */
 struct link *linkkit_open(const struct ssh_target *target);
 struct link *linkkit_command(const char *command);
+struct link *linkkit_through(const struct relay *relay, const char *command);
 void linkkit_refuse(const struct ssh_target *target, const char *part, struct err *err);
 
 /* Frames of `len` bytes `fill`: put into the link's buffer, sent, expected next. */
