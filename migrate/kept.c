@@ -59,11 +59,7 @@ static int ask(struct mover *mover, int fds[CONTROL_MAX_FDS], struct err *err)
 
 	if (control_call(&mover->vm, request, MOVER_VM_MS, NULL, fds, &nfds, err))
 		return -1;
-	if (nfds == 2)
-		return 0;
-	for (size_t i = 0; i < nfds; i++)
-		close(fds[i]);
-	return err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 2", nfds);
+	return control_expect_fds(fds, nfds, 2, err);
 }
 
 static int begin(struct mover *mover, struct err *err)

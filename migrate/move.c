@@ -1,3 +1,4 @@
+#include "common/io.h"
 #include "common/jobj.h"
 #include "migrate/mover.h"
 #include "migrate/preflight.h"
@@ -54,17 +55,35 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	return failed ? err_context(err, "the greeting of %s", link_peer(mover->link)) : 0;
 }
 
+int mover_take_memory(struct mover *mover, int *ram_fd, int *dirty_fd, struct err *err)
+{
+	struct stat st;
+
+	mover->ram_fd = *ram_fd;
+	*ram_fd = -1;
+	if (fstat(mover->ram_fd, &st))
+		return err_sys(err, "cannot look at the guest's RAM");
+	mover->touched = (uint64_t)st.st_blocks * 512 / PAGES_SIZE;
+	if (pageset_map(&mover->dirty, *dirty_fd, mover->config.memory_bytes / PAGES_SIZE, err))
+		return -1;
+	*dirty_fd = -1;
+	return 0;
+}
+
 int mover_attach(struct mover *mover, struct err *err)
 {
-	int fds[CONTROL_MAX_FDS];
-	struct stat st;
+	enum { RAM, DIRTY, FDS };
+	int fds[CONTROL_MAX_FDS], failed;
 	json_t *reply;
 	size_t nfds;
-	int failed;
 
 	if (control_call(&mover->vm, json_pack("{s:s}", "cmd", "migrate"), MOVER_VM_MS, &reply, fds, &nfds,
 			 err))
 		return -1;
+	if (control_expect_fds(fds, nfds, FDS, err)) {
+		json_decref(reply);
+		return -1;
+	}
 	config_free(&mover->config);
 	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
 		 jobj_u64(reply, "term", true, 1, INT64_MAX - 1, &mover->term, err) ||
@@ -72,22 +91,10 @@ int mover_attach(struct mover *mover, struct err *err)
 		 jobj_object(reply, "cpu", true, &mover->cpu, err);
 	json_incref(mover->cpu);
 	json_decref(reply);
-	if (!failed && nfds != 2)
-		failed = err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 2", nfds);
-	if (!failed) {
-		mover->ram_fd = fds[0];
-		if (pageset_map(&mover->dirty, fds[1], mover->config.memory_bytes / PAGES_SIZE, err)) {
-			close(fds[1]);
-			return -1;
-		}
-		if (fstat(mover->ram_fd, &st))
-			return err_sys(err, "cannot look at the guest's RAM");
-		mover->touched = (uint64_t)st.st_blocks * 512 / PAGES_SIZE;
-		return 0;
-	}
-	for (size_t i = 0; i < nfds; i++)
-		close(fds[i]);
-	return -1;
+	failed = failed || mover_take_memory(mover, &fds[RAM], &fds[DIRTY], err);
+	io_close(&fds[RAM]);
+	io_close(&fds[DIRTY]);
+	return failed ? -1 : 0;
 }
 
 static int prepare(struct mover *mover, uint64_t promised, struct err *err)

@@ -121,6 +121,8 @@ int mover_find_vm(struct mover *mover, struct err *err);
  * be read there, unless the key's own command is forced. */
 void mover_name_images(struct mover *mover, const json_t *status);
 int mover_attach(struct mover *mover, struct err *err);
+/* mover_take_memory(mover, &ram_fd, &dirty_fd, err): the guest's RAM and the set of what it writes, of the VM process; what was taken over is -1. */
+int mover_take_memory(struct mover *mover, int *ram_fd, int *dirty_fd, struct err *err);
 /* mover_touched(mover, set, &count, err): add every page of RAM that has memory behind it; the others are zero. */
 int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *count, struct err *err);
 /* mover_hello(mover, purpose, err): the HELLO message, and the answer if it is a refusal. */

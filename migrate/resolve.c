@@ -86,17 +86,19 @@ static int adopt(struct mover *mover, struct adopted *adopted, struct err *err)
 	    control_call(&mover->vm, json_pack("{s:s}", "cmd", "pending"), MOVER_VM_MS, &reply, fds, &nfds,
 			 err))
 		return -1;
+	if (control_expect_fds(fds, nfds, 1, err)) {
+		json_decref(reply);
+		return -1;
+	}
 	failed = config_from_json(json_object_get(reply, "config"), &mover->config, err) ||
 		 jobj_string(reply, "peer", true, LEDGER_PEER_MAX, &peer, err) ||
 		 jobj_u64(reply, "term", true, 1, INT64_MAX, &mover->term, err) ||
 		 jobj_string(reply, "session", true, LEDGER_SESSION_LEN, &session, err) ||
 		 jobj_bool(reply, "lending", true, &adopted->lending, err) ||
 		 jobj_bool(reply, "postcopy", true, &adopted->postcopy, err);
-	if (!failed && nfds != 1)
-		failed = err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of 1", nfds);
-	for (size_t i = failed ? 0 : 1; i < nfds; i++)
-		close(fds[i]);
-	if (!failed) {
+	if (failed) {
+		io_close(&fds[0]);
+	} else {
 		mover->ram_fd = fds[0];
 		strcpy(mover->session, session);
 		if (!*mover->peer)

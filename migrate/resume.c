@@ -1,10 +1,9 @@
 /* resume.c: a mover that goes on where another one died (docs/stream.md, A mover that dies). */
+#include "common/io.h"
 #include "common/jobj.h"
 #include "migrate/mover.h"
 
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { ACK_MS = 110000 }; /* the disks there may still be making an epoch durable; below SERVE_QUIET_MS */
 
@@ -31,17 +30,9 @@ static int take_fds(struct mover *mover, int fds[FDS], struct err *err)
 {
 	struct kept_notes notes;
 	struct pageset due;
-	struct stat st;
 
-	mover->ram_fd = fds[RAM];
-	fds[RAM] = -1;
-	if (fstat(mover->ram_fd, &st))
-		return err_sys(err, "cannot look at the guest's RAM");
-	mover->touched = (uint64_t)st.st_blocks * 512 / PAGES_SIZE;
-	if (pageset_map(&mover->dirty, fds[DIRTY], mover->config.memory_bytes / PAGES_SIZE, err))
-		return -1;
-	fds[DIRTY] = -1;
-	if (kept_map(&mover->kept, fds[NOTES], &notes, err))
+	if (mover_take_memory(mover, &fds[RAM], &fds[DIRTY], err) ||
+	    kept_map(&mover->kept, fds[NOTES], &notes, err))
 		return -1;
 	fds[NOTES] = -1;
 	mover->listed = notes.listed;
@@ -68,15 +59,14 @@ static int adopt(struct mover *mover, struct err *err)
 	if (control_call(&mover->vm, json_pack("{s:s, s:s}", "cmd", "go-on", "peer", mover->host.url),
 			 MOVER_VM_MS, &reply, fds, &nfds, err))
 		return -1;
-	failed = nfds == FDS ? take_reply(mover, reply, err)
-			     : err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of %d",
-				       nfds, FDS);
+	if (control_expect_fds(fds, nfds, FDS, err)) {
+		json_decref(reply);
+		return -1;
+	}
+	failed = take_reply(mover, reply, err) || take_fds(mover, fds, err);
 	json_decref(reply);
-	if (!failed)
-		failed = take_fds(mover, fds, err);
-	for (size_t i = 0; i < nfds; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	for (size_t i = 0; i < FDS; i++)
+		io_close(&fds[i]);
 	return failed ? -1 : 0;
 }
 

@@ -105,6 +105,15 @@ static int receive_json(struct control *control, int timeout_ms, json_t **messag
 	return 0;
 }
 
+int control_expect_fds(int fds[CONTROL_MAX_FDS], size_t nfds, size_t want, struct err *err)
+{
+	if (nfds == want)
+		return 0;
+	for (size_t i = 0; i < nfds; i++)
+		io_close(&fds[i]);
+	return err_set(err, ERR_INPUT, "the VM process gave %zu descriptors instead of %zu", nfds, want);
+}
+
 static int start_fds(struct control *control, json_t *request, const int *fds, size_t nfds, uint64_t *id,
 		     struct err *err)
 {

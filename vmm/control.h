@@ -35,6 +35,8 @@ void control_close(struct control *control);
  * and words; a closed socket gives ERR_LINK "the VM process ended".  timeout_ms -1 waits for ever. */
 int control_call(struct control *control, json_t *request, int timeout_ms, json_t **reply, int *fds,
 		 size_t *nfds, struct err *err);
+/* control_expect_fds(fds, nfds, want, err): so many came; else all are closed, and ERR_INPUT. */
+int control_expect_fds(int fds[CONTROL_MAX_FDS], size_t nfds, size_t want, struct err *err);
 /* control_call_fds: the same with descriptors sent along (borrowed), and none taken.  control_call_fd: with one, or -1. */
 int control_call_fds(struct control *control, json_t *request, const int *fds, size_t nfds, int timeout_ms,
 		     json_t **reply, struct err *err);
