@@ -9,6 +9,7 @@
 #include "common/paths.h"
 #include "migrate/serve_internal.h"
 #include "vmm/disk_record.h"
+#include "vmm/own_disks.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,14 +33,12 @@ struct offered {
 static int fresh_path(const struct serve *serve, unsigned slot, char path[PATHS_MAX], struct err *err)
 {
 	const char *folder = serve->permit->disks, *name = serve->config.name;
-	char file[64];
 
 	if (folder && snprintf(path, PATHS_MAX, "%s/%s/slot-%u.dvol", folder, name, slot) >= PATHS_MAX)
 		return err_set(err, ERR_USAGE, "the path of the folder for disks is too long");
 	if (folder)
 		return 0;
-	snprintf(file, sizeof(file), "disks/slot-%u.dvol", slot);
-	return paths_vm_file(name, file, path, err);
+	return own_disks_path(name, slot, path, err);
 }
 
 static bool is_there(const char *path)

@@ -1,6 +1,5 @@
 /* own_disks.c: see own_disks.h. */
 #include "vmm/own_disks.h"
-#include "common/paths.h"
 #include "imagefmt/dvol.h"
 #include "vmm/move_epochs.h"
 #include "vmm/snapshot_disks.h"
@@ -13,11 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FOLDER "disks"
+#define NAME   "slot-%u.dvol"
+
+int own_disks_path(const char *vm, unsigned slot, char path[PATHS_MAX], struct err *err)
+{
+	char file[64];
+	snprintf(file, sizeof(file), FOLDER "/" NAME, slot);
+	return paths_vm_file(vm, file, path, err);
+}
+
 static bool is_disk(const char *file)
 {
 	unsigned slot;
 	int end = 0;
-	return sscanf(file, "slot-%u.dvol%n", &slot, &end) == 1 && end > 0 && !file[end];
+	return sscanf(file, NAME "%n", &slot, &end) == 1 && end > 0 && !file[end];
 }
 
 /* for_each: do_one, which may remove it, with each one's path; until it fails. */
@@ -27,7 +36,7 @@ static int for_each(const char *vm, int (*do_one)(const char *path, struct err *
 	char folder[PATHS_MAX], path[PATHS_MAX + NAME_MAX + 2];
 	int status = 0;
 	*count = 0;
-	if (paths_vm_file(vm, "disks", folder, err))
+	if (paths_vm_file(vm, FOLDER, folder, err))
 		return -1;
 	DIR *dir = opendir(folder);
 	if (!dir)
@@ -97,7 +106,7 @@ int own_disks_check(const char *vm, struct err *err)
 int own_disks_remove(const char *vm, size_t *count, struct err *err)
 {
 	char folder[PATHS_MAX];
-	if (for_each(vm, drop, count, err) || paths_vm_file(vm, "disks", folder, err))
+	if (for_each(vm, drop, count, err) || paths_vm_file(vm, FOLDER, folder, err))
 		return -1;
 	(void)rmdir(folder); /* what is not drover's stays */
 	return 0;

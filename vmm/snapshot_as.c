@@ -2,6 +2,7 @@
 #include "common/io.h"
 #include "vmm/definition_store.h"
 #include "vmm/definition_text.h"
+#include "vmm/own_disks.h"
 #include "vmm/snapshot_disks.h"
 #include "vmm/snapshot_restore.h"
 #include <errno.h>
@@ -16,14 +17,6 @@ static bool in_snapshot(const struct snapshot_record *record, const struct devic
 		if (device->kind == DEVICE_DISK && !strcmp(record->disks[i], device->disk.path))
 			return true;
 	return false;
-}
-
-static int clone_path(const struct vm_config *config, const struct device_config *device,
-		      char path[PATHS_MAX], struct err *err)
-{
-	char file[64];
-	snprintf(file, sizeof(file), "disks/slot-%u.dvol", device->slot);
-	return paths_vm_file(config->name, file, path, err);
 }
 
 static int make_clone(const char *base, struct dvol_id id, const char *path, struct err *err)
@@ -44,7 +37,7 @@ void snapshot_restore_undo(const struct vm_config *config)
 	char path[PATHS_MAX];
 	(void)definition_remove(config->name, NULL);
 	for (unsigned i = 0; i < config->ndevices; i++)
-		if (!clone_path(config, &config->devices[i], path, NULL))
+		if (!own_disks_path(config->name, config->devices[i].slot, path, NULL))
 			(void)unlink(path);
 	if (!paths_vm_file(config->name, "disks", path, NULL))
 		(void)rmdir(path);
@@ -60,7 +53,7 @@ static int note_clones(const struct snapshot_store *store, struct snapshot_recor
 	for (unsigned i = 0; i < config->ndevices; i++) {
 		if (!in_snapshot(record, &config->devices[i]))
 			continue;
-		if (clone_path(config, &config->devices[i], path, err))
+		if (own_disks_path(config->name, config->devices[i].slot, path, err))
 			return -1;
 		snapshot_record_add_clone(record, config->name, path);
 	}
@@ -78,7 +71,7 @@ static int make_clones(const struct snapshot_record *record, struct vm_config *c
 		struct device_config *device = &config->devices[i];
 		if (!in_snapshot(record, device))
 			continue;
-		if (clone_path(config, device, path, err) ||
+		if (own_disks_path(config->name, device->slot, path, err) ||
 		    make_clone(device->disk.path, record->id, path, err))
 			return -1;
 		free(device->disk.path);
