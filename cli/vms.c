@@ -101,24 +101,7 @@ static bool has_folder(const char *name)
 	return !paths_vm_dir(name, path, NULL) && !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
-void vms_view(const char *name, struct vm_view *view)
-{
-	vms_view_reply(name, view, NULL);
-}
-
-void vms_view_settled(const char *name, struct vm_view *view)
-{
-	enum { TRIES = 250, TRY_MS = 20 };
-
-	vms_view(name, view);
-	for (int i = 0; i < TRIES && view->locked && !view->answered && !strcmp(view->state, "stopped");
-	     i++) {
-		poll(NULL, 0, TRY_MS);
-		vms_view(name, view);
-	}
-}
-
-/* look: vms_view_reply, without patience.  true: the process lives, and nobody listens: it begins, or it was killed just now. */
+/* look: the view as of now.  true: the process lives, and nobody listens: it begins, or it was killed just now. */
 static bool look(const char *name, struct vm_view *view, json_t **reply)
 {
 	struct ledger_record record = {0};
@@ -148,14 +131,35 @@ static bool look(const char *name, struct vm_view *view, json_t **reply)
 	return runs && !there;
 }
 
+/* view_patiently: with a moment's patience for a process that begins or was killed just now, and, if so wanted, for one that ends. */
+static void view_patiently(const char *name, struct vm_view *view, json_t **reply, bool until_gone)
+{
+	enum { TRIES = 100, TRIES_ENDING = 250, TRY_MS = 20 };
+	bool silent, ends;
+
+	for (int i = 0;; i++) {
+		silent = look(name, view, reply);
+		ends = until_gone && view->locked && !view->answered && !strcmp(view->state, "stopped");
+		if (i == TRIES_ENDING || (i >= TRIES && !ends) || (!silent && !ends))
+			return;
+		poll(NULL, 0, TRY_MS);
+	}
+}
+
+void vms_view(const char *name, struct vm_view *view)
+{
+	view_patiently(name, view, NULL, false);
+}
+
+void vms_view_settled(const char *name, struct vm_view *view)
+{
+	view_patiently(name, view, NULL, true);
+}
+
 void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
 {
-	enum { TRIES = 100, TRY_MS = 20 };
-
-	if (reply)
-		*reply = NULL;
-	for (int i = 0; look(name, view, reply) && i < TRIES; i++)
-		poll(NULL, 0, TRY_MS);
+	*reply = NULL;
+	view_patiently(name, view, reply, false);
 }
 
 const char *vms_state_text(const struct vm_view *view, char *text, size_t size)

@@ -64,23 +64,19 @@ static json_t *load(const char *name, const char *uuid)
 	return NULL;
 }
 
-/* find: the path of a disk of that kind, in that slot, or, with `is`, of that very path; NULL: there is none. */
-static const char *find(const json_t *record, bool read_only, unsigned slot, const char *is)
+/* next: the path of the next disk of that kind in the record, from *at on, and its slot; NULL: there is none. */
+static const char *next(const json_t *record, bool read_only, size_t *at, uint64_t *slot)
 {
-	const char *at;
 	json_t *disks, *disk;
-	size_t i;
 	if (!record || jobj_array(record, "disks", true, &disks, NULL))
 		return NULL;
-	json_array_foreach(disks, i, disk)
-	{
-		uint64_t number;
+	while ((disk = json_array_get(disks, (*at)++))) {
+		const char *path;
 		bool only = false;
 		if (!jobj_bool(disk, "read_only", false, &only, NULL) && only == read_only &&
-		    !jobj_u64(disk, "slot", true, 0, CONFIG_LAST_SLOT, &number, NULL) &&
-		    (is || number == slot) && !jobj_string(disk, "path", true, PATHS_MAX - 1, &at, NULL) &&
-		    at[0] == '/' && (!is || !strcmp(is, at)))
-			return at;
+		    !jobj_u64(disk, "slot", true, 0, CONFIG_LAST_SLOT, slot, NULL) &&
+		    !jobj_string(disk, "path", true, PATHS_MAX - 1, &path, NULL) && path[0] == '/')
+			return path;
 	}
 	return NULL;
 }
@@ -88,7 +84,12 @@ static const char *find(const json_t *record, bool read_only, unsigned slot, con
 bool disk_record_find(const char *name, const char *uuid, unsigned slot, char path[PATHS_MAX])
 {
 	json_t *record = load(name, uuid);
-	const char *found = find(record, false, slot, NULL);
+	const char *found;
+	uint64_t of;
+	size_t at = 0;
+	do
+		found = next(record, false, &at, &of);
+	while (found && of != slot);
 	if (found)
 		strcpy(path, found);
 	json_decref(record);
@@ -98,7 +99,12 @@ bool disk_record_find(const char *name, const char *uuid, unsigned slot, char pa
 bool disk_record_reads(const char *name, const char *uuid, const char *path)
 {
 	json_t *record = load(name, uuid);
-	bool found = find(record, true, 0, path) != NULL;
+	const char *found;
+	uint64_t slot;
+	size_t at = 0;
+	do
+		found = next(record, true, &at, &slot);
+	while (found && strcmp(found, path) != 0);
 	json_decref(record);
-	return found;
+	return found != NULL;
 }
