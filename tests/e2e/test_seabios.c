@@ -72,9 +72,10 @@ static void test_without_a_disk(void **state)
 	/* It has installed the tables, below 1 MiB where a kernel looks for them, and written nothing to its ROM. */
 	machine_pause(vm.machine);
 	bool found = false;
-	for (uint64_t gpa = 0xe0000; !found && gpa < 0x100000; gpa += 16)
-		found = !memcmp(memory_at(&vm.machine->ram, gpa, 16), "RSD PTR ", 8) &&
-			!memcmp(memory_at(&vm.machine->ram, gpa, 16) + 9, "DROVER", 6);
+	for (uint64_t gpa = 0xe0000; !found && gpa < 0x100000; gpa += 16) {
+		const uint8_t *at_gpa = memory_at(&vm.machine->ram, gpa, 16);
+		found = !memcmp(at_gpa, "RSD PTR ", 8) && !memcmp(at_gpa + 9, "DROVER", 6);
+	}
 	assert_true(found);
 }
 

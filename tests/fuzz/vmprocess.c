@@ -109,8 +109,8 @@ int spawn_vm(const struct vm_config *config, const struct spawn_incoming *incomi
 	int pair[2];
 	void *ram;
 
-	if (vm.alive || config_check(config, err))
-		abort(); /* a session makes one, of a configuration that was checked */
+	if (!incoming || vm.alive || config_check(config, err))
+		abort(); /* a session makes one, that comes, of a configuration that was checked */
 	ram = mmap(NULL, config->memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
 		   incoming->ram_fd, 0);
 	if (ram == MAP_FAILED)

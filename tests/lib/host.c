@@ -433,7 +433,8 @@ static struct {
 
 static void fill_way(const struct sshd *sshd, const struct host *to, const char *remote_fault, uint16_t port)
 {
-	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user, port ? port : sshd->port);
+	snprintf(way.url, sizeof(way.url), "ssh://%s@127.0.0.1:%u", sshd->user,
+		 (unsigned)(port ? port : sshd->port));
 	snprintf(way.command, sizeof(way.command),
 		 "env DROVER_STATE=%s/state DROVER_RUN=%s/run DROVER_FAULT=%s "
 		 "DROVER_FAULT_TRACE=%s/fault-trace %s/drover serve",

@@ -21,7 +21,7 @@ static void become_serve(const struct host *host, int fd, const char *const opti
 	setenv("DROVER_STATE", path, 1);
 	snprintf(path, sizeof(path), "%s/run", host->root);
 	setenv("DROVER_RUN", path, 1);
-	for (int i = 0; options[i] && i < OPTIONS - 3; i++)
+	for (int i = 0; i < OPTIONS - 3 && options[i]; i++)
 		argv[2 + i] = options[i];
 	snprintf(path, sizeof(path), "%s/drover", host_build());
 	dup2(fd, 0);

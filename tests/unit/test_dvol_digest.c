@@ -310,7 +310,9 @@ static struct dvol *deltas(struct dvol_id ids[2], uint8_t root[DVOL_ROOT])
 		if (e == 1)
 			kit_root(vol, ids[e], root);
 		struct dvol *epoch = kit_open(&disk, "primary", ids[e]);
-		struct dvol_id from = e == 0 ? (struct dvol_id){0} : ids[0];
+		struct dvol_id from = {0};
+		if (e > 0)
+			from = ids[0];
 		assert_int_equal(dvol_export(epoch, from, e == 0 ? "seed" : "delta", &err), 0);
 		dvol_close(epoch, NULL);
 	}

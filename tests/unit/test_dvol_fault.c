@@ -341,7 +341,10 @@ static bool export_delta(struct memdisk *disk, const struct tagvol *tv, size_t f
 	struct dvol *epoch = dvol_open(tv->path, &options, err);
 	if (epoch == NULL)
 		return false;
-	int result = dvol_export(epoch, from == to ? (struct dvol_id){0} : tv->epochs[from].id, path, err);
+	struct dvol_id base = {0};
+	if (from != to)
+		base = tv->epochs[from].id;
+	int result = dvol_export(epoch, base, path, err);
 	dvol_close(epoch, NULL);
 	return result == 0;
 }

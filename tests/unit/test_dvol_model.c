@@ -60,7 +60,7 @@ static struct member *add_member(struct family *f, uint64_t size, struct member 
 		return NULL;
 	snprintf(path, sizeof(path), "v%llu", (unsigned long long)f->names++);
 	*m = (struct member){.parent = parent};
-	m->v = modelvol_make(&f->run, path, size, epoch != NULL ? parent->v : NULL, epoch);
+	m->v = modelvol_make(&f->run, path, size, parent != NULL && epoch != NULL ? parent->v : NULL, epoch);
 	m->depth = parent != NULL ? parent->depth + 1 : 0;
 	if (parent != NULL)
 		parent->children++;
