@@ -68,14 +68,15 @@ static struct sockaddr_in loopback(uint16_t port)
 
 /* ---- connections ---- */
 
+/* Dissolving the association sends the reset now.  Closing would not: a poll() under way holds the socket. */
 static void drop(struct connection *connection)
 {
-	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
 	for (int side = 0; side < 2; side++) {
 		if (connection->fd[side] < 0)
 			continue;
-		setsockopt(connection->fd[side], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		connect(connection->fd[side], &nobody, sizeof(nobody));
 		io_close(&connection->fd[side]);
 	}
 	for (int side = 0; side < 2; side++) {
