@@ -349,11 +349,15 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, enum 
 	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;
 }
 
-static struct link *join_as(const struct mover *mover, uint32_t id, enum join_as as, struct err *err)
+static struct link *join_as(const struct mover *mover, uint32_t id, enum join_as as,
+			    struct ssh_attempt *attempt, struct err *err)
 {
-	struct link *link = link_open_ssh(&mover->target, err);
+	struct ssh_target target = mover->target;
 	struct whereabouts there;
+	struct link *link;
 
+	target.attempt = attempt;
+	link = link_open_ssh(&target, err);
 	if (link && join(mover, link, id, as, &there, err)) {
 		link_close(link);
 		link = NULL;
@@ -361,14 +365,14 @@ static struct link *join_as(const struct mover *mover, uint32_t id, enum join_as
 	return link;
 }
 
-struct link *mover_join(void *mover, uint32_t id, struct err *err)
+struct link *mover_join(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err)
 {
-	return join_as(mover, id, JOIN_PAGES, err);
+	return join_as(mover, id, JOIN_PAGES, attempt, err);
 }
 
-struct link *mover_join_requests(void *mover, uint32_t id, struct err *err)
+struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err)
 {
-	return join_as(mover, id, JOIN_REQUESTS, err);
+	return join_as(mover, id, JOIN_REQUESTS, attempt, err);
 }
 
 int mover_open_sender(struct mover *mover, struct err *err)

@@ -90,9 +90,9 @@ int mover_connect(struct mover *mover, struct err *err);
 /* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
  * mover_join: the sender's join (sender_session). */
 int mover_open_sender(struct mover *mover, struct err *err);
-struct link *mover_join(void *mover, uint32_t id, struct err *err);
+struct link *mover_join(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
-struct link *mover_join_requests(void *mover, uint32_t id, struct err *err);
+struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);

@@ -72,7 +72,8 @@ static void worker_connect(struct sender_link *link)
 	struct link *made;
 	struct err err;
 
-	made = sender->session.join(sender->session.arg, id, &err);
+	made = sender->session.join(sender->session.arg, id, &link->attempt, &err);
+	ssh_attempt_end(&link->attempt);
 	if (!made) {
 		if (link->retry_ns == 0)
 			note(sender, "a further link could not be had", &err);
@@ -148,7 +149,9 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 		link->encoder = pages_encoder_open(sender->packing, err);
 		if (!link->encoder)
 			return -1;
+		ssh_attempt_open(&link->attempt);
 		if (thread_start(&link->thread, worker, link)) {
+			ssh_attempt_close(&link->attempt);
 			pages_encoder_close(link->encoder);
 			return err_sys(err, "cannot start a thread for a link");
 		}
@@ -238,11 +241,15 @@ void sender_close(struct sender *sender)
 	pthread_cond_broadcast(&sender->change);
 	pthread_mutex_unlock(&sender->lock);
 	stop_all(sender);
+	/* The end of a move waits for no link that is not there yet. */
+	for (unsigned i = 1; i < sender->links; i++)
+		ssh_attempt_give_up(&sender->link[i].attempt);
 	for (unsigned i = 0; i < sender->links; i++) {
 		struct sender_link *link = &sender->link[i];
 
 		if (i > 0) {
 			pthread_join(link->thread, NULL);
+			ssh_attempt_close(&link->attempt);
 			link_close(link->link);
 		}
 		sender_link_release(link, link->frames);

@@ -39,13 +39,15 @@ struct sender_link {
 	pthread_t thread;
 	unsigned round;    /* the last one it took part in */
 	uint64_t retry_ns; /* not to be connected before */
+	struct ssh_attempt attempt;
 };
 
 /* What the sender needs of the session that it works for. */
 struct sender_session {
 	void *arg;
-	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there.  Any thread. */
-	struct link *(*join)(void *arg, uint32_t id, struct err *err);
+	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there.  Any thread; the attempt
+	 * is given up when the link is not wanted any more. */
+	struct link *(*join)(void *arg, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 	/* tick: in the owner's thread now and then while a round lasts, between frames and while others work: -1 ends the round. */
 	int (*tick)(void *arg, struct err *err);
 };
@@ -91,7 +93,7 @@ struct sender {
 };
 
 /* sender_open(sender, session, pages, ram_fd, packing, err): for a RAM of so many pages.  No link yet.
- * sender_close: ends the workers, closes their links; harmless on a zeroed struct. */
+ * sender_close: ends the workers, closes their links, gives up those that are still being made; harmless on a zeroed struct. */
 int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
 		enum packer_mode packing, struct err *err);
 void sender_close(struct sender *sender);
