@@ -87,8 +87,10 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 	if (report->resumes)
 		fprintf(out, "  taken back  %u pauses, in which a link broke; %s in all\n", report->resumes,
 			units_format_duration(report->resumes_ns, real));
-	fprintf(out, "  pages       %" PRIu64 ", of these %" PRIu64 " zero pages\n", report->pages_sent,
-		report->zero_pages);
+	fprintf(out,
+		"  pages       %" PRIu64 ", of these %" PRIu64 " zero pages, %" PRIu64
+		" only as what had changed\n",
+		report->pages_sent, report->zero_pages, report->delta_pages);
 	fprintf(out, "  bytes       %s\n", units_format_size(report->bytes_sent, real));
 	if (report->disk_ns)
 		fprintf(out, "  disks       %s of these in %s, before the first round\n",
@@ -125,19 +127,20 @@ json_t *report_json(const struct move_options *options, const struct move_report
 						"throttle", (int)round->throttle));
 	}
 	object = json_pack(
-	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, s:I, "
+	    "{s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:o, s:I, s:i, s:o, s:i, s:i, "
+	    "s:I, "
 	    "s:i, s:o, s:f}",
 	    "name", options->vm, "destination", output_string(options->peer), "term",
 	    (json_int_t)report->term, "total_ms", output_ms(report->total_ns), "downtime_ms",
 	    output_ms(report->downtime_ns), "downtime_budget_ms", output_ms(options->downtime_ns),
 	    "forecast_ms", output_ms(report->forecast_ns), "forecast_downtime_ms",
 	    output_ms(report->forecast_downtime_ns), "rounds", (int)report->rounds, "pages_sent",
-	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "bytes_sent",
-	    (json_int_t)report->bytes_sent, "bytes_per_round", bytes, "mbps", (json_int_t)report->wire_mbps,
-	    "max_throttle", (int)report->max_throttle, "rounds_detail", detail, "links", (int)report->links,
-	    "reconnects", (int)report->reconnects, "pages_again", (json_int_t)report->pages_again, "resumes",
-	    (int)report->resumes, "resumes_ms", output_ms(report->resumes_ns), "lost_percent",
-	    lost_percent(report));
+	    (json_int_t)report->pages_sent, "zero_pages", (json_int_t)report->zero_pages, "delta_pages",
+	    (json_int_t)report->delta_pages, "bytes_sent", (json_int_t)report->bytes_sent, "bytes_per_round",
+	    bytes, "mbps", (json_int_t)report->wire_mbps, "max_throttle", (int)report->max_throttle,
+	    "rounds_detail", detail, "links", (int)report->links, "reconnects", (int)report->reconnects,
+	    "pages_again", (json_int_t)report->pages_again, "resumes", (int)report->resumes, "resumes_ms",
+	    output_ms(report->resumes_ns), "lost_percent", lost_percent(report));
 	if (report->disk_ns)
 		json_object_set_new(object, "disks",
 				    json_pack("{s:I, s:I, s:o}", "pages", (json_int_t)report->disk_pages,

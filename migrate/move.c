@@ -48,7 +48,8 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	if (!welcome)
 		return -1;
 	failed = jobj_u64(welcome, "protocol", true, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, &protocol, err) ||
-		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err);
+		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err) ||
+		 jobj_bool(welcome, "deltas", false, &mover->deltas, err);
 	json_decref(welcome);
 	return failed ? err_context(err, "the greeting of %s", link_peer(mover->link)) : 0;
 }
@@ -122,7 +123,10 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 
 static int open_sender(struct mover *mover, struct err *err)
 {
-	if (mover_open_sender(mover, err))
+	/* Who wants pages sent as they are wants no work on them. */
+	bool deltas = mover->deltas && mover->options->packing != PACKER_NONE;
+
+	if (mover_open_sender(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
 		return -1;
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))

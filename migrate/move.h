@@ -90,6 +90,7 @@ struct move_report {
 	uint64_t pages_again;  /* sent once more, since a link broke before they were acknowledged */
 	uint64_t pages_sent;   /* each time that a page was sent counts */
 	uint64_t zero_pages;   /* of these, as a few bytes */
+	uint64_t delta_pages;  /* of these, as what had changed since they were sent before */
 	uint64_t disk_pages;   /* of these, of disks before the first round */
 	uint64_t disk_bytes;   /* and what they were on the stream */
 	uint64_t disk_ns;      /* and took; 0: there are none */

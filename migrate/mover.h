@@ -48,6 +48,7 @@ struct mover {
 	struct vm_config config;
 	uint64_t term; /* of the VM here; then the one it will have there */
 	bool paused;   /* by the user */
+	bool deltas;   /* the receiver takes them */
 	json_t *cpu;   /* what the guest sees of its CPU */
 	char session[LEDGER_SESSION_LEN + 1];
 
@@ -59,6 +60,10 @@ struct mover {
 	bool epoch_open;      /* it is not acknowledged */
 	uint64_t ack_ns;      /* shortest time from a seal to its acknowledgement so far; 0: none yet */
 	uint64_t touched;     /* pages of RAM that were allocated at the start */
+	/* What the round took so far, without the time in which there was no link: one that broke goes on with the rest. */
+	struct {
+		uint64_t ns, bytes;
+	} taken;
 	uint64_t started_ns;
 	uint64_t copy_ns; /* when the first round began */
 	/* Since when the first round goes over as many links as now, and what of it had been sent by then. */

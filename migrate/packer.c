@@ -116,7 +116,8 @@ static enum codec cheapest(const struct packer *packer)
 	return best;
 }
 
-static enum codec choose(struct packer *packer)
+/* The codec that the mode asks for, or else the cheapest one. */
+static enum codec usual(const struct packer *packer)
 {
 	switch (packer->mode) {
 	case PACKER_NONE:
@@ -128,6 +129,18 @@ static enum codec choose(struct packer *packer)
 	case PACKER_AUTO:
 		break;
 	}
+	return cheapest(packer);
+}
+
+uint64_t packer_block_ns(const struct packer *packer)
+{
+	return packer->mib_ns ? cost(packer, usual(packer)) : 0;
+}
+
+static enum codec choose(struct packer *packer)
+{
+	if (packer->mode != PACKER_AUTO)
+		return usual(packer);
 	if (++packer->blocks % EXPLORE == 0 && packer->mib_ns) {
 		packer->explored = packer->explored % (CODECS - 1) + 1;
 		return (enum codec)packer->explored;
@@ -162,10 +175,14 @@ static bool is_hard(struct packer *packer, const uint8_t *block, size_t len)
 
 size_t packer_pack(struct packer *packer, const uint8_t *block, size_t len, uint8_t *to)
 {
-	enum codec codec = choose(packer);
+	enum codec codec;
 	uint64_t start;
 	size_t got;
 
+	/* So little gains nothing, and tells nothing of other content. */
+	if (len < PROBE)
+		return 0;
+	codec = choose(packer);
 	if (codec == NONE || is_hard(packer, block, len))
 		return 0;
 	start = clock_mono_ns();

@@ -26,8 +26,10 @@ struct packer *packer_open(enum packer_mode mode);
 void packer_close(struct packer *packer);
 /* packer_link(packer, mib_ns): what a MiB takes on the link; 0: not known, all that shrinks is worth it. */
 void packer_link(struct packer *packer, uint64_t mib_ns);
+/* packer_block_ns(packer): what a block costs at present, packing and sending; 0: not known. */
+uint64_t packer_block_ns(const struct packer *packer);
 /* packer_pack(packer, block, len, to): the block behind its u32 at `to`, which has room for PACKER_HEAD + len.  Returns how many
- * bytes that are, or 0: nothing shrinks it, or that would not pay (packer_store keeps it as it is). */
+ * bytes that are, or 0: nothing shrinks it, or that would not pay, as of what is shorter than a page (packer_store keeps it as it is). */
 size_t packer_pack(struct packer *packer, const uint8_t *block, size_t len, uint8_t *to);
 size_t packer_store(const uint8_t *block, size_t len, uint8_t *to);
 

@@ -4,6 +4,7 @@
  * stays in the cache to the memfd by pwrite: for pages that the memfd does not hold yet that is cheaper than writing
  * through a mapping, which takes a page fault for each. */
 #include "imagefmt/dvol.h"
+#include "migrate/delta.h"
 #include "migrate/packer.h"
 #include "migrate/pages.h"
 
@@ -31,7 +32,8 @@ struct pages_decoder {
 	struct pages_stats stats;
 	struct run runs[PAGES_RUNS_MAX];
 	struct unpacker *unpacker;
-	uint8_t *scratch; /* PAGES_BATCH_MAX pages */
+	uint8_t *scratch; /* the data; PAGES_BATCH_MAX pages */
+	uint8_t *changed; /* pages that deltas were applied to; as many */
 };
 
 /* A payload whose head was checked. */
@@ -42,6 +44,8 @@ struct payload {
 	uint32_t decoded;
 	uint64_t pages;
 	uint64_t zero_pages;
+	uint64_t data_pages;
+	uint64_t delta_pages;
 	const uint8_t *data;
 	size_t data_len;
 };
@@ -87,9 +91,10 @@ struct pages_decoder *pages_decoder_open(struct err *err)
 
 	if (decoder) {
 		decoder->scratch = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH_MAX * PAGES_SIZE);
+		decoder->changed = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH_MAX * PAGES_SIZE);
 		decoder->unpacker = unpacker_open();
 	}
-	if (!decoder || !decoder->scratch || !decoder->unpacker) {
+	if (!decoder || !decoder->scratch || !decoder->changed || !decoder->unpacker) {
 		err_sys(err, "cannot allocate a page decoder");
 		pages_decoder_close(decoder);
 		return NULL;
@@ -103,6 +108,7 @@ void pages_decoder_close(struct pages_decoder *decoder)
 		return;
 	unpacker_close(decoder->unpacker);
 	free(decoder->scratch);
+	free(decoder->changed);
 	free(decoder);
 }
 
@@ -128,7 +134,6 @@ static int check_runs(struct pages_decoder *decoder, struct reader *reader, stru
 		      struct err *err)
 {
 	uint64_t end = 0;
-	uint64_t data_pages = 0;
 
 	for (uint32_t i = 0; i < payload->nruns; i++) {
 		struct run run;
@@ -138,7 +143,7 @@ static int check_runs(struct pages_decoder *decoder, struct reader *reader, stru
 		run.kind = reader_u32(reader);
 		if (reader->bad)
 			return bad(err, "they end inside the list of runs");
-		if (run.count == 0 || run.kind > PAGES_RUN_ZERO)
+		if (run.count == 0 || run.kind > PAGES_RUN_DELTA)
 			return bad(err, "a run is empty or of unknown kind");
 		if (run.first >= payload->target->pages || run.count > payload->target->pages - run.first)
 			return bad(err, "a run goes past the end of the memory");
@@ -148,11 +153,19 @@ static int check_runs(struct pages_decoder *decoder, struct reader *reader, stru
 		payload->pages += run.count;
 		if (run.kind == PAGES_RUN_ZERO)
 			payload->zero_pages += run.count;
+		else if (run.kind == PAGES_RUN_DELTA)
+			payload->delta_pages += run.count;
 		else
-			data_pages += run.count;
+			payload->data_pages += run.count;
 		decoder->runs[i] = run;
 	}
-	if (payload->decoded > PAGES_BATCH_MAX * PAGES_SIZE || data_pages * PAGES_SIZE != payload->decoded)
+	if (payload->delta_pages > 0 && (payload->target->disk || payload->target->place))
+		return bad(err, "changes are to be made to pages that are not there to be changed");
+	/* Counts of runs may be as large as the memory has pages: no sum of them overflows. */
+	if (payload->data_pages + payload->delta_pages > PAGES_BATCH_MAX ||
+	    payload->decoded > PAGES_BATCH_MAX * PAGES_SIZE ||
+	    payload->data_pages * PAGES_SIZE > payload->decoded ||
+	    (payload->delta_pages == 0 && payload->data_pages * PAGES_SIZE < payload->decoded))
 		return bad(err, "the length of the data is not that of the runs");
 	return 0;
 }
@@ -200,6 +213,57 @@ static int decompress(struct pages_decoder *decoder, const struct payload *paylo
 	if (reader.left > 0)
 		return bad(err, "something follows the data");
 	return 0;
+}
+
+static int read_pages(const struct pages_target *target, uint8_t *to, uint64_t page, uint64_t count,
+		      struct err *err)
+{
+	size_t len = (size_t)count * PAGES_SIZE;
+	off_t at = (off_t)(page * PAGES_SIZE);
+
+	while (len > 0) {
+		ssize_t got = pread(target->fd, to, len, at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return err_sys(err, "cannot read the guest's memory at page %llu",
+				       (unsigned long long)page);
+		to += got;
+		at += got;
+		len -= (size_t)got;
+	}
+	return 0;
+}
+
+/* The deltas behind the data pages, applied to what is there: to decoder->changed. */
+static int change(struct pages_decoder *decoder, const struct payload *payload, const uint8_t *data,
+		  struct err *err)
+{
+	size_t skip = (size_t)payload->data_pages * PAGES_SIZE;
+	struct reader reader = reader_of(data + skip, payload->decoded - skip);
+	uint8_t *to = decoder->changed;
+
+	for (uint32_t i = 0; i < payload->nruns; i++) {
+		const struct run *run = &decoder->runs[i];
+
+		if (run->kind != PAGES_RUN_DELTA)
+			continue;
+		if (read_pages(payload->target, to, run->first, run->count, err))
+			return -1;
+		for (uint32_t k = 0; k < run->count; k++, to += PAGES_SIZE) {
+			enum delta_result result = delta_take(&reader, to);
+
+			if (result == DELTA_BAD)
+				return bad(err, "they end inside what has changed of a page");
+			if (result == DELTA_OTHER)
+				return err_set(err, ERR_LINK,
+					       "page %llu is not what the sender takes it for, and must "
+					       "come whole",
+					       (unsigned long long)(run->first + k));
+		}
+	}
+	return reader.left > 0 ? bad(err, "something follows the changes") : 0;
 }
 
 static int write_pages(const struct pages_target *target, const uint8_t *from, uint64_t page, uint64_t count,
@@ -327,10 +391,12 @@ static int apply_disk(const struct pages_decoder *decoder, const struct payload 
 static int apply(const struct pages_decoder *decoder, const struct payload *payload, struct err *err)
 {
 	const uint8_t *from = payload->encoding == PAGES_RAW ? payload->data : decoder->scratch;
+	const uint8_t *changed = decoder->changed;
 	struct pages_target *target = payload->target;
 
 	for (uint32_t i = 0; i < payload->nruns; i++) {
 		const struct run *run = &decoder->runs[i];
+		const uint8_t **next = run->kind == PAGES_RUN_DELTA ? &changed : &from;
 
 		if (run->kind == PAGES_RUN_ZERO) {
 			if (apply_zero(target, run->first, run->first + run->count, err) < 0)
@@ -338,9 +404,9 @@ static int apply(const struct pages_decoder *decoder, const struct payload *payl
 			continue;
 		}
 		mark(target, run->first, run->first + run->count, true);
-		if (write_pages(target, from, run->first, run->count, err) < 0)
+		if (write_pages(target, *next, run->first, run->count, err) < 0)
 			return -1;
-		from += (size_t)run->count * PAGES_SIZE;
+		*next += (size_t)run->count * PAGES_SIZE;
 	}
 	return 0;
 }
@@ -358,10 +424,14 @@ int64_t pages_decode(struct pages_decoder *decoder, struct pages_target *targets
 	} else if (decompress(decoder, &payload, err) < 0) {
 		return -1;
 	}
+	if (payload.delta_pages > 0 &&
+	    change(decoder, &payload, payload.encoding == PAGES_RAW ? payload.data : decoder->scratch, err))
+		return -1;
 	if (payload.target->disk ? apply_disk(decoder, &payload, err) : apply(decoder, &payload, err))
 		return -1;
 	decoder->stats.pages += payload.pages;
 	decoder->stats.zero_pages += payload.zero_pages;
+	decoder->stats.delta_pages += payload.delta_pages;
 	decoder->stats.raw_bytes += payload.pages * PAGES_SIZE;
 	decoder->stats.encoded_bytes += len;
 	decoder->stats.frames++;

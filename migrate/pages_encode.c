@@ -5,11 +5,17 @@
  * another.  The copy is a pread of the memfd rather than a read through a mapping: that costs no page faults, fills no
  * holes, and cannot raise SIGBUS.
  *
- * What is copied is packed in blocks of 64 KiB (packer.h), each as pays on the link. */
+ * What is copied is packed in blocks of 64 KiB (packer.h), each as pays on the link.
+ *
+ * Of a page that was sent before only what has changed goes out (delta.h), where keeping track of pages pays: what deltas
+ * save, at what a byte costs on the link of late, against the time that digests take.  Where it does not, only a part of the
+ * memory is kept track of, to see when it does again. */
 #include "migrate/pages.h"
 
 #include "imagefmt/dvol.h"
+#include "migrate/delta.h"
 #include "migrate/packer.h"
+#include "migrate/sentpages.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +25,18 @@ enum {
 	BLOCK_BYTES = PAGES_BLOCK * PAGES_SIZE,
 	SCAN_MAX = 4096,       /* pages read for one payload: bounds the time when all of them are zero */
 	LINK_SAMPLE = 4 << 20, /* bytes over which the link's speed is measured */
+	EVIDENCE = 1024,       /* pages that were known, over which is told whether that pays */
+	KEPT = 16,             /* where it does not: one range of so many is kept track of */
+	WORK = 3, /* digests that a delta takes: when the page was sent, now, and the sum of it */
 };
+_Static_assert((int)DELTA_PAGE == (int)PAGES_SIZE && (int)DELTA_MAX < (int)PAGES_SIZE,
+	       "deltas fit where pages do");
 _Static_assert((int)BLOCK_BYTES == (int)PACKER_BLOCK, "a block is what the packer packs");
 
 struct run {
 	uint64_t first;
 	uint32_t count;
-	uint32_t zero;
+	uint32_t kind;
 };
 
 struct pages_encoder {
@@ -33,11 +44,19 @@ struct pages_encoder {
 	uint64_t link_ns; /* at the last sample */
 	uint64_t link_bytes;
 	uint64_t mib_ns; /* what a MiB takes on the link; 0: not known */
+	/* Of deltas: */
+	unsigned known;  /* pages that could go as one, since it was told last */
+	int64_t gain_ns; /* by these */
+	bool resting;    /* it does not pay */
+	/* The payload: */
 	size_t nruns;
 	size_t data_pages;
+	size_t delta_pages;
+	size_t delta_len;
 	struct run runs[PAGES_RUNS_MAX];
 	struct packer *packer;
 	uint8_t *staging; /* PAGES_BATCH pages */
+	uint8_t *deltas;  /* room for as many */
 };
 
 /* What is asked for. */
@@ -53,8 +72,9 @@ struct pages_encoder *pages_encoder_open(enum packer_mode mode, struct err *err)
 	if (encoder) {
 		encoder->packer = packer_open(mode);
 		encoder->staging = aligned_alloc(PAGES_SIZE, (size_t)PAGES_BATCH * PAGES_SIZE);
+		encoder->deltas = malloc((size_t)PAGES_BATCH * DELTA_MAX);
 	}
-	if (!encoder || !encoder->packer || !encoder->staging) {
+	if (!encoder || !encoder->packer || !encoder->staging || !encoder->deltas) {
 		err_sys(err, "cannot allocate a page encoder");
 		pages_encoder_close(encoder);
 		return NULL;
@@ -68,6 +88,7 @@ void pages_encoder_close(struct pages_encoder *encoder)
 		return;
 	packer_close(encoder->packer);
 	free(encoder->staging);
+	free(encoder->deltas);
 	free(encoder);
 }
 
@@ -107,19 +128,29 @@ static int check_request(const struct pages_source *source, const struct request
 	return 0;
 }
 
-static void add_run(struct pages_encoder *encoder, uint64_t first, uint64_t count, bool zero)
+static void add_run(struct pages_encoder *encoder, uint64_t first, uint64_t count, uint32_t kind)
 {
 	struct run *last = encoder->nruns ? &encoder->runs[encoder->nruns - 1] : NULL;
 
-	if (last && last->zero == zero && last->first + last->count == first &&
+	if (last && last->kind == kind && last->first + last->count == first &&
 	    last->count + count <= UINT32_MAX)
 		last->count += (uint32_t)count;
 	else
-		encoder->runs[encoder->nruns++] = (struct run){first, (uint32_t)count, zero};
+		encoder->runs[encoder->nruns++] = (struct run){first, (uint32_t)count, kind};
 	encoder->stats.pages += count;
 	encoder->stats.raw_bytes += count * PAGES_SIZE;
-	if (zero)
+	if (kind == PAGES_RUN_ZERO)
 		encoder->stats.zero_pages += count;
+	if (kind == PAGES_RUN_DELTA)
+		encoder->stats.delta_pages += count;
+}
+
+static void add_zeroes(struct pages_encoder *encoder, const struct pages_source *source, uint64_t first,
+		       uint64_t count)
+{
+	if (source->sent)
+		sentpages_drop(source->sent, first, count);
+	add_run(encoder, first, count, PAGES_RUN_ZERO);
 }
 
 static int read_disk(const struct pages_source *source, uint64_t page, uint64_t count, uint8_t *to,
@@ -170,6 +201,45 @@ static bool is_zero(const uint8_t *page)
 	return first == 0 && memcmp(page, page + sizeof(first), PAGES_SIZE - sizeof(first)) == 0;
 }
 
+/* A known page was sent with so many bytes less. */
+static void weigh(struct pages_encoder *encoder, uint64_t saved, uint64_t digest_ns)
+{
+	uint64_t block_ns = packer_block_ns(encoder->packer);
+
+	if (!block_ns)
+		return;
+	encoder->gain_ns += (int64_t)(saved * block_ns / PACKER_BLOCK) - (int64_t)(WORK * digest_ns);
+	if (++encoder->known < EVIDENCE)
+		return;
+	encoder->resting = encoder->gain_ns < 0;
+	encoder->known = 0;
+	encoder->gain_ns = 0;
+}
+
+/* The page as a delta, if there is one that pays. */
+static bool add_delta(struct pages_encoder *encoder, const struct pages_source *source, uint64_t page,
+		      const uint8_t *content)
+{
+	uint64_t changed, saved = 0;
+	size_t len;
+
+	if (encoder->resting && page / SENTPAGES_RANGE % KEPT) {
+		sentpages_drop(source->sent, page, 1);
+		return false;
+	}
+	if (!sentpages_note(source->sent, page, content, &changed))
+		return false;
+	if (__builtin_popcountll(changed) <= DELTA_BLOCKS_MAX) {
+		len = delta_put(content, changed, encoder->deltas + encoder->delta_len);
+		saved = PAGES_SIZE - len;
+		encoder->delta_len += len;
+		encoder->delta_pages++;
+		add_run(encoder, page, 1, PAGES_RUN_DELTA);
+	}
+	weigh(encoder, saved, sentpages_cost_ns(source->sent));
+	return saved > 0;
+}
+
 /* Read `count` neighbours and keep those that are not zero.  Returns 1 when the last one was zero. */
 static int take_pages(struct pages_encoder *encoder, const struct pages_source *source, uint64_t page,
 		      uint64_t count, struct err *err)
@@ -183,9 +253,13 @@ static int take_pages(struct pages_encoder *encoder, const struct pages_source *
 		uint8_t *to = encoder->staging + encoder->data_pages * PAGES_SIZE;
 
 		zero = is_zero(from);
-		add_run(encoder, page + i, 1, zero);
-		if (zero)
+		if (zero) {
+			add_zeroes(encoder, source, page + i, 1);
 			continue;
+		}
+		if (source->sent && add_delta(encoder, source, page + i, from))
+			continue;
+		add_run(encoder, page + i, 1, PAGES_RUN_DATA);
 		if (to != from)
 			memcpy(to, from, PAGES_SIZE);
 		encoder->data_pages++;
@@ -216,11 +290,11 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 	uint64_t scanned = 0;
 
 	encoder->nruns = 0;
-	encoder->data_pages = 0;
-	while (i < request->n && encoder->nruns < PAGES_RUNS_MAX && encoder->data_pages < PAGES_BATCH &&
-	       scanned < SCAN_MAX) {
+	encoder->data_pages = encoder->delta_pages = encoder->delta_len = 0;
+	while (i < request->n && encoder->nruns < PAGES_RUNS_MAX &&
+	       encoder->data_pages + encoder->delta_pages < PAGES_BATCH && scanned < SCAN_MAX) {
 		uint64_t page = request->list[i];
-		uint64_t room = PAGES_BATCH - encoder->data_pages;
+		uint64_t room = PAGES_BATCH - encoder->data_pages - encoder->delta_pages;
 		uint64_t count;
 		int zero;
 
@@ -228,7 +302,7 @@ static int64_t gather(struct pages_encoder *encoder, const struct pages_source *
 			count = neighbours(request, i, hole, UINT32_MAX);
 			if (check_request(source, request, i, count, err) < 0)
 				return -1;
-			add_run(encoder, page, count, true);
+			add_zeroes(encoder, source, page, count);
 			i += count;
 			continue;
 		}
@@ -264,12 +338,11 @@ void pages_encoder_link(struct pages_encoder *encoder, uint64_t ns, uint64_t byt
 	packer_link(encoder->packer, encoder->mib_ns);
 }
 
-/* All data pages to `to`, which has room for them and a length for each block.  Sets *encoding.  Until a block
+/* All data, which is in the staging area, to `to`, which has room for it and a length for each block.  Sets *encoding.  Until a block
  * shrinks only the place of those before it is kept, so that raw data is copied once. */
-static size_t encode_data(struct pages_encoder *encoder, uint8_t *to, uint16_t *encoding)
+static size_t encode_data(struct pages_encoder *encoder, size_t len, uint8_t *to, uint16_t *encoding)
 {
 	const uint8_t *from = encoder->staging;
-	size_t len = encoder->data_pages * PAGES_SIZE;
 	size_t used = 0;
 
 	*encoding = PAGES_RAW;
@@ -295,7 +368,7 @@ static size_t encode_data(struct pages_encoder *encoder, uint8_t *to, uint16_t *
 
 static void put_payload(struct pages_encoder *encoder, uint16_t volume, struct buf *out)
 {
-	size_t len = encoder->data_pages * PAGES_SIZE;
+	size_t pages_len = encoder->data_pages * PAGES_SIZE, len = pages_len + encoder->delta_len;
 	size_t head = PAGES_HEADER + encoder->nruns * PAGES_RUN;
 	uint8_t *at = buf_reserve(out, head + len + (PAGES_BATCH / PAGES_BLOCK + 1) * PACKER_HEAD);
 	uint8_t *run = at + PAGES_HEADER;
@@ -305,9 +378,10 @@ static void put_payload(struct pages_encoder *encoder, uint16_t volume, struct b
 	for (size_t i = 0; i < encoder->nruns; i++, run += PAGES_RUN) {
 		le64_put(run, encoder->runs[i].first);
 		le32_put(run + 8, encoder->runs[i].count);
-		le32_put(run + 12, encoder->runs[i].zero ? PAGES_RUN_ZERO : PAGES_RUN_DATA);
+		le32_put(run + 12, encoder->runs[i].kind);
 	}
-	used = encode_data(encoder, run, &encoding);
+	memcpy(encoder->staging + pages_len, encoder->deltas, encoder->delta_len);
+	used = encode_data(encoder, len, run, &encoding);
 	le16_put(at, volume);
 	le16_put(at + 2, encoding);
 	le32_put(at + 4, (uint32_t)encoder->nruns);

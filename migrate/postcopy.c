@@ -58,6 +58,7 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 	if (!postcopy->on)
 		return 0;
 	mover->sender.volume[0].held = true;
+	sender_end_deltas(&mover->sender); /* what was sent becomes holes */
 	/* Once more, after a pause that was taken back: what may not have been heard is said again, and loading the machine state there must not
 	 * wait for a request link that cannot join meanwhile. */
 	answerer_stop(&postcopy->answerer);
@@ -269,6 +270,7 @@ static int finish(struct mover *mover, struct err *err)
 	report->bytes_sent += report->postcopy.bytes;
 	report->pages_sent = stats.pages;
 	report->zero_pages = stats.zero_pages;
+	report->delta_pages = stats.delta_pages;
 	report->pages_again = mover->sender.repeated;
 	report->total_ns = clock_mono_ns() - mover->started_ns;
 	if (link_fault(mover->link, FAULT_POSTCOPY_MOVER_WHOLE, err))

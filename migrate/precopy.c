@@ -10,16 +10,17 @@ static uint64_t fixed_ns(const struct mover *mover)
 	return PLAN_SWITCH_NS + 2 * mover->ack_ns;
 }
 
-static void report_round(struct mover *mover, uint64_t started, uint64_t bytes_before, unsigned throttle)
+static void report_round(struct mover *mover, unsigned throttle)
 {
 	struct move_report *report = mover->report;
 	struct move_round *round = move_report_round(report);
 
 	round->pages = mover->sender.pages;
-	round->bytes = sender_bytes(&mover->sender) - bytes_before;
-	round->ns = clock_mono_ns() - started;
+	round->bytes = mover->taken.bytes;
+	round->ns = mover->taken.ns;
 	round->throttle = throttle;
 	report->lost_ns += round->ns / 100 * throttle;
+	mover->taken.ns = mover->taken.bytes = 0;
 	mover->progress.bytes_per_s =
 	    round->ns ? (uint64_t)((double)round->pages * PAGES_SIZE * 1e9 / (double)round->ns) : 0;
 }
@@ -104,14 +105,17 @@ int precopy_begin(struct mover *mover, struct err *err)
 static int one_round(struct mover *mover, unsigned throttle, struct err *err)
 {
 	uint64_t started = clock_mono_ns(), bytes = sender_bytes(&mover->sender);
-	bool first = mover->report->rounds == 0;
+	bool first = mover->report->rounds == 0, failed;
 
 	mover->progress.round = mover->report->rounds + 1;
 	mover->progress.throttle = throttle;
-	if (mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) ||
-	    mover_epoch_ack(mover, err))
+	failed = mover_epoch_pages(mover, 0, err) || mover_epoch_seal(mover, 0, err) ||
+		 mover_epoch_ack(mover, err);
+	mover->taken.ns += clock_mono_ns() - started;
+	mover->taken.bytes += sender_bytes(&mover->sender) - bytes;
+	if (failed)
 		return -1;
-	report_round(mover, started, bytes, throttle);
+	report_round(mover, throttle);
 	return first ? link_fault(mover->link, FAULT_MOVER_ROUND_ACKED, err) : 0;
 }
 

@@ -208,6 +208,20 @@ struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, str
 	return &sender->volume[sender->volumes - 1];
 }
 
+int sender_send_deltas(struct sender *sender, struct err *err)
+{
+	struct sender_volume *ram = &sender->volume[0];
+
+	sender->sent = ram->source.sent = sentpages_open(ram->source.pages, SENTPAGES_BYTES, err);
+	return sender->sent ? 0 : -1;
+}
+
+void sender_end_deltas(struct sender *sender)
+{
+	sentpages_close(sender->sent);
+	sender->sent = sender->volume[0].source.sent = NULL;
+}
+
 uint64_t sender_todo(const struct sender *sender)
 {
 	uint64_t pages = 0;
@@ -259,6 +273,7 @@ void sender_close(struct sender *sender)
 		pageset_close(&sender->volume[i].todo);
 		pageset_close(&sender->volume[i].again);
 	}
+	sender_end_deltas(sender);
 	io_close(&sender->stop_fd);
 	pthread_cond_destroy(&sender->change);
 	pthread_mutex_destroy(&sender->lock);
@@ -316,6 +331,8 @@ int sender_round(struct sender *sender, uint64_t epoch, struct err *err)
 	if (epoch != sender->epoch)
 		sender->pages = 0;
 	sender->epoch = epoch;
+	if (sender->sent)
+		sentpages_round(sender->sent, &sender->volume[0].todo);
 	for (unsigned i = 0; i < sender->volumes; i++)
 		sender->volume[i].cursor = 0;
 	pthread_mutex_lock(&sender->lock);
@@ -400,6 +417,7 @@ void sender_stats(const struct sender *sender, struct pages_stats *stats)
 
 		stats->pages += of->pages;
 		stats->zero_pages += of->zero_pages;
+		stats->delta_pages += of->delta_pages;
 		stats->raw_bytes += of->raw_bytes;
 		stats->encoded_bytes += of->encoded_bytes;
 		stats->frames += of->frames;

@@ -13,6 +13,7 @@
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/pages.h"
+#include "migrate/sentpages.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -76,8 +77,9 @@ struct sender {
 	uint64_t bytes;   /* atomic: stream bytes of all links so far, also of those that broke */
 	uint64_t epoch;   /* of this round */
 	uint64_t pages;   /* atomic: sent in this epoch */
-	uint64_t repeated; /* atomic: pages that went into `again` */
-	unsigned broken;   /* atomic: links that broke */
+	uint64_t repeated;      /* atomic: pages that went into `again` */
+	struct sentpages *sent; /* of RAM; NULL: no deltas */
+	unsigned broken;        /* atomic: links that broke */
 
 	pthread_mutex_t lock; /* and with it what follows, unless it is said to be atomic */
 	pthread_cond_t change;
@@ -99,6 +101,10 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 void sender_close(struct sender *sender);
 /* sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
 struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
+/* sender_send_deltas(sender, err): from now on RAM's pages that were sent before go as deltas; before the first round.
+ * sender_end_deltas(sender): no more; between rounds; harmless if there were none. */
+int sender_send_deltas(struct sender *sender, struct err *err);
+void sender_end_deltas(struct sender *sender);
 /* sender_todo, sender_again: pages in these sets, of all volumes.  sender_take_again(sender): what is to be sent again is to do. */
 uint64_t sender_todo(const struct sender *sender);
 uint64_t sender_again(const struct sender *sender);

@@ -44,6 +44,13 @@ static void remember(struct sender_link *link, const uint8_t *payload)
 	memcpy(frame->runs, payload + PAGES_HEADER, (size_t)frame->nruns * PAGES_RUN);
 }
 
+/* What the receiver has of these pages is not known: they must go whole. */
+static void forget(struct sender *sender, uint16_t volume, uint64_t first, uint64_t count)
+{
+	if (volume == 0 && sender->sent)
+		sentpages_drop(sender->sent, first, count);
+}
+
 void sender_link_put_back(struct sender_link *link)
 {
 	struct sender *sender = link->sender;
@@ -56,6 +63,7 @@ void sender_link_put_back(struct sender_link *link)
 			uint64_t count = le32_get(run + 8);
 
 			pageset_add_range(&sender->volume[frame->volume].again, le64_get(run), count);
+			forget(sender, frame->volume, le64_get(run), count);
 			__atomic_fetch_add(&sender->repeated, count, __ATOMIC_RELAXED);
 		}
 	}
@@ -189,8 +197,11 @@ static int send_range(struct sender_link *link, struct sender_volume *volume, ui
 			status = send_frame(link, volume, pages + done, found - done, &taken, err);
 		for (size_t i = done; i < found; i++)
 			pageset_add(&volume->todo, pages[i]);
-		if (done < found)
-			break;
+		if (done == found)
+			continue;
+		/* A frame may have been made of them that was not sent. */
+		forget(sender, volume->source.volume, pages[done], pages[found - 1] - pages[done] + 1);
+		break;
 	}
 	return status;
 }

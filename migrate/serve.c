@@ -71,8 +71,8 @@ static int welcome(struct serve *serve, struct err *err)
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
 	return message_send_json(serve->control.link, MESSAGE_WELCOME,
-				 json_pack("{s:i, s:s, s:I}", "protocol", STREAM_PROTOCOL, "drover",
-					   DROVER_VERSION, "promised_term",
+				 json_pack("{s:i, s:s, s:b, s:I}", "protocol", STREAM_PROTOCOL, "drover",
+					   DROVER_VERSION, "deltas", true, "promised_term",
 					   (json_int_t)ledger_promised_term(&record, serve->config.uuid)),
 				 err);
 }

@@ -5,6 +5,7 @@
  * sender has given up, and has sent it again since. */
 #include "common/fault.h"
 #include "common/io.h"
+#include "common/log.h"
 #include "migrate/serve_internal.h"
 
 #include <sys/eventfd.h>
@@ -48,6 +49,15 @@ static bool await_epoch(struct serve *serve, uint64_t epoch)
 	return !serve->quit && epoch == serve->epoch.epoch && epoch > serve->acked.epoch;
 }
 
+/* What came over this link cannot be believed to fit what is here.  It counts as one that broke: so the sender sends again, and
+ * whole, all that it has not been told is applied.  Nothing holds the channel open then: the sender hears of it at once. */
+static void give_up(struct serve_link *of, const struct err *why)
+{
+	log_warning("a link is given up: %s", why->text);
+	link_cut(of->link);
+	io_close(&of->process_fd);
+}
+
 int serve_pages(struct serve_link *of, const struct frame *frame, struct err *err)
 {
 	enum { HEAD = 8 };
@@ -89,6 +99,8 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	pthread_mutex_unlock(&serve->lock);
 	if (awaited)
 		(void)eventfd_write(serve->wake_fd, 1);
+	if (pages < 0 && err->kind == ERR_LINK)
+		give_up(of, err);
 	if (pages < 0)
 		return -1;
 	if (applied % SERVE_ACK_FRAMES == 0 &&

@@ -186,6 +186,7 @@ static void report_last(struct mover *mover, uint64_t paused_at, uint64_t bytes_
 	report->total_ns = now - mover->started_ns;
 	report->pages_sent = stats.pages;
 	report->zero_pages = stats.zero_pages;
+	report->delta_pages = stats.delta_pages;
 	report->pages_again = mover->sender.repeated;
 	for (unsigned i = 0; i < report->listed; i++) {
 		copy_ns += report->round[i].ns;

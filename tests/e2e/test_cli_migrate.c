@@ -25,9 +25,9 @@ static void must_say(const struct command *of, const char *text)
 static void a_report_in_json_has_every_field(void **state)
 {
 	static const char *const numbers[] = {
-	    "term",        "total_ms",   "downtime_ms", "downtime_budget_ms",
-	    "forecast_ms", "rounds",     "pages_sent",  "forecast_downtime_ms",
-	    "zero_pages",  "bytes_sent", "mbps",        "max_throttle"};
+	    "term",   "total_ms",     "downtime_ms",          "downtime_budget_ms", "forecast_ms",
+	    "rounds", "pages_sent",   "forecast_downtime_ms", "zero_pages",         "bytes_sent",
+	    "mbps",   "max_throttle", "delta_pages"};
 	json_t *report;
 	char *begin;
 

@@ -1,6 +1,8 @@
 /* fuzz_pages.c: any bytes as a payload of pages; and any memory there and back.
  *
- * The first byte chooses: a payload as it is, or the rest as the contents of a memory, which must arrive unchanged. */
+ * The first byte chooses: a payload as it is, or the rest as what is written to a memory, in two rounds, of which the second one
+ * goes as what has changed; it must arrive unchanged. */
+#include "migrate/sentpages.h"
 #include "tests/lib/pages.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,11 +18,13 @@ static struct pages_encoder *encoder;
 static struct pages_decoder *decoder;
 static struct pages_target targets[2];
 static uint8_t *from, *to;
+static struct sentpages *sent;
 static int from_fd;
 
 static void open_all(void)
 {
 	size_t bytes = PAGES * PAGES_SIZE;
+	struct pageset all;
 	int fd[3];
 
 	for (int i = 0; i < 3; i++) {
@@ -35,7 +39,15 @@ static void open_all(void)
 	from = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd[2], 0);
 	to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd[0], 0);
 	encoder = pages_encoder_open(PACKER_AUTO, NULL);
+	sent = sentpages_open(PAGES, SENTPAGES_BYTES, NULL);
+	if (!sent)
+		abort();
 	decoder = pages_decoder_open(NULL);
+	if (pageset_create(&all, PAGES, NULL))
+		abort();
+	pageset_add_range(&all, 0, PAGES);
+	sentpages_round(sent, &all);
+	pageset_close(&all);
 	if (from == MAP_FAILED || to == MAP_FAILED || !encoder || !decoder)
 		abort();
 }
@@ -55,20 +67,23 @@ static void decode(const uint8_t *data, size_t size)
 	free(copy);
 }
 
-/* The input is cut into pieces that start at pages all over the memory. */
-static void round_trip(const uint8_t *data, size_t size)
+/* The bytes are cut into pieces that start at pages all over the memory. */
+static void write_pieces(const uint8_t *data, size_t size, size_t most)
 {
-	const struct pages_source source = {.volume = 0, .fd = from_fd, .pages = PAGES};
-	struct buf out = {0};
-
-	memset(from, 0, PAGES * PAGES_SIZE);
 	for (size_t page = 0, at = 0; at < size;) {
-		size_t n = size - at < 500 ? size - at : 500;
+		size_t n = size - at < most ? size - at : most;
 
 		page = (page * 5 + data[at] + 1) % PAGES;
-		memcpy(from + page * PAGES_SIZE, data + at, n);
+		memcpy(from + page * PAGES_SIZE + at % 7 * 512, data + at, n);
 		at += n;
 	}
+}
+
+static void send_all(void)
+{
+	const struct pages_source source = {.volume = 0, .fd = from_fd, .pages = PAGES, .sent = sent};
+	struct buf out = {0};
+
 	for (uint64_t first = 0; first < PAGES;) {
 		int64_t taken = encode_range(encoder, &source, first, PAGES - first, &out, NULL);
 
@@ -80,6 +95,16 @@ static void round_trip(const uint8_t *data, size_t size)
 	buf_free(&out);
 	if (memcmp(from, to, PAGES * PAGES_SIZE) != 0)
 		abort();
+}
+
+static void round_trip(const uint8_t *data, size_t size)
+{
+	sentpages_drop(sent, 0, PAGES);
+	memset(from, 0, PAGES * PAGES_SIZE);
+	write_pieces(data, size / 2, 500);
+	send_all();
+	write_pieces(data + size / 2, size - size / 2, 40);
+	send_all();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -92,7 +92,7 @@ _Noreturn void guest_main(unsigned boot, uint64_t pointer)
 	params_parse(&params, info.cmdline, ram_total());
 	print_start();
 
-	pattern_init(params.seed, (unsigned)params.compress);
+	pattern_init(params.seed, (unsigned)params.compress, (unsigned)params.words);
 	work_init(&params);
 	w = work_worker(0);
 	w->has_pv = clock_enable_pv(&w->pv);

@@ -1,4 +1,5 @@
 #include "params.h"
+#include "pattern.h"
 #include "stop.h"
 #include "text.h"
 
@@ -14,6 +15,12 @@ static bool parse_size(const char *s, size_t len, uint64_t *value)
 			shift = 10 * (i + 1);
 	return text_parse_u64(s, shift ? len - 1 : len, value) && *value < 1ull << 50 &&
 	       (*value <<= shift) < 1ull << 50;
+}
+
+/* As many as the page has equal parts. */
+static bool parse_words(const char *s, size_t len, uint64_t *value)
+{
+	return text_parse_u64(s, len, value) && *value && (*value & (*value - 1)) == 0;
 }
 
 bool params_rate(const char *s, size_t len, uint64_t *rate)
@@ -74,6 +81,7 @@ static const struct {
     {"dirty", params_rate, offsetof(struct params, dirty), 0, UINT64_MAX},
     {"verify", params_rate, offsetof(struct params, verify), 0, UINT64_MAX},
     {"pattern", parse_order, offsetof(struct params, order), 0, UINT64_MAX},
+    {"words", parse_words, offsetof(struct params, words), 1, PATTERN_WORDS},
     {"report", text_parse_u64, offsetof(struct params, report), 20, 3600000},
     {"cpus", text_parse_u64, offsetof(struct params, cpus), 1, CPUS_MAX},
     {"tsc_khz", text_parse_u64, offsetof(struct params, tsc_khz), 100000, 10000000},
@@ -121,6 +129,7 @@ void params_parse(struct params *p, const char *cmdline, uint64_t ram)
 	*p = (struct params){.fill = ram / 4 >> 20 << 20,
 			     .compress = 50,
 			     .verify = RATE_MAX,
+			     .words = 4,
 			     .report = 1000,
 			     .cpus = 1,
 			     .depth = 1,

@@ -24,6 +24,7 @@ struct params {
 	uint64_t dirty;    /* MB/s (10^6), or RATE_MAX */
 	uint64_t verify;   /* MB/s (10^6), or RATE_MAX */
 	uint64_t order;    /* enum pattern_order */
+	uint64_t words;    /* 8-byte words that a write changes in its page: a power of two */
 	uint64_t report;   /* milliseconds */
 	uint64_t cpus;
 	uint64_t tsc_khz; /* 0: measure */

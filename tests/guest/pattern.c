@@ -7,6 +7,7 @@
 typedef uint64_t pair __attribute__((vector_size(16)));
 
 static uint64_t seed_key;
+static unsigned marks;
 static unsigned random_words[GROUPS];
 
 /* The finaliser of SplitMix64: every bit of x changes half of the result. */
@@ -18,11 +19,12 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-void pattern_init(uint64_t seed, unsigned compress)
+void pattern_init(uint64_t seed, unsigned compress, unsigned words)
 {
 	unsigned random = PATTERN_WORDS * (100 - compress) / 100;
 
 	seed_key = mix(seed);
+	marks = words;
 	for (unsigned i = 0; i < GROUPS; i++)
 		random_words[i] = random * (i + 1) / GROUPS - random * i / GROUPS;
 }
@@ -31,10 +33,10 @@ static void mark(uint64_t *words, uint64_t key, uint32_t version)
 {
 	uint64_t value = mix(key + version + 1);
 
-	for (unsigned i = 0; i < PATTERN_MARKS; i++) {
-		unsigned quarter = PATTERN_WORDS / PATTERN_MARKS;
+	for (unsigned i = 0; i < marks; i++) {
+		unsigned part = PATTERN_WORDS / marks;
 
-		words[i * quarter + (key >> 8 * i) % quarter] = value;
+		words[i * part + ((key >> 8 * (i % 8)) & (part - 1))] = value;
 		value = (value << 23 | value >> 41) + key;
 	}
 }

@@ -272,6 +272,23 @@ void host_state(const struct host *host, const char *vm, char state[16])
 	control_close(&control);
 }
 
+void host_type(const struct host *host, const char *vm, const char *line)
+{
+	int fds[CONTROL_MAX_FDS];
+	struct control control;
+	size_t nfds = 0;
+	struct err err;
+
+	enter(host);
+	if (control_connect(&control, vm, &err) ||
+	    control_call(&control, json_pack("{s:s}", "cmd", "console"), 5000, NULL, fds, &nfds, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(nfds, 1);
+	assert_int_equal(dprintf(fds[0], "%s\n", line), strlen(line) + 1);
+	close(fds[0]);
+	control_close(&control);
+}
+
 static bool one_of(const char *word, const char *list)
 {
 	size_t len = strlen(word);

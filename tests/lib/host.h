@@ -61,6 +61,9 @@ struct ledger_record host_ledger(const struct host *host, const char *vm);
 void host_run_guest(const struct host *host, const char *vm, const char *memory, const char *fault,
 		    const char *parameters);
 
+/* host_type(host, vm, line): type a line at the guest's console; fails when nobody can. */
+void host_type(const struct host *host, const char *vm, const char *line);
+
 /* A report line of the test guest. */
 struct guest_report {
 	uint64_t seq, t_ms, written, verified, gap_us, max_gap_us, errors;

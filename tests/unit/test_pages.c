@@ -430,7 +430,7 @@ static void test_hostile_runs(void **state)
 		const char *why;
 	} runs[] = {
 	    {0, 0, PAGES_RUN_DATA, "empty or of unknown kind"},
-	    {0, 1, 2, "empty or of unknown kind"},
+	    {0, 1, 3, "empty or of unknown kind"},
 	    {PAGES, 1, PAGES_RUN_ZERO, "past the end"},
 	    {PAGES - 1, 2, PAGES_RUN_ZERO, "past the end"},
 	    {UINT64_MAX, 1, PAGES_RUN_DATA, "past the end"},

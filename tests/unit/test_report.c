@@ -26,6 +26,7 @@ static struct move_report example(void)
 		      {.pages = 900, .bytes = 943718, .ns = 12000000, .throttle = 20}},
 	    .pages_sent = 171972,
 	    .zero_pages = 65536,
+	    .delta_pages = 40000,
 	    .bytes_sent = 177104486,
 	    .wire_mbps = 741,
 	    .max_throttle = 20,
@@ -62,7 +63,7 @@ static void text_is_as_documented(void **state)
 		   "  total time  1.9 s      forecast 1.9 s\n"
 		   "  downtime    12.3 ms    forecast 10.1 ms, budget 30 ms\n"
 		   "  taken back  1 pauses, in which a link broke; 8.5 ms in all\n"
-		   "  pages       171972, of these 65536 zero pages\n"
+		   "  pages       171972, of these 65536 zero pages, 40000 only as what had changed\n"
 		   "  bytes       168.9 MiB\n"
 		   "  links       3, connected again 1 times, 512 pages sent again\n"
 		   "  throughput  92.6 MB/s (741 Mbit/s)\n"
@@ -97,7 +98,7 @@ static void a_budget_that_was_missed_is_said(void **state)
 		   "VM 'web' runs on ssh://root@b:2222 now\n"
 		   "  total time  0 s        forecast 0 s\n"
 		   "  downtime    40 ms      forecast 20 ms, budget 30 ms: exceeded\n"
-		   "  pages       0, of these 0 zero pages\n"
+		   "  pages       0, of these 0 zero pages, 0 only as what had changed\n"
 		   "  bytes       0 B\n"
 		   "  links       0\n"
 		   "  throughput  0.0 MB/s (0 Mbit/s)\n"
@@ -121,6 +122,7 @@ static void json_is_as_documented(void **state)
 	    "1923.457, "
 	    "\"downtime_ms\": 12.346, \"downtime_budget_ms\": 30.0, \"forecast_ms\": 1850.0, "
 	    "\"forecast_downtime_ms\": 10.1, \"rounds\": 3, \"pages_sent\": 171972, \"zero_pages\": 65536, "
+	    "\"delta_pages\": 40000, "
 	    "\"bytes_sent\": 177104486, \"bytes_per_round\": [134217728, 41943040, 943718], \"mbps\": 741, "
 	    "\"max_throttle\": 20, \"rounds_detail\": ["
 	    "{\"pages\": 131072, \"bytes\": 134217728, \"ms\": 1500.0, \"throttle\": 0}, "
