@@ -121,18 +121,15 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
-static int open_sender(struct mover *mover, struct err *err)
+static int fill_sender(struct mover *mover, struct err *err)
 {
 	/* Who wants pages sent as they are wants no work on them. */
 	bool deltas = mover->deltas && mover->options->packing != PACKER_NONE;
 
-	if (mover_open_sender(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
+	if (mover_add_ram(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
 		return -1;
 	sender_set_control(&mover->sender, mover->link, 0);
-	if (mover_disks_add(mover, err))
-		return -1;
-	return sender_start_workers(&mover->sender,
-				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
+	return mover_disks_add(mover, err);
 }
 
 static int run(struct mover *mover, struct err *err)
@@ -149,10 +146,13 @@ static int run(struct mover *mover, struct err *err)
 	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
+	/* Beside the greeting: a connection takes ten round trips until it carries anything. */
+	if (mover_open_links(mover, preflight_links(mover->options->links, link_rtt_ns(mover->link)), err))
+		return -1;
 	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	if (open_sender(mover, err) || mover_disks_seed(mover, err) ||
+	if (fill_sender(mover, err) || mover_disks_seed(mover, err) ||
 	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
 	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err) || precopy_begin(mover, err))
 		return -1;

@@ -92,10 +92,10 @@ void mover_close(struct mover *mover);
 int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
-/* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
- * mover_join: the sender's join (sender_session). */
-int mover_open_sender(struct mover *mover, struct err *err);
-struct link *mover_join(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
+/* mover_open_links(mover, links, err): the sender, as the options say, and so many links of it in all, which are connected in the
+ * background, and join when it has its control link.  mover_add_ram: RAM, once the VM process has lent it, becomes its first volume. */
+int mover_open_links(struct mover *mover, unsigned links, struct err *err);
+int mover_add_ram(struct mover *mover, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
 struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`

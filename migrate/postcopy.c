@@ -10,9 +10,10 @@
 #include <sys/random.h>
 
 enum {
-	OWE_ROUNDS = 4, /* before the pause, at most */
-	FEW = 256,      /* owed pages that need no round of their own */
-	FAILURES = 3,   /* that are not the link's, one after the other */
+	OWE_ROUNDS = 4,    /* before the pause, at most */
+	RESUMED_LINKS = 2, /* of a mover that goes on with another's */
+	FEW = 256,         /* owed pages that need no round of their own */
+	FAILURES = 3,      /* that are not the link's, one after the other */
 };
 
 /* ---- before and in the pause ----------------------------------------------------------------------------------- */
@@ -296,7 +297,7 @@ int postcopy_resume(struct mover *mover, struct err *err)
 	uint32_t random = 0;
 
 	postcopy->on = postcopy->resumed = true;
-	if (mover_open_sender(mover, err))
+	if (mover_open_links(mover, RESUMED_LINKS, err) || mover_add_ram(mover, err))
 		return -1;
 	/* No link of the mover before had such a number. */
 	(void)!getrandom(&random, sizeof(random), 0);
@@ -305,8 +306,7 @@ int postcopy_resume(struct mover *mover, struct err *err)
 	if (come_back(mover, err))
 		return give_up(mover, err);
 	if (!postcopy->whole &&
-	    (answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err) ||
-	     sender_start_workers(&mover->sender, 2, err)))
+	    answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err))
 		return give_up(mover, err);
 	return finish(mover, err);
 }

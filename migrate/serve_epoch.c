@@ -106,7 +106,7 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	if (applied % SERVE_ACK_FRAMES == 0 &&
 	    (message_send_number(of->link, MESSAGE_RECEIVED, applied, err) || link_flush(of->link, err)))
 		return -1;
-	if (of == &serve->control && applied == 4 && epoch == 1)
+	if (of == &serve->control && applied == 1 && epoch == 1)
 		return link_fault(of->link, FAULT_SERVE_ROUND_MIDDLE, err);
 	return running ? link_fault(of->link, FAULT_POSTCOPY_SERVE_MIDDLE, err) : 0;
 }

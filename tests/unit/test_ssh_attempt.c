@@ -188,12 +188,11 @@ static void one_that_is_over_is_left_alone(void **state)
 
 /* ---- a sender's ---- */
 
-static struct link *join(void *arg, uint32_t id, struct ssh_attempt *attempt, struct err *err)
+static struct link *connect_to_mute(void *arg, struct ssh_attempt *attempt, struct err *err)
 {
 	const struct mute *mute = arg;
 	struct ssh_target target = mute->target;
 
-	(void)id;
 	target.attempt = attempt;
 	return link_open_ssh(&target, err);
 }
@@ -202,14 +201,14 @@ static void all_those_of_a_sender_that_is_closed(void **state)
 {
 	enum { FURTHER = 3 };
 	struct mute mute;
-	const struct sender_session session = {.arg = &mute, .join = join};
+	const struct sender_session session = {.arg = &mute, .connect = connect_to_mute};
 	static struct sender sender;
 	int fds[FURTHER];
 	struct err err;
 
 	(void)state;
 	mute_open(&mute, FURTHER);
-	assert_int_equal(sender_open(&sender, &session, 1, -1, PACKER_NONE, &err), 0);
+	assert_int_equal(sender_open(&sender, &session, PACKER_NONE, &err), 0);
 	assert_int_equal(sender_start_workers(&sender, 1 + FURTHER, &err), 0);
 	for (int i = 0; i < FURTHER; i++)
 		fds[i] = mute_accept(&mute);
