@@ -419,6 +419,20 @@ void sender_acked(struct sender *sender, const struct message_ack *ack)
 	pthread_mutex_unlock(&sender->lock);
 }
 
+void sender_look(struct sender *sender)
+{
+	struct err err;
+
+	pthread_mutex_lock(&sender->lock);
+	for (unsigned i = 1; i < sender->links; i++) {
+		struct sender_link *link = &sender->link[i];
+
+		if (link->link && sender_link_look(link, &err) < 0 && link_broken(link->link))
+			lose(link);
+	}
+	pthread_mutex_unlock(&sender->lock);
+}
+
 int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err)
 {
 	uint64_t until = clock_mono_ns() + (uint64_t)timeout_ms * 1000000;

@@ -136,6 +136,8 @@ void sender_seal(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
  * that the receiver lost had not been acknowledged. */
 void sender_acked(struct sender *sender, const struct message_ack *ack);
+/* sender_look(sender): further links that broke since they were last used are found out; between rounds. */
+void sender_look(struct sender *sender);
 /* sender_next(sender, timeout_ms, frame, err): the next message on the control link, RECEIVED aside; when none comes the link
  * is cut.  sender_await(sender, type, timeout_ms, frame, err): message_await in the same way. */
 int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err);
