@@ -124,16 +124,16 @@ bench: deps
 bench-publish: bench
 	@B=$(B) tests/bench/publish
 
-# Long campaigns: the failures at every step of a move, over and over; volumes by the million of steps and states, each turn
-# with seeds of its own; the fuzzers for long.
+# Long campaigns: the failures at every step of a move, over and over, and all that can befall one with disks; volumes by the million
+# of steps and states, each turn with seeds of its own; the fuzzers for long.
 SOAK_TURNS ?= 20
 soak: deps
 	@$(MAKE) --no-print-directory build $(UNIT_TESTS) $(E2E_TESTS) $(GUEST)
 	@for turn in $$(seq $(SOAK_TURNS)); do \
 		echo "turn $$turn of $(SOAK_TURNS)"; \
 		B=$(B) DROVER_TEST_LIMIT=3600 DROVER_MODEL_STEPS=2000000 DROVER_POWERCUTS=50000 DROVER_FAULT_SEEDS=60 \
-			tests/run $(B)/tests/e2e/test_faults $(B)/tests/unit/test_dvol_model \
-			$(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
+			DROVER_CAMPAIGN=all tests/run $(B)/tests/e2e/test_faults $(B)/tests/e2e/test_campaign \
+			$(B)/tests/unit/test_dvol_model $(B)/tests/unit/test_dvol_powercut $(B)/tests/unit/test_dvol_fault || exit 1; \
 	done
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 

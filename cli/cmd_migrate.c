@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 /* While the guest is copied a signal asks the mover to stop, and a second one ends the process: the guest runs
- * here and does not miss a mover.  During the switch, which lasts no longer than the downtime, the destination may
+ * here and does not miss a mover.  SIGHUP, of a terminal that is gone, ends it at once: the user did not say that the move should
+ * end, and 'migrate --resume' goes on with it.  During the switch, which lasts no longer than the downtime, the destination may
  * start the guest at any moment: to leave then would only mean not to know.  When the answer to that was lost, a
  * signal ends the asking, and 'drover resolve' takes it up again; and so it is while memory is sent after the guest. */
 static volatile sig_atomic_t cancelled;
@@ -26,7 +27,7 @@ static void on_signal(int number)
 		(void)ignored;
 		return;
 	}
-	if (cancelled && phase != MOVE_ASK) {
+	if ((cancelled || number == SIGHUP) && phase != MOVE_ASK) {
 		signal(number, SIG_DFL);
 		raise(number);
 	}
@@ -61,6 +62,7 @@ int cmd_migrate(const struct args *args, struct err *err)
 	    .bytes_per_s = args->bytes_per_s,
 	    .packing = (enum packer_mode)args->packing,
 	    .postcopy = args->postcopy,
+	    .resume = args->resume,
 	    .cancel = &cancelled,
 	};
 	struct progress progress = {.phase_seen = &phase};

@@ -94,9 +94,24 @@ static void print_postcopy(const json_t *reply)
 			   (uint64_t)json_integer_value(json_object_get(postcopy, "pages_left")));
 }
 
+/* A move whose mover died. */
+static void print_kept(const struct vm_view *view, const json_t *reply)
+{
+	const json_t *kept = json_object_get(reply, "kept");
+	const char *peer = json_string_value(json_object_get(kept, "peer"));
+	char text[400];
+
+	if (!peer)
+		return;
+	text_format(text, sizeof(text),
+		    "a move to %s; 'drover migrate %s HOST --resume' goes on for %d s more", peer, view->name,
+		    (int)(json_integer_value(json_object_get(kept, "ms_left")) / 1000));
+	say_text("broken off", text);
+}
+
 static void print_json(const struct vm_view *view, const json_t *reply)
 {
-	static const char *const keys[] = {"devices", "balloon", "limits", "isolation", "postcopy"};
+	static const char *const keys[] = {"devices", "balloon", "limits", "isolation", "postcopy", "kept"};
 	json_t *json = vms_json(view);
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -119,6 +134,7 @@ int cmd_status(const struct args *args, struct err *err)
 	} else {
 		print_text(&view);
 		print_postcopy(reply);
+		print_kept(&view, reply);
 		print_isolation(reply);
 		print_devices(reply);
 		print_limits(reply);

@@ -230,6 +230,10 @@ static const struct option_spec migrate_options[] = {
      .help = "let the guest go over before all of its memory",
      .type = OPTION_FLAG,
      .offset = AT(postcopy)},
+    {.name = "resume",
+     .help = "go on with a move whose command was killed",
+     .type = OPTION_FLAG,
+     .offset = AT(resume)},
     {.name = "reconnect",
      .argument = "TIME",
      .help = "how long to try again after a break, up to 1h (60s)",
@@ -491,7 +495,7 @@ const struct command commands[] = {
 		 "[--remote-command COMMAND] [--downtime TIME] [--streams N]\n"
 		 "[--bandwidth SIZE] [--compress HOW]\n"
 		 "[--if-busy HOW] [--throttle-max PERCENT] [--postcopy]\n"
-		 "[--reconnect TIME] [--json]",
+		 "[--resume] [--reconnect TIME] [--json]",
      .details = "HOST is a peer ('drover peer'), or ssh://[USER@]HOST[:PORT]. It needs an OpenSSH\n"
 		"server and drover.\n"
 		"The guest runs on here while its memory is copied, and stands still only for\n"
@@ -503,7 +507,9 @@ const struct command commands[] = {
 		"drover waits for its answer, and a signal does not end it. If the answer cannot\n"
 		"be had, the guest stays paused here, and 'drover resolve' asks again.\n"
 		"In post-copy the guest runs there before all of its memory is; a broken link is\n"
-		"then tried until it is back, and if drover is ended, 'drover resolve' goes on.",
+		"then tried until it is back, and if drover is ended, 'drover resolve' goes on.\n"
+		"If it is killed while the guest is this host's, --resume goes on for as long as\n"
+		"--reconnect said; what was there already is not sent again.",
      .run = cmd_migrate,
      .options = migrate_options,
      .operands = {VM, {.label = "HOST"}}},
@@ -551,10 +557,12 @@ const struct command commands[] = {
      .group = peer_commands},
     {.name = "serve",
      .summary = "receive a VM on stdin and stdout",
-     .synopsis = "[--vm PATTERN]... [--action ACTION]... [--disks FOLDER]",
+     .synopsis = "[--vm PATTERN]... [--action ACTION]... [--images PATH]...\n"
+		 "[--tap PATTERN]... [--memory-max SIZE] [--disks FOLDER]",
      .details = "Started by the other host through SSH, for one hand-over or one question; fit\n"
 		"for a forced command in authorized_keys ('drover peer authorize' prints the\n"
-		"line), where the options say what that key may ask for: without, anything.",
+		"line), where the options say what that key may ask for: without, anything, but\n"
+		"that a VM reads no file of this host's unless --images names it.",
      .run = cmd_serve,
      .options = serve_options,
      .plumbing = true},

@@ -60,11 +60,13 @@ const struct command peer_commands[] = {
     {.name = "peer authorize",
      .summary = "the line by which another host lets this one in",
      .synopsis = "HOST [--vm PATTERN]... [--action ACTION]...\n"
-		 "[--identity FILE] [--remote-command COMMAND]\n"
-		 "[--json]",
+		 "[--images PATH]... [--tap PATTERN]...\n"
+		 "[--memory-max SIZE] [--identity FILE]\n"
+		 "[--remote-command COMMAND] [--json]",
      .details = "For authorized_keys of the user there: a forced command, and nothing else that\n"
 		"SSH offers. Actions are move, outcome (needed with move) and check; without any,\n"
-		"and without a pattern, all actions and all VMs.",
+		"and without a pattern, all actions and all VMs. Files of that host that a VM\n"
+		"only reads (--images) are none unless they are named.",
      .run = cmd_peer_authorize,
      .options = authorize_options,
      .operands = {{.label = "HOST"}}},

@@ -44,6 +44,9 @@ struct args {
 	const char *disks_folder;
 	struct args_list vms;     /* patterns */
 	struct args_list actions; /* permit_words */
+	struct args_list images;
+	struct args_list taps;
+	uint64_t memory_max; /* 0: not given */
 	uint64_t memory_bytes;
 	uint64_t cpus;
 	uint64_t boot;           /* enum boot_source */
@@ -56,6 +59,7 @@ struct args {
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t packing;     /* enum packer_mode */
 	bool postcopy;
+	bool resume;
 	uint64_t interval_ns;
 	/* of volumes; an epoch with number 0 was not given */
 	uint64_t size_bytes; /* an operand */

@@ -34,15 +34,32 @@ static int public_key(const struct peer *peer, char **key, struct err *err)
 	return err_set(err, ERR_INPUT, "%s holds no OpenSSH public key", path);
 }
 
-/* A pattern goes through a shell and a quoted option of authorized_keys. */
-static int check_pattern(const char *pattern, struct err *err)
+#define SAFE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+/* A word goes through a shell and a quoted option of authorized_keys. */
+static int check_words(const struct args_list *list, bool paths, struct err *err)
 {
-	if (strspn(pattern, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?") ==
-	    strlen(pattern))
-		return 0;
-	return err_set(err, ERR_USAGE,
-		       "'%.80s' is no pattern of VM names: letters, digits, '.', '_', '-', '*', '?'",
-		       pattern);
+	for (size_t i = 0; i < list->count; i++) {
+		const char *word = list->item[i];
+		bool safe = word[strspn(word, paths ? SAFE "/+,:@= " : SAFE "*?")] == 0;
+
+		if (paths && (!safe || *word != '/'))
+			return err_set(err, ERR_USAGE,
+				       "'%.80s' is no absolute path of letters, digits, spaces and "
+				       "'/._-+,:@='",
+				       word);
+		if (!safe)
+			return err_set(
+			    err, ERR_USAGE,
+			    "'%.80s' is no pattern of names: letters, digits, '.', '_', '-', '*', '?'", word);
+	}
+	return 0;
+}
+
+static void put_words(FILE *line, const char *option, const struct args_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		fprintf(line, " --%s '%s'", option, list->item[i]);
 }
 
 static int compose(const struct args *args, const struct peer *peer, FILE *line, struct err *err)
@@ -50,16 +67,16 @@ static int compose(const struct args *args, const struct peer *peer, FILE *line,
 	unsigned actions;
 	char *key;
 
-	if (permit_actions(args->actions.item, args->actions.count, &actions, err))
-		return -1;
-	for (size_t i = 0; i < args->vms.count; i++)
-		if (check_pattern(args->vms.item[i], err))
-			return -1;
-	if (public_key(peer, &key, err))
+	if (permit_actions(args->actions.item, args->actions.count, &actions, err) ||
+	    check_words(&args->vms, false, err) || check_words(&args->taps, false, err) ||
+	    check_words(&args->images, true, err) || public_key(peer, &key, err))
 		return -1;
 	fprintf(line, "restrict,command=\"%s", peer->remote_command ? peer->remote_command : PEER_COMMAND);
-	for (size_t i = 0; i < args->vms.count; i++)
-		fprintf(line, " --vm '%s'", args->vms.item[i]);
+	put_words(line, "vm", &args->vms);
+	put_words(line, "images", &args->images);
+	put_words(line, "tap", &args->taps);
+	if (args->memory_max)
+		fprintf(line, " --memory-max %llu", (unsigned long long)args->memory_max);
 	for (size_t i = 0; i < args->actions.count; i++)
 		fprintf(line, " --action %s", args->actions.item[i]);
 	fprintf(line, "\" %s", key);

@@ -84,6 +84,8 @@ void report_text(FILE *out, const struct move_options *options, const struct mov
 		units_format_duration(report->forecast_downtime_ns, forecast),
 		units_format_duration(options->downtime_ns, budget),
 		report->downtime_ns > options->downtime_ns ? ": exceeded" : "");
+	if (report->resumed)
+		fprintf(out, "  gone on with from where a command that was ended had left it\n");
 	if (report->resumes)
 		fprintf(out, "  taken back  %u pauses, in which a link broke; %s in all\n", report->resumes,
 			units_format_duration(report->resumes_ns, real));
@@ -147,5 +149,6 @@ json_t *report_json(const struct move_options *options, const struct move_report
 					      "bytes", (json_int_t)report->disk_bytes, "ms",
 					      output_ms(report->disk_ns)));
 	json_object_set_new(object, "postcopy", postcopy_json(report));
+	json_object_set_new(object, "resumed", json_boolean(report->resumed));
 	return object;
 }

@@ -35,8 +35,24 @@
 	 .help = "only VMs of such names; * and ? match (any)",                                              \
 	 .type = OPTION_LIST,                                                                                \
 	 .offset = AT(vms)},                                                                                 \
+	    {.name = "action",                                                                               \
+	     .argument = "ACTION",                                                                           \
+	     .help = "only this: move, outcome or check (all)",                                              \
+	     .type = OPTION_LIST,                                                                            \
+	     .offset = AT(actions)},                                                                         \
+	    {.name = "images",                                                                               \
+	     .argument = "PATH",                                                                             \
+	     .help = "a file, or folder of them, that VMs may read",                                         \
+	     .type = OPTION_LIST,                                                                            \
+	     .offset = AT(images)},                                                                          \
+	    {.name = "tap",                                                                                  \
+	     .argument = "PATTERN",                                                                          \
+	     .help = "only such interfaces of the host (any)",                                               \
+	     .type = OPTION_LIST,                                                                            \
+	     .offset = AT(taps)},                                                                            \
 	{                                                                                                    \
-		.name = "action", .argument = "ACTION", .help = "only this: move, outcome or check (all)",   \
-		.type = OPTION_LIST, .offset = AT(actions)                                                   \
+		.name = "memory-max", .argument = "SIZE",                                                    \
+		.help = "the most memory that a VM may have (the host's)", .type = OPTION_SIZE,              \
+		.offset = AT(memory_max), .min = 4 << 20, .max = INT64_MAX                                   \
 	}
 #endif

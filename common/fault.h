@@ -81,6 +81,7 @@
 	X(POSTCOPY_SERVE_TOLD, "postcopy-serve.told")     /* the VM process knows, the mover does not */              \
 	X(POSTCOPY_DEST_WATCHED, "postcopy-dest.watched") /* the VM process's RAM is watched, serve not told */       \
 	X(POSTCOPY_DEST_WHOLE, "postcopy-dest.whole")     /* it is not any more */                                    \
+	X(COMPARE_MIDDLE, "compare.middle")               /* mover: a part of a disk is compared with the copy there */ \
 	X(VM_USERFAULTFD, "vm.userfaultfd")               /* a VM process is about to watch the guest's RAM */
 /* clang-format on */
 

@@ -38,6 +38,9 @@ int io_read_file(const char *path, size_t cap, void **data, size_t *len);
 /* io_mkdirs(path, mode): the folder and those above it.  Returns 0 or -1 with errno. */
 int io_mkdirs(const char *path, mode_t mode);
 
+/* io_sealed_memfd(name, len): a memfd of so many zeroes, whose size nobody can change.  -1 with errno. */
+int io_sealed_memfd(const char *name, size_t len);
+
 /* io_close(&fd): close it unless it is -1, and set it to -1.  Leaves errno alone. */
 void io_close(int *fd);
 

@@ -97,18 +97,11 @@ int pageset_create(struct pageset *set, uint64_t pages, struct err *err)
 
 	if (check_pages(pages, err) < 0)
 		return -1;
-	fd = memfd_create("drover-pageset", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = io_sealed_memfd("drover-pageset", size_for(pages));
 	if (fd < 0)
-		return err_sys(err, "cannot create a memfd for a page set");
-	if (ftruncate(fd, (off_t)size_for(pages)) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-		err_sys(err, "cannot size and seal a page set of %zu bytes", size_for(pages));
-		goto fail;
-	}
-	if (map_fd(set, fd, pages, err) < 0)
-		goto fail;
-	return 0;
-fail:
+		return err_sys(err, "cannot make a page set of %zu bytes", size_for(pages));
+	if (map_fd(set, fd, pages, err) == 0)
+		return 0;
 	io_close(&fd);
 	return -1;
 }
@@ -334,10 +327,34 @@ void pageset_clear(struct pageset *set)
 
 void pageset_add_all(struct pageset *set, struct pageset *from)
 {
-	uint64_t pages[1024], cursor = 0;
-	size_t n;
+	uint64_t words = words_for(set->pages < from->pages ? set->pages : from->pages);
 
-	while ((n = pageset_take(from, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0)
-		for (size_t i = 0; i < n; i++)
-			pageset_add(set, pages[i]);
+	for (uint64_t word = next_word(from, 0); word < words; word = next_word(from, word + 1)) {
+		uint64_t bits = load(&from->words[word]) & bits_valid(from->pages, word);
+
+		add_bits(set, word, bits);
+		/* Only now: whoever dies in here has not lost any. */
+		take_bits(from, word, bits, WORD_BITS);
+	}
+}
+
+void pageset_add_copy(struct pageset *set, uint64_t at, const struct pageset *from, uint64_t first,
+		      uint64_t count)
+{
+	uint64_t end = words_for(first + count);
+
+	for (uint64_t word = next_word(from, first / WORD_BITS); word < end;
+	     word = next_word(from, word + 1)) {
+		uint64_t bits = load(&from->words[word]) & bits_valid(first + count, word);
+
+		if (bits)
+			add_bits(set, at / WORD_BITS + word - first / WORD_BITS, bits);
+	}
+}
+
+void pageset_mend(struct pageset *set)
+{
+	for (uint64_t word = 0; word < words_for(set->pages); word++)
+		if (load(&set->words[word]))
+			add_bits(set, word, 0);
 }

@@ -32,8 +32,15 @@ void pageset_close(struct pageset *set);
 bool pageset_add(struct pageset *set, uint64_t page);
 /* pageset_add_range(set, first, count): clipped at the end of the set.  Returns how many were new. */
 uint64_t pageset_add_range(struct pageset *set, uint64_t first, uint64_t count);
-/* pageset_add_all(set, from): the members of `from`, which are taken out of it. */
+/* pageset_add_all(set, from): the members of `from`, which are taken out of it.  They are members here first: a caller that dies
+ * in it has lost none, if both sets outlive it. */
 void pageset_add_all(struct pageset *set, struct pageset *from);
+/* pageset_add_copy(set, at, from, first, count): the members first .. first + count - 1 of `from`, where they stay, as at ..; `at` and
+ * `first` are multiples of 64, and both ranges lie in their sets. */
+void pageset_add_copy(struct pageset *set, uint64_t at, const struct pageset *from, uint64_t first,
+		      uint64_t count);
+/* pageset_mend(set): after a process died that changed it: every member is found again.  Looks at all of it. */
+void pageset_mend(struct pageset *set);
 /* pageset_remove_range(set, first, count): clipped likewise; any thread, beside those that add and take: each member goes to
  * one of them.  Returns how many were members. */
 uint64_t pageset_remove_range(struct pageset *set, uint64_t first, uint64_t count);
@@ -41,7 +48,7 @@ bool pageset_has(const struct pageset *set, uint64_t page);
 /* pageset_take(set, &cursor, pages, max): remove up to max members at or above *cursor, lowest first, and put
  * their numbers into pages[].  Advances *cursor past the last of them.  Returns how many; fewer than max: no more
  * were there at or above the cursor; 0: none.  One thread at a time.  What a taker that dies had taken is gone
- * from the set: whoever goes on after it has to begin with all pages. */
+ * from the set. */
 size_t pageset_take(struct pageset *set, uint64_t *cursor, uint64_t *pages, size_t max);
 /* Several threads share the taking out: each claims a range of its own, and takes what is in it.
  * pageset_claim(set, cursor, unit, &first, &end): the next range of at most `unit` pages (a multiple of 64) that has

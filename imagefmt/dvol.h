@@ -238,6 +238,13 @@ int dvol_digest(struct dvol *vol, struct dvol_id id, uint8_t root[DVOL_ROOT], st
  * compared with its digest.  ERR_INPUT for one that is damaged, or has no digest. */
 int dvol_read_proven(struct dvol *vol, void *data, size_t len, uint64_t offset, struct err *err);
 
+/* dvol_block_digests(vol, offset, count, wanted, digests, err): of `count` blocks from offset on, as this handle reads them, each block's digest as
+ * in the tree: the first 16 bytes of SHA-256, zeroes for zeroes.  wanted (NULL: all): bit i % 8 of byte i / 8 says whether block i is to be
+ * read; of others the digest is zeroes.  Reads the data; of a raw image, too.  Beside writers each block is as it was at some moment. */
+enum { DVOL_BLOCK_DIGEST = 16 };
+int dvol_block_digests(struct dvol *vol, uint64_t offset, size_t count, const uint8_t *wanted,
+		       uint8_t (*digests)[DVOL_BLOCK_DIGEST], struct err *err);
+
 struct dvol_bad_block {
 	uint64_t offset; /* bytes in the volume */
 	struct dvol_id epoch;

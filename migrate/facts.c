@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 uint64_t facts_available_memory(void)
@@ -22,6 +23,14 @@ uint64_t facts_available_memory(void)
 	if (file)
 		fclose(file);
 	return kib << 10;
+}
+
+uint64_t facts_all_memory(void)
+{
+	struct sysinfo info;
+
+	(void)sysinfo(&info);
+	return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
 static void nobody_ended(void *arg, enum machine_end why, const char *detail)

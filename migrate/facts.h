@@ -8,6 +8,8 @@
 
 /* facts_available_memory(): bytes that the system could give to a new process; UINT64_MAX when it does not say. */
 uint64_t facts_available_memory(void);
+/* facts_all_memory(): bytes of RAM and swap that the system has. */
+uint64_t facts_all_memory(void);
 /* facts_json(err): a new reference: {"host", "drover", "kvm": "" or why there is none, "cpu": what a guest would see of it
  * (machine_cpu_json; null without KVM), "memory_bytes": to be had, "cpus", "disk_bytes": free where VMs are kept,
  * "interfaces": [names]}.  NULL with *err. */

@@ -298,6 +298,7 @@ static int wait_io(struct link *link, bool writing, bool may_move, uint64_t unti
 	struct pollfd fds[LINK_IO_FDS + LINK_WATCHES_MAX];
 	uint64_t now = clock_mono_ns();
 	uint64_t wake = until;
+	bool gone = false;
 	size_t room;
 	size_t n;
 	int timeout = -1;
@@ -320,7 +321,9 @@ static int wait_io(struct link *link, bool writing, bool may_move, uint64_t unti
 				    : INT32_MAX);
 	frame_parser_space(&link->parser, may_move, &room);
 	n = link->ops->poll_set(link->io, room > 0 && !link->ended, writing, fds);
-	if (poll(fds, n + add_watches(link, fds + n), timeout) < 0) {
+	for (size_t i = 0; i < n; i++)
+		gone |= fds[i].fd < 0;
+	if (poll(fds, n + add_watches(link, fds + n), gone ? 0 : timeout) < 0) {
 		struct err cause;
 
 		if (errno == EINTR)
@@ -331,7 +334,7 @@ static int wait_io(struct link *link, bool writing, bool may_move, uint64_t unti
 	if (run_watches(link, fds + n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (fds[i].revents)
+		if (fds[i].revents || gone)
 			return read_some(link, may_move, err) < 0 ? -1 : 0;
 	return 0;
 }

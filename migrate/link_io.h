@@ -23,7 +23,8 @@ struct link_ops {
 	ssize_t (*read)(void *io, uint8_t *data, size_t cap, struct err *err);
 	/* bytes were taken that the operating system does not have yet */
 	bool (*pending)(void *io);
-	/* what to poll for, to be able to read (if so wanted) or write; returns how many entries */
+	/* what to poll for, to be able to read (if so wanted) or write; returns how many entries.  One with descriptor -1: there is
+	 * nothing left to wait for, and read says why. */
 	size_t (*poll_set)(void *io, bool reading, bool writing, struct pollfd fds[LINK_IO_FDS]);
 	/* a number that changes when the other side takes bytes out of the operating system's queue; any when unknown */
 	long (*queued)(void *io);

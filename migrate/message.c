@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { JSON_SHORT = 16384 };
+
 static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_HELLO] = "HELLO",       [MESSAGE_WELCOME] = "WELCOME",   [MESSAGE_REFUSE] = "REFUSE",
     [MESSAGE_BEGIN] = "BEGIN",       [MESSAGE_READY] = "READY",       [MESSAGE_EPOCH] = "EPOCH",
@@ -13,7 +15,8 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_ACK] = "ACK",           [MESSAGE_PREPARED] = "PREPARED", [MESSAGE_COMMIT] = "COMMIT",
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
     [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",       [MESSAGE_OWED] = "OWED",
-    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",
+    [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",       [MESSAGE_COMPARE] = "COMPARE",
+    [MESSAGE_DIGESTS] = "DIGESTS",
 };
 
 const char *message_name(unsigned type)
@@ -123,6 +126,37 @@ void message_send_error(struct link *link, enum message_type type, const struct 
 		(void)link_flush(link, &ignored);
 }
 
+int message_choose(const json_t *hello, unsigned *protocol, struct err *err)
+{
+	uint64_t newest, oldest;
+
+	if (jobj_u64(hello, "protocol", true, 1, UINT32_MAX, &newest, err) ||
+	    jobj_u64(hello, "protocol_min", true, 1, UINT32_MAX, &oldest, err))
+		return -1;
+	*protocol = newest < STREAM_PROTOCOL ? (unsigned)newest : STREAM_PROTOCOL;
+	if (*protocol >= STREAM_PROTOCOL_MIN && *protocol >= oldest)
+		return 0;
+	return err_set(err, ERR_REFUSED,
+		       "it speaks versions %d to %d of the stream, the sender %llu to %llu; upgrade "
+		       "the older side",
+		       STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, (unsigned long long)oldest,
+		       (unsigned long long)newest);
+}
+
+int message_chosen(const json_t *welcome, const struct link *link, struct err *err)
+{
+	uint64_t protocol;
+
+	if (jobj_u64(welcome, "protocol", true, 1, UINT32_MAX, &protocol, err))
+		return -1;
+	if (protocol >= STREAM_PROTOCOL_MIN && protocol <= STREAM_PROTOCOL)
+		return 0;
+	return err_set(err, ERR_REFUSED,
+		       "%s wants version %llu of the stream, and this host speaks versions %d to %d; upgrade "
+		       "the older side",
+		       link_peer(link), (unsigned long long)protocol, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL);
+}
+
 static int bad(const struct frame *frame, struct err *err)
 {
 	return err_set(err, ERR_INPUT, "a %s message of the stream has a malformed payload",
@@ -131,7 +165,17 @@ static int bad(const struct frame *frame, struct err *err)
 
 json_t *message_json(const struct frame *frame, struct err *err)
 {
-	json_t *json = jobj_parse((const char *)frame->payload, frame->len, err);
+	/* What speaks of disks and CPUs is long; all else is a few words, and is not worth the memory that JSON can take. */
+	bool may_be_long =
+	    frame->type == MESSAGE_BEGIN || frame->type == MESSAGE_READY || frame->type == MESSAGE_WELCOME;
+	json_t *json;
+
+	if (!may_be_long && frame->len > JSON_SHORT) {
+		err_set(err, ERR_INPUT, "a %s message of the stream has %zu bytes; at most %d are allowed",
+			message_name(frame->type), frame->len, JSON_SHORT);
+		return NULL;
+	}
+	json = jobj_parse((const char *)frame->payload, frame->len, err);
 
 	if (!json)
 		err_context(err, "%s message of the stream", message_name(frame->type));
@@ -175,7 +219,7 @@ int message_seal(const struct frame *frame, struct message_seal *seal, struct er
 	seal->state_bytes = reader_u64(&reader);
 	seal->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || seal->links > STREAM_LINKS)
+	if (reader.bad || reserved || seal->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < seal->links; i++) {
 		seal->link[i].id = reader_u32(&reader);
@@ -193,7 +237,7 @@ int message_ack(const struct frame *frame, struct message_ack *ack, struct err *
 	ack->epoch = reader_u64(&reader);
 	ack->links = reader_u32(&reader);
 	reserved = reader_u32(&reader);
-	if (reader.bad || reserved || ack->links > STREAM_LINKS)
+	if (reader.bad || reserved || ack->links > SEAL_LINKS)
 		return bad(frame, err);
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = reader_u32(&reader);
@@ -313,6 +357,9 @@ int message_unexpected(struct link *link, const struct frame *frame, struct err 
 {
 	if (frame->type == MESSAGE_ABORT || frame->type == MESSAGE_REFUSE)
 		return their_error(link, frame, err);
+	if (frame->flags)
+		return err_set(err, ERR_INPUT, "%s sent %s with flags (0x%x) that this version does not know",
+			       link_peer(link), message_name(frame->type), frame->flags);
 	return err_set(err, ERR_INPUT, "%s sent %s where the protocol has no place for it", link_peer(link),
 		       message_name(frame->type));
 }
@@ -327,5 +374,5 @@ int message_await(struct link *link, enum message_type type, int timeout_ms, str
 	if (got == 0)
 		return err_set(err, ERR_LINK, "%s did not answer within %d s", link_peer(link),
 			       timeout_ms / 1000);
-	return frame->type == type ? 0 : message_unexpected(link, frame, err);
+	return frame->type == type && !frame->flags ? 0 : message_unexpected(link, frame, err);
 }

@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 enum { STREAM_PROTOCOL = 3, STREAM_PROTOCOL_MIN = 3, STREAM_STATE_MAX = 16 << 20 };
-enum { STREAM_LINKS = 16 };   /* of a session at a time, the control link included */
-enum { STREAM_VOLUMES = 31 }; /* RAM and disks */
+enum { STREAM_LINKS = 16 };             /* of a session at a time, the control link included */
+enum { SEAL_LINKS = STREAM_LINKS + 1 }; /* a seal may name one that there is not */
+enum { STREAM_VOLUMES = 31 };           /* RAM and disks */
 
 enum message_type {
 	MESSAGE_HELLO = 1,
@@ -38,6 +39,8 @@ enum message_type {
 	MESSAGE_OWED,
 	MESSAGE_REQUEST,
 	MESSAGE_WHOLE,
+	MESSAGE_COMPARE,
+	MESSAGE_DIGESTS,
 	MESSAGE_TYPES,
 };
 
@@ -59,12 +62,12 @@ struct message_seal {
 	struct {
 		uint32_t id;
 		uint64_t frames; /* PAGES since it joined the session */
-	} link[STREAM_LINKS];
+	} link[SEAL_LINKS];
 };
 struct message_ack {
 	uint64_t epoch;
 	unsigned links;
-	uint32_t lost[STREAM_LINKS]; /* links of the seal that broke before they brought all */
+	uint32_t lost[SEAL_LINKS]; /* links of the seal that broke before they brought all */
 };
 /* A PAGES frame that was begun. */
 struct message_pages {
@@ -93,6 +96,11 @@ int message_begin_pages(struct link *link, uint64_t epoch, struct pages_encoder 
 			struct message_pages *frame, struct err *err);
 /* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
 void message_send_error(struct link *link, enum message_type type, const struct err *why);
+
+/* Versions of the stream.  message_choose(hello, protocol, err): the newest one that the sender and this receiver both speak; none: ERR_REFUSED.
+ * message_chosen(welcome, link, err): what the receiver chose is one that this sender speaks; or ERR_REFUSED. */
+int message_choose(const json_t *hello, unsigned *protocol, struct err *err);
+int message_chosen(const json_t *welcome, const struct link *link, struct err *err);
 
 /* Reading payloads: 0, or -1 with ERR_INPUT.  message_json gives a new reference. */
 json_t *message_json(const struct frame *frame, struct err *err);

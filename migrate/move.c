@@ -25,6 +25,7 @@ int mover_find_vm(struct mover *mover, struct err *err)
 	if (!failed) {
 		strcpy(mover->config.name, name);
 		strcpy(mover->config.uuid, uuid);
+		mover_name_images(mover, status);
 	}
 	json_decref(status);
 	return failed ? -1 : 0;
@@ -34,7 +35,6 @@ int mover_find_vm(struct mover *mover, struct err *err)
 static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 {
 	json_t *hello = mover_hello(mover, "move", err), *welcome;
-	uint64_t protocol = 0;
 	struct frame frame;
 	int failed;
 
@@ -47,7 +47,7 @@ static int greet(struct mover *mover, uint64_t *promised, struct err *err)
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
-	failed = jobj_u64(welcome, "protocol", true, STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, &protocol, err) ||
+	failed = message_chosen(welcome, mover->link, err) ||
 		 jobj_u64(welcome, "promised_term", true, 0, INT64_MAX - 1, promised, err) ||
 		 jobj_bool(welcome, "deltas", false, &mover->deltas, err);
 	json_decref(welcome);
@@ -102,11 +102,11 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 		return -1;
 	mover->term = (promised > mover->term ? promised : mover->term) + 1;
 	(void)gethostname(host, sizeof(host) - 1);
-	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b}", "cpu", mover->cpu, "disks", disks,
-			  "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
+	begin = json_pack("{s:O, s:o, s:I, s:o, s:I, s:b, s:s, s:I, s:b, s:b}", "cpu", mover->cpu, "disks",
+			  disks, "term", (json_int_t)mover->term, "config", config_to_json(&mover->config),
 			  "touched_bytes", (json_int_t)(mover->touched * PAGES_SIZE), "paused", mover->paused,
 			  "from", host, "reconnect_ms", (json_int_t)(mover->options->reconnect_ns / 1000000),
-			  "postcopy", postcopy);
+			  "postcopy", postcopy, "compare", true);
 	if (!begin)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, begin, err) ||
@@ -121,21 +121,35 @@ static int prepare(struct mover *mover, uint64_t promised, struct err *err)
 	return failed ? -1 : link_fault(mover->link, FAULT_MOVER_ACCEPTED, err);
 }
 
-static int fill_sender(struct mover *mover, struct err *err)
+int mover_send_deltas(struct mover *mover, struct err *err)
 {
 	/* Who wants pages sent as they are wants no work on them. */
-	bool deltas = mover->deltas && mover->options->packing != PACKER_NONE;
-
-	if (mover_add_ram(mover, err) || (deltas && sender_send_deltas(&mover->sender, err)))
-		return -1;
-	sender_set_control(&mover->sender, mover->link, 0);
-	return mover_disks_add(mover, err);
+	if (!mover->deltas || mover->options->packing == PACKER_NONE)
+		return 0;
+	return sender_send_deltas(&mover->sender, err);
 }
 
-static int run(struct mover *mover, struct err *err)
+static int fill_sender(struct mover *mover, struct err *err)
+{
+	if (mover_add_ram(mover, err) || mover_send_deltas(mover, err))
+		return -1;
+	sender_set_control(&mover->sender, mover->link, 0);
+	if (mover_disks_add(mover, err))
+		return -1;
+	kept_begin(mover);
+	return 0;
+}
+
+int mover_start_workers(struct mover *mover, struct err *err)
+{
+	return sender_start_workers(&mover->sender,
+				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
+}
+
+/* A session, and a sender for it. */
+static int begin(struct mover *mover, struct err *err)
 {
 	uint64_t promised;
-	bool moved = false;
 
 	if (mover_find_vm(mover, err))
 		return -1;
@@ -147,14 +161,34 @@ static int run(struct mover *mover, struct err *err)
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
 	/* Beside the greeting: a connection takes ten round trips until it carries anything. */
-	if (mover_open_links(mover, preflight_links(mover->options->links, link_rtt_ns(mover->link)), err))
+	if (mover_open_sender(mover, err) || mover_start_workers(mover, err))
 		return -1;
 	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	if (fill_sender(mover, err) || mover_disks_seed(mover, err) ||
-	    mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
-	    link_fault(mover->link, FAULT_MOVER_ATTACHED, err) || precopy_begin(mover, err))
+	return fill_sender(mover, err);
+}
+
+static int track(struct mover *mover, struct err *err)
+{
+	if (mover->tracked)
+		return 0;
+	return mover_call(mover, json_pack("{s:s}", "cmd", "track"), err) ||
+		       link_fault(mover->link, FAULT_MOVER_ATTACHED, err)
+		   ? -1
+		   : 0;
+}
+
+static int run(struct mover *mover, struct err *err)
+{
+	bool moved = false, begun = false;
+
+	if (mover->options->resume && resume_begin(mover, &begun, err))
+		return -1;
+	if (!begun && begin(mover, err))
+		return -1;
+	if (!mover->listed &&
+	    (mover_disks_seed(mover, err) || track(mover, err) || precopy_begin(mover, err)))
 		return -1;
 	while (!moved)
 		if ((!mover->postcopy.on && precopy_run(mover, err)) || postcopy_prepare(mover, err) ||

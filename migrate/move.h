@@ -32,6 +32,7 @@ struct move_options {
 	unsigned links;           /* connections in parallel; 0: as many as seem useful */
 	enum packer_mode packing; /* of what is sent */
 	enum move_if_busy if_busy;
+	bool resume;          /* go on with a move whose mover died */
 	bool postcopy;        /* let it go over after the first round in any case */
 	uint64_t bytes_per_s; /* limit of all of them together; 0: none */
 	/* Set by a signal handler when the user asks to stop; looked at between frames and while waiting. */
@@ -83,6 +84,7 @@ struct move_report {
 	unsigned rounds; /* the last one, in the pause, included */
 	unsigned listed; /* of these: the first one, and the latest */
 	struct move_round round[MOVE_MAX_ROUNDS];
+	bool resumed;          /* another mover began it */
 	unsigned resumes;      /* pauses that were taken back, since a link broke in them */
 	uint64_t resumes_ns;   /* how long the guest stood still in these */
 	unsigned links;        /* that were there at the end */

@@ -52,6 +52,7 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 				.timer_fd = -1,
 				.dirty.fd = -1,
 				.postcopy = {.fresh.fd = -1},
+				.kept = {.fd = -1},
 				.started_ns = clock_mono_ns()};
 	/* Without one the peer is the one that a pending hand-over names. */
 	if (options->peer && mover_set_peer(mover, options->peer, err))
@@ -63,11 +64,23 @@ int mover_open(struct mover *mover, const struct move_options *options, const st
 	return 0;
 }
 
+void mover_let_go(struct mover *mover)
+{
+	struct err ignored;
+	uint64_t id;
+
+	if (mover->vm.fd < 0)
+		return;
+	/* Where the VM process has nothing to keep, or must not let go, it says so to nobody. */
+	if (mover->kept.page && !mover->kept.stays)
+		(void)control_start(&mover->vm, json_pack("{s:s}", "cmd", "leave"), -1, &id, &ignored);
+	control_close(&mover->vm);
+}
+
 void mover_close(struct mover *mover)
 {
 	/* First of all the guest: its VM process does what is right for its phase.  Links may take their time. */
-	if (mover->vm.fd >= 0)
-		control_close(&mover->vm);
+	mover_let_go(mover);
 	answerer_stop(&mover->postcopy.answerer);
 	sender_close(&mover->sender);
 	mover_disks_close(mover);
@@ -75,9 +88,11 @@ void mover_close(struct mover *mover)
 	mover->link = NULL;
 	pageset_close(&mover->dirty);
 	pageset_close(&mover->postcopy.fresh);
+	kept_close(&mover->kept);
 	io_close(&mover->ram_fd);
 	io_close(&mover->timer_fd);
 	peer_free(&mover->host);
+	buf_free(&mover->command);
 	config_free(&mover->config);
 	json_decref(mover->cpu);
 }
@@ -259,7 +274,7 @@ int mover_epoch_pages(struct mover *mover, uint32_t flags, struct err *err)
 	if (!mover->epoch_open) {
 		sender_take_again(&mover->sender);
 		if (mover->dirty.words)
-			pageset_add_all(&mover->sender.volume[0].todo, &mover->dirty);
+			sender_take_dirty(&mover->sender, &mover->dirty);
 	}
 	if (mover_epoch_begin(mover, flags, err))
 		return -1;
@@ -315,7 +330,7 @@ static int read_ack(const json_t *welcome, struct message_ack *ack, struct err *
 	const json_t *lost = json_object_get(welcome, "lost");
 
 	ack->links = (unsigned)json_array_size(lost);
-	if (!json_is_array(lost) || ack->links > STREAM_LINKS)
+	if (!json_is_array(lost) || ack->links > SEAL_LINKS)
 		return err_set(err, ERR_INPUT, "'lost' is not a list of links");
 	for (unsigned i = 0; i < ack->links; i++)
 		ack->lost[i] = (uint32_t)json_integer_value(json_array_get(lost, i));
@@ -343,7 +358,8 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, enum 
 	welcome = message_json(&frame, err);
 	if (!welcome)
 		return -1;
-	failed = jobj_u64(welcome, "epoch", true, 0, INT64_MAX - 1, &there->epoch, err) ||
+	failed = message_chosen(welcome, link, err) ||
+		 jobj_u64(welcome, "epoch", true, 0, INT64_MAX - 1, &there->epoch, err) ||
 		 read_ack(welcome, &there->ack, err);
 	json_decref(welcome);
 	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;
@@ -377,7 +393,7 @@ struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *a
 	return link;
 }
 
-int mover_open_links(struct mover *mover, unsigned links, struct err *err)
+int mover_open_sender(struct mover *mover, struct err *err)
 {
 	const struct sender_session session = {
 	    .arg = mover, .connect = connect_further, .join = join_further, .tick = tick};
@@ -385,7 +401,7 @@ int mover_open_links(struct mover *mover, unsigned links, struct err *err)
 	if (sender_open(&mover->sender, &session, mover->options->packing, err))
 		return -1;
 	mover->sender.bytes_per_s = mover->options->bytes_per_s;
-	return sender_start_workers(&mover->sender, links, err);
+	return 0;
 }
 
 int mover_add_ram(struct mover *mover, struct err *err)
@@ -414,10 +430,10 @@ int mover_rejoin_once(struct mover *mover, struct err *err)
 
 	if (mover_connect(mover, err) || join(mover, mover->link, id, JOIN_CONTROL, &there, err))
 		return -1;
-	if (mover->postcopy.resumed) {
+	if (mover->resumed) {
 		mover->epoch = there.epoch;
 		mover->epoch_open = there.ack.epoch != there.epoch;
-		mover->postcopy.resumed = false;
+		mover->resumed = false;
 	}
 	if (there.epoch > mover->epoch || there.epoch + 1 < mover->epoch)
 		return err_set(err, ERR_INPUT, "%s is in epoch %llu instead of %llu", mover->peer,

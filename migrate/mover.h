@@ -6,6 +6,7 @@
 #include "common/fault.h"
 #include "common/pageset.h"
 #include "migrate/answerer.h"
+#include "migrate/kept.h"
 #include "migrate/link.h"
 #include "migrate/message.h"
 #include "migrate/move.h"
@@ -26,7 +27,6 @@ enum {
 
 struct mover_postcopy {
 	bool on;              /* what is left after pre-copy goes over after the guest */
-	bool resumed;         /* another mover has begun it */
 	bool whole;           /* the guest has all of its memory there */
 	bool lost;            /* the guest ended there before it had all */
 	struct pageset fresh; /* owed, and not known to be known there */
@@ -39,6 +39,7 @@ struct mover {
 	struct move_report *report;
 	struct peer host;
 	struct ssh_target target;       /* of host */
+	struct buf command;             /* its text, where that is not the host's */
 	char peer[LEDGER_PEER_MAX + 1]; /* its name or ssh URL, as recorded and shown */
 	struct control vm;
 	struct link *link; /* the control link; while pages are sent the sender uses it, too */
@@ -75,6 +76,10 @@ struct mover {
 	bool committed; /* too late to cancel: the answer to COMMIT is awaited */
 
 	struct mover_postcopy postcopy;
+	struct kept kept;
+	bool resumed; /* another mover has begun it, and the receiver is to say where it is */
+	bool tracked; /* the VM process tracks what is written */
+	bool listed;  /* all of RAM was to do once */
 
 	struct move_progress progress;
 	uint64_t progress_told_ns;
@@ -83,19 +88,24 @@ struct mover {
 };
 
 /* mover_open(mover, options, observer, report, err): checks the options, makes what needs no connection.
- * mover_close: closes all; the VM process then does what its phase asks for.  Harmless after a failed open. */
+ * mover_close: closes all; the VM process then does what its phase asks for, and keeps nothing for another mover, but where kept.stays.
+ * Harmless after a failed open.  mover_let_go: the VM process's part of that. */
 int mover_open(struct mover *mover, const struct move_options *options, const struct move_observer *observer,
 	       struct move_report *report, struct err *err);
 void mover_close(struct mover *mover);
+void mover_let_go(struct mover *mover);
 
 /* mover_set_peer(mover, word, err): the other host: a peer's name, or an ssh URL; what the options say of it counts. */
 int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
-/* mover_open_links(mover, links, err): the sender, as the options say, and so many links of it in all, which are connected in the
- * background, and join when it has its control link.  mover_add_ram: RAM, once the VM process has lent it, becomes its first volume. */
-int mover_open_links(struct mover *mover, unsigned links, struct err *err);
+/* mover_open_sender(mover, err): the sender, as the options say; without a link.  mover_add_ram: RAM, once the VM process has lent it,
+ * becomes its first volume.  mover_send_deltas: it sends deltas, where both want that.
+ * mover_start_workers: its further links, once the control link is made: they are connected, and join when the sender has it. */
+int mover_open_sender(struct mover *mover, struct err *err);
 int mover_add_ram(struct mover *mover, struct err *err);
+int mover_send_deltas(struct mover *mover, struct err *err);
+int mover_start_workers(struct mover *mover, struct err *err);
 /* mover_join_requests: the answerer's (answerer_start). */
 struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
@@ -108,6 +118,9 @@ int mover_wait(struct mover *mover, uint64_t ns, struct err *err);
 /* mover_find_vm(mover, err): connect to the VM's process, and learn who it is; nothing is disturbed.  mover_attach(mover, err):
  * become its mover: its death is noticed by the VM process from here on. */
 int mover_find_vm(struct mover *mover, struct err *err);
+/* mover_name_images(mover, status): the files that the VM only reads, by its process's status, are named behind the remote command: they are let
+ * be read there, unless the key's own command is forced. */
+void mover_name_images(struct mover *mover, const json_t *status);
 int mover_attach(struct mover *mover, struct err *err);
 /* mover_touched(mover, set, &count, err): add every page of RAM that has memory behind it; the others are zero. */
 int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *count, struct err *err);
@@ -137,6 +150,10 @@ int mover_epoch_ack(struct mover *mover, struct err *err);
 int mover_rejoin(struct mover *mover, const struct err *why, struct err *err);
 /* mover_rejoin_once: one try. */
 int mover_rejoin_once(struct mover *mover, struct err *err);
+
+/* resume_begin(mover, &begun, err): go on with the move that another mover began before it died, where that can be; begun false: it
+ * cannot, the user knows why, and the mover is as mover_open made it. */
+int resume_begin(struct mover *mover, bool *begun, struct err *err);
 
 /* precopy_look(mover, pages, err): so many pages of the first round are sent: once that tells enough, fill the report's forecast. */
 int precopy_look(struct mover *mover, uint64_t pages, struct err *err);

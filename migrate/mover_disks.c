@@ -102,12 +102,39 @@ json_t *mover_disks_learn(struct mover *mover, struct err *err)
 	return list;
 }
 
+int mover_disks_recall(struct mover *mover, const struct kept_notes *notes, struct err *err)
+{
+	struct mover_disks *disks = &mover->disks;
+	uint64_t term = mover->term;
+	json_t *told;
+
+	/* As the first mover did: names go on where they were, or above what there is. */
+	mover->term = notes->id.term;
+	told = mover_disks_learn(mover, err);
+	mover->term = term;
+	if (!told)
+		return -1;
+	json_decref(told);
+	if (disks->count != notes->disks)
+		return err_set(err, ERR_INPUT, "the mover before this one moved %u disks, and the VM has %u",
+			       notes->disks, disks->count);
+	raise_to(&disks->id, notes->id);
+	disks->common = notes->common;
+	for (unsigned i = 0; i < disks->count; i++) {
+		disks->disk[i].at = notes->disk[i].at;
+		disks->disk[i].compares = notes->disk[i].compares;
+		disks->disk[i].compared = notes->disk[i].compared;
+	}
+	return 0;
+}
+
 static int take_copy(struct mover *mover, struct mover_disk *disk, const json_t *copy, struct err *err)
 {
 	struct dvol_id last = {0};
 	uint64_t slot;
 
-	if (jobj_u64(copy, "slot", true, 0, CONFIG_LAST_SLOT, &slot, err) ||
+	if (jobj_bool(copy, "compare", false, &disk->compares, err) ||
+	    jobj_u64(copy, "slot", true, 0, CONFIG_LAST_SLOT, &slot, err) ||
 	    jobj_u64(copy, "term", true, 0, INT64_MAX, &disk->at.term, err) ||
 	    jobj_u64(copy, "number", true, 0, INT64_MAX, &disk->at.number, err) ||
 	    jobj_u64(copy, "last_term", true, 0, INT64_MAX - 1, &last.term, err) ||
@@ -116,7 +143,8 @@ static int take_copy(struct mover *mover, struct mover_disk *disk, const json_t 
 	if (slot != disk->slot)
 		return err_set(err, ERR_INPUT, "it speaks of another disk than the one in slot %u",
 			       disk->slot);
-	disk->seeds = disk->at.number == 0;
+	disk->seeds = disk->at.number == 0 && !disk->compares;
+	disk->compares = disk->compares && disk->at.number == 0;
 	raise_to(&mover->disks.id, last);
 	return 0;
 }
@@ -143,6 +171,12 @@ int mover_disks_ready(struct mover *mover, const json_t *ready, struct err *err)
 				     "the other host has no copy of the disk in slot %u: all of it is sent, "
 				     "%llu MiB here",
 				     disk->slot, (unsigned long long)(disk->seed_bytes >> 20));
+		if (disk->compares)
+			mover_notice(
+			    mover,
+			    "the other host has something of the disk in slot %u, but no epoch: what "
+			    "differs is found by comparing digests, of %llu MiB",
+			    disk->slot, (unsigned long long)(disk->size_bytes >> 20));
 	}
 	return 0;
 }
@@ -190,8 +224,10 @@ static int list_changes(struct dvol *vol, const struct mover_disk *disk, struct 
 	struct dvol_extent *list;
 	size_t count;
 
+	if (snapshot_id_compare(disk->at, id) == 0)
+		return 0; /* listed before a link broke in the comparing */
 	if (disk->at.number == 0)
-		return list_all(vol, todo, err);
+		return disk->compares ? 0 : list_all(vol, todo, err);
 	if (dvol_changed(vol, disk->at, id, &list, &count, err))
 		return -1;
 	for (size_t i = 0; i < count; i++)
@@ -214,8 +250,10 @@ static int turn_to(struct mover *mover, unsigned i, struct err *err)
 	}
 	dvol_close(disk->epoch, NULL);
 	disk->epoch = volume->source.disk = vol;
+	sender_keep_todo(&mover->sender, volume, 0, volume->source.pages);
 	disk->at = mover->disks.id;
-	return 0;
+	kept_note(mover);
+	return disk->compares ? mover_compare(mover, i, err) : 0;
 }
 
 static int turn_all(struct mover *mover, struct err *err)
@@ -245,6 +283,12 @@ static json_t *close_request(const struct mover_disks *disks)
 	return request;
 }
 
+static void hold(struct mover *mover, bool held)
+{
+	for (unsigned i = 0; i < mover->disks.count; i++)
+		mover->sender.volume[1 + i].held = held;
+}
+
 static void name_epoch(struct mover_disks *disks)
 {
 	disks->id.number++;
@@ -262,6 +306,7 @@ static int turn(struct mover *mover, int timeout_ms, struct err *err)
 	    turn_all(mover, err))
 		return -1;
 	disks->turned = true;
+	hold(mover, false);
 	return 0;
 }
 
@@ -279,6 +324,8 @@ void mover_disks_last(struct mover *mover, json_t *request)
 	if (disks->count == 0)
 		return;
 	name_epoch(disks);
+	/* What is to be sent again waits: of a block that changed since only the newer content may go out, once. */
+	hold(mover, true);
 	json_object_set_new(request, "disks_term", json_integer((json_int_t)disks->id.term));
 	json_object_set_new(request, "disks_epoch", json_integer((json_int_t)disks->id.number));
 }
@@ -293,8 +340,10 @@ int mover_disks_rest(struct mover *mover, struct err *err)
 void mover_disks_acked(struct mover *mover, const struct message_ack *ack)
 {
 	/* With a link lost on the way the receiver could not close it. */
-	if (ack->links == 0)
-		mover->disks.common = mover->disks.id;
+	if (ack->links > 0)
+		return;
+	mover->disks.common = mover->disks.id;
+	kept_note(mover);
 }
 
 uint64_t mover_disks_expected(const struct mover *mover)

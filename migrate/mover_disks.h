@@ -7,6 +7,7 @@
 
 #include "common/err.h"
 #include "imagefmt/dvol.h"
+#include "migrate/kept.h"
 #include "migrate/message.h"
 #include "migrate/sender.h"
 #include "vmm/config.h"
@@ -21,7 +22,9 @@ struct mover_disk {
 	const char *path; /* the configuration's */
 	uint64_t size_bytes;
 	uint64_t seed_bytes;
-	bool seeds;         /* the other host has nothing of it */
+	bool seeds;    /* the other host has nothing of it */
+	bool compares; /* it has something, but no epoch: blocks from `compared` on are to be compared yet */
+	uint64_t compared;
 	struct dvol_id at;  /* the epoch that was sent, or is; at first the common one; number 0: none */
 	struct dvol *epoch; /* open on it; NULL before the first one */
 };
@@ -41,8 +44,13 @@ struct mover_disks {
  * mover_disks_ready(mover, ready, err): what READY says of the other host's copies. */
 json_t *mover_disks_learn(struct mover *mover, struct err *err);
 int mover_disks_ready(struct mover *mover, const json_t *ready, struct err *err);
+/* mover_disks_recall(mover, notes, err): in place of both, for a mover that goes on after another one. */
+int mover_disks_recall(struct mover *mover, const struct kept_notes *notes, struct err *err);
 /* mover_disks_add(mover, err): they become volumes of the sender. */
 int mover_disks_add(struct mover *mover, struct err *err);
+/* mover_compare(mover, i, err): what differs from the other host's copy of disk i becomes its todo; goes on where it was left.  In
+ * mover_compare.c. */
+int mover_compare(struct mover *mover, unsigned i, struct err *err);
 /* mover_disks_seed(mover, err): the epoch that is of disks alone; nothing where there are none. */
 int mover_disks_seed(struct mover *mover, struct err *err);
 

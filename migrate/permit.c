@@ -1,6 +1,8 @@
 #include "migrate/permit.h"
 
 #include <fnmatch.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const permit_words[] = {"move", "outcome", "check", NULL};
@@ -29,13 +31,54 @@ static const char *word_of(enum permit_action action)
 	return "?";
 }
 
+static bool matches(const char *const *patterns, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!fnmatch(patterns[i], name, 0))
+			return true;
+	return n == 0;
+}
+
 int permit_check(const struct permit *permit, enum permit_action action, const char *vm, struct err *err)
 {
-	bool named = permit->nvms == 0 || !vm;
-
 	if (!(permit->actions & action))
 		return err_set(err, ERR_REFUSED, "this key may not ask for '%s'", word_of(action));
-	for (size_t i = 0; i < permit->nvms && !named; i++)
-		named = !fnmatch(permit->vms[i], vm, 0);
-	return named ? 0 : err_set(err, ERR_REFUSED, "this key is not for VM '%s'", vm);
+	if (!vm || matches(permit->vms, permit->nvms, vm))
+		return 0;
+	return err_set(err, ERR_REFUSED, "this key is not for VM '%s'", vm);
+}
+
+bool permit_tap(const struct permit *permit, const char *tap)
+{
+	return matches(permit->taps, permit->ntaps, tap);
+}
+
+/* A path is its own, or has a folder before it. */
+static bool is_below(const char *folder, const char *path)
+{
+	size_t len = strlen(folder);
+
+	while (len > 0 && folder[len - 1] == '/')
+		len--;
+	return !strncmp(folder, path, len) && (!path[len] || path[len] == '/');
+}
+
+bool permit_names(const struct permit *permit, const char *path)
+{
+	for (size_t i = 0; i < permit->nimages; i++)
+		if (is_below(permit->images[i], path))
+			return true;
+	return false;
+}
+
+bool permit_reads(const struct permit *permit, const char *path)
+{
+	char file[PATH_MAX], image[PATH_MAX];
+
+	if (!permit_names(permit, path) || !realpath(path, file))
+		return false;
+	for (size_t i = 0; i < permit->nimages; i++)
+		if (realpath(permit->images[i], image) && is_below(image, file))
+			return true;
+	return false;
 }

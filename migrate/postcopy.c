@@ -7,13 +7,11 @@
 
 #include <poll.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
-	OWE_ROUNDS = 4,    /* before the pause, at most */
-	RESUMED_LINKS = 2, /* of a mover that goes on with another's */
-	FEW = 256,         /* owed pages that need no round of their own */
-	FAILURES = 3,      /* that are not the link's, one after the other */
+	OWE_ROUNDS = 4, /* before the pause, at most */
+	FEW = 256,      /* owed pages that need no round of their own */
+	FAILURES = 3,   /* that are not the link's, one after the other */
 };
 
 /* ---- before and in the pause ----------------------------------------------------------------------------------- */
@@ -58,6 +56,9 @@ int postcopy_prepare(struct mover *mover, struct err *err)
 
 	if (!postcopy->on)
 		return 0;
+	/* What goes over from here on is another's to go on with only behind the start. */
+	if (kept_end(mover, err))
+		return -1;
 	mover->sender.volume[0].held = true;
 	sender_end_deltas(&mover->sender); /* what was sent becomes holes */
 	/* Once more, after a pause that was taken back: what may not have been heard is said again, and loading the machine state there must not
@@ -294,19 +295,17 @@ int postcopy_finish(struct mover *mover, struct err *err)
 int postcopy_resume(struct mover *mover, struct err *err)
 {
 	struct mover_postcopy *postcopy = &mover->postcopy;
-	uint32_t random = 0;
 
-	postcopy->on = postcopy->resumed = true;
-	if (mover_open_links(mover, RESUMED_LINKS, err) || mover_add_ram(mover, err))
+	postcopy->on = mover->resumed = true;
+	if (mover_open_sender(mover, err) || mover_add_ram(mover, err))
 		return -1;
-	/* No link of the mover before had such a number. */
-	(void)!getrandom(&random, sizeof(random), 0);
-	mover->sender.next_id = (random >> 1) + 4096;
+	sender_skip_ids(&mover->sender);
 	mover->switching = true;
 	if (come_back(mover, err))
 		return give_up(mover, err);
 	if (!postcopy->whole &&
-	    answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err))
+	    (answerer_start(&postcopy->answerer, &mover->sender, mover_join_requests, mover, err) ||
+	     sender_start_workers(&mover->sender, 2, err)))
 		return give_up(mover, err);
 	return finish(mover, err);
 }

@@ -98,6 +98,9 @@ int precopy_begin(struct mover *mover, struct err *err)
 {
 	if (mover_touched(mover, &mover->sender.volume[0].todo, &mover->touched, err))
 		return -1;
+	sender_keep_todo(&mover->sender, &mover->sender.volume[0], 0, mover->sender.volume[0].source.pages);
+	mover->listed = true;
+	kept_note(mover);
 	mover->copy_ns = clock_mono_ns();
 	return 0;
 }

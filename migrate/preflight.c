@@ -79,7 +79,11 @@ static int greet(struct link *link, const struct preflight_ask *ask, json_t **we
 	    message_await(link, MESSAGE_WELCOME, ANSWER_MS, &frame, err))
 		return -1;
 	*welcome = message_json(&frame, err);
-	return *welcome ? 0 : -1;
+	if (!*welcome || !message_chosen(*welcome, link, err))
+		return *welcome ? 0 : -1;
+	json_decref(*welcome);
+	*welcome = NULL;
+	return -1;
 }
 
 static void *connect_one(void *arg)

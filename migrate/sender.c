@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 
 enum {
 	WAIT_NS = 20000000, /* between two ticks while the others work */
@@ -186,6 +187,16 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 
 /* ---- the owner's side ------------------------------------------------------------------------------------------- */
 
+uint64_t sender_span(const struct sender *sender)
+{
+	const struct sender_volume *last;
+
+	if (sender->volumes == 0)
+		return 0;
+	last = &sender->volume[sender->volumes - 1];
+	return last->base + (last->source.pages + 63) / 64 * 64;
+}
+
 static int open_volume(struct sender *sender, const struct pages_source *source, struct err *err)
 {
 	struct sender_volume *volume = &sender->volume[sender->volumes];
@@ -196,6 +207,7 @@ static int open_volume(struct sender *sender, const struct pages_source *source,
 		pageset_close(&volume->todo);
 		return -1;
 	}
+	volume->base = sender_span(sender);
 	volume->source.volume = (uint16_t)sender->volumes++;
 	return 0;
 }
@@ -208,6 +220,7 @@ int sender_open(struct sender *sender, const struct sender_session *session, enu
 				  .links = 1,
 				  .packing = packing,
 				  .next_id = 1,
+				  .due = {.fd = -1},
 				  .stop_fd = -1};
 	pthread_mutex_init(&sender->lock, NULL);
 	thread_cond_init(&sender->change);
@@ -233,6 +246,40 @@ struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, str
 	if (open_volume(sender, &(struct pages_source){.fd = -1, .pages = pages}, err))
 		return NULL;
 	return &sender->volume[sender->volumes - 1];
+}
+
+void sender_keep(struct sender *sender, const struct pageset *due)
+{
+	sender->due = *due;
+}
+
+void sender_keep_todo(struct sender *sender, const struct sender_volume *volume, uint64_t first,
+		      uint64_t count)
+{
+	if (sender->due.words)
+		pageset_add_copy(&sender->due, volume->base + first, &volume->todo, first, count);
+}
+
+void sender_take_dirty(struct sender *sender, struct pageset *dirty)
+{
+	struct sender_volume *ram = &sender->volume[0];
+
+	if (!sender->due.words) {
+		pageset_add_all(&ram->todo, dirty);
+		return;
+	}
+	/* Never in neither of them.  Nothing is on its way, so all that is due is to do. */
+	pageset_add_all(&sender->due, dirty);
+	pageset_add_copy(&ram->todo, 0, &sender->due, ram->base, ram->source.pages);
+}
+
+void sender_take_due(struct sender *sender)
+{
+	for (unsigned i = 0; i < sender->volumes; i++) {
+		struct sender_volume *volume = &sender->volume[i];
+
+		pageset_add_copy(&volume->todo, 0, &sender->due, volume->base, volume->source.pages);
+	}
 }
 
 int sender_send_deltas(struct sender *sender, struct err *err)
@@ -294,9 +341,10 @@ void sender_close(struct sender *sender)
 			link_close(link->connected);
 			link_close(link->link);
 		}
-		sender_link_release(link, link->frames);
+		sender_link_forget(link, link->frames);
 		pages_encoder_close(link->encoder);
 	}
+	pageset_close(&sender->due);
 	for (unsigned i = 0; i < sender->volumes; i++) {
 		pageset_close(&sender->volume[i].todo);
 		pageset_close(&sender->volume[i].again);
@@ -311,6 +359,14 @@ void sender_close(struct sender *sender)
 uint32_t sender_take_id(struct sender *sender)
 {
 	return __atomic_fetch_add(&sender->next_id, 1, __ATOMIC_RELAXED);
+}
+
+void sender_skip_ids(struct sender *sender)
+{
+	uint32_t random = 0;
+
+	(void)!getrandom(&random, sizeof(random), 0);
+	sender->next_id = (random >> 1) + 4096;
 }
 
 void sender_set_control(struct sender *sender, struct link *link, uint32_t id)
@@ -365,8 +421,10 @@ int sender_round(struct sender *sender, uint64_t epoch, struct err *err)
 	sender->epoch = epoch;
 	if (sender->sent)
 		sentpages_round(sender->sent, &sender->volume[0].todo);
-	for (unsigned i = 0; i < sender->volumes; i++)
+	for (unsigned i = 0; i < sender->volumes; i++) {
 		sender->volume[i].cursor = 0;
+		sender_keep_todo(sender, &sender->volume[i], 0, sender->volume[i].source.pages);
+	}
 	pthread_mutex_lock(&sender->lock);
 	sender->round++;
 	sender->open = true;
@@ -378,6 +436,12 @@ int sender_round(struct sender *sender, uint64_t epoch, struct err *err)
 	__atomic_store_n(&sender->stop, false, __ATOMIC_RELEASE);
 	(void)eventfd_read(sender->stop_fd, &ignored);
 	return status;
+}
+
+void sender_seal_short(struct sender *sender, struct message_seal *seal)
+{
+	seal->link[seal->links].id = sender_take_id(sender);
+	seal->link[seal->links++].frames = 1;
 }
 
 void sender_seal(struct sender *sender, struct message_seal *seal)
@@ -393,6 +457,10 @@ void sender_seal(struct sender *sender, struct message_seal *seal)
 		seal->link[seal->links++].frames = link->frames;
 	}
 	pthread_mutex_unlock(&sender->lock);
+	/* What links that broke may not have brought is missing in the disks' epoch, which is not to be closed then. */
+	for (unsigned i = 1; i < sender->volumes; i++)
+		if (pageset_count(&sender->volume[i].again) > 0)
+			return sender_seal_short(sender, seal);
 }
 
 static bool is_lost(const struct message_ack *ack, uint32_t id)

@@ -59,6 +59,7 @@ struct sender_session {
 
 /* RAM, or a disk. */
 struct sender_volume {
+	uint64_t base; /* of its pages among those of all volumes (sender.due); a multiple of 64 */
 	struct pageset
 	    todo; /* what this epoch still has to send; its owner's between rounds, the workers' in them */
 	struct pageset again;       /* what links that broke had not been acknowledged: for the next epoch */
@@ -71,6 +72,9 @@ struct sender {
 	struct sender_session session;
 	struct sender_volume volume[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
 	unsigned volumes;
+	/* Where somebody keeps it beyond the sender's end: every page of any volume that the receiver is not known to have: those of todo and
+	 * again, and those on their way.  words NULL: nobody does. */
+	struct pageset due;
 	struct sender_link *control; /* link[0] */
 	struct sender_link link[STREAM_LINKS];
 	unsigned links;   /* the control link included */
@@ -108,6 +112,16 @@ void sender_close(struct sender *sender);
  * sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
 int sender_add_ram(struct sender *sender, uint64_t pages, int ram_fd, struct err *err);
 struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
+/* sender_span(sender): how many pages `due` has to have room for.  sender_keep(sender, due): from now on it is kept; taken over; between rounds.
+ * sender_keep_todo(sender, volume, first, count): what was put into its todo, of these pages, is due: to be called before whoever knows what
+ * that was forgets it (rounds do it themselves); first is a multiple of 64.  sender_take_dirty(sender, dirty): its members, which leave it, are to do in RAM; no epoch is open.  sender_take_due(sender): all that is
+ * due is to do: in place of a sender that died. */
+uint64_t sender_span(const struct sender *sender);
+void sender_keep(struct sender *sender, const struct pageset *due);
+void sender_keep_todo(struct sender *sender, const struct sender_volume *volume, uint64_t first,
+		      uint64_t count);
+void sender_take_dirty(struct sender *sender, struct pageset *dirty);
+void sender_take_due(struct sender *sender);
 /* sender_send_deltas(sender, err): from now on RAM's pages that were sent before go as deltas; before the first round.
  * sender_end_deltas(sender): no more; between rounds; harmless if there were none. */
 int sender_send_deltas(struct sender *sender, struct err *err);
@@ -122,6 +136,8 @@ void sender_take_again(struct sender *sender);
 void sender_set_control(struct sender *sender, struct link *link, uint32_t id);
 /* sender_take_id(sender): a number for a link that joins. */
 uint32_t sender_take_id(struct sender *sender);
+/* sender_skip_ids(sender): from now on numbers that no sender before this one took in the session. */
+void sender_skip_ids(struct sender *sender);
 /* sender_start_workers(sender, links, err): connect so many links in all, in the background, even before there is a control link;
  * from then on they join.  Those that cannot be had are done without, and tried again. */
 int sender_start_workers(struct sender *sender, unsigned links, struct err *err);
@@ -133,6 +149,8 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 int sender_round(struct sender *sender, uint64_t epoch, struct err *err);
 /* sender_seal(sender, seal): the links and frames for the epoch's SEAL. */
 void sender_seal(struct sender *sender, struct message_seal *seal);
+/* sender_seal_short(sender, seal): add a link that there never was, so that the receiver takes the epoch for one that lacks pages. */
+void sender_seal_short(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
  * that the receiver lost had not been acknowledged. */
 void sender_acked(struct sender *sender, const struct message_ack *ack);

@@ -21,7 +21,25 @@ static struct sender_frame *frame_of(struct sender_link *link, uint64_t number)
 	return &link->window[number % SENDER_WINDOW];
 }
 
+static void no_longer_due(struct sender *sender, const struct sender_frame *frame)
+{
+	for (uint32_t i = 0; i < frame->nruns; i++) {
+		const uint8_t *run = frame->runs + (size_t)i * PAGES_RUN;
+
+		pageset_remove_range(&sender->due, sender->volume[frame->volume].base + le64_get(run),
+				     le32_get(run + 8));
+	}
+}
+
 void sender_link_release(struct sender_link *link, uint64_t received)
+{
+	if (link->sender->due.words)
+		for (uint64_t number = link->received; number < received; number++)
+			no_longer_due(link->sender, frame_of(link, number));
+	sender_link_forget(link, received);
+}
+
+void sender_link_forget(struct sender_link *link, uint64_t received)
 {
 	for (; link->received < received; link->received++) {
 		struct sender_frame *frame = frame_of(link, link->received);
@@ -67,7 +85,7 @@ void sender_link_put_back(struct sender_link *link)
 			__atomic_fetch_add(&sender->repeated, count, __ATOMIC_RELAXED);
 		}
 	}
-	sender_link_release(link, link->frames);
+	sender_link_forget(link, link->frames);
 	link->frames = link->received = 0;
 }
 

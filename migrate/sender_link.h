@@ -12,9 +12,10 @@ int sender_link_work(struct sender_link *link, struct err *err);
  * sender_link_look(link, err): all of it that is here. */
 int sender_link_take(struct sender_link *link, const struct frame *frame, struct err *err);
 int sender_link_look(struct sender_link *link, struct err *err);
-/* sender_link_release(link, received): so many frames have arrived.  sender_link_put_back(link): it broke: what was on its way is to be
+/* sender_link_release(link, received): so many frames have arrived.  sender_link_forget(link, received): they are of no interest any more.  sender_link_put_back(link): it broke: what was on its way is to be
  * sent in the next epoch.  Nobody works the link. */
 void sender_link_release(struct sender_link *link, uint64_t received);
+void sender_link_forget(struct sender_link *link, uint64_t received);
 void sender_link_put_back(struct sender_link *link);
 /* sender_link_count_bytes(link): add what it has sent since the last time to the sender's sum. */
 void sender_link_count_bytes(struct sender_link *link);

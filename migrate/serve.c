@@ -23,21 +23,12 @@ enum { HELLO_MS = 30000, RECONNECT_MAX_MS = 3600000 };
 
 static int read_hello(struct serve *serve, const json_t *hello, const char **purpose, struct err *err)
 {
-	uint64_t newest, oldest;
 	const char *session = "", *name, *uuid;
 	json_t *vm;
 	bool check;
 
-	if (jobj_u64(hello, "protocol", true, 1, UINT32_MAX, &newest, err) ||
-	    jobj_u64(hello, "protocol_min", true, 1, UINT32_MAX, &oldest, err))
-		return -1;
-	if (newest < STREAM_PROTOCOL_MIN || oldest > STREAM_PROTOCOL)
-		return err_set(err, ERR_REFUSED,
-			       "it speaks versions %d to %d of the stream, the sender %llu to %llu; upgrade "
-			       "the older side",
-			       STREAM_PROTOCOL_MIN, STREAM_PROTOCOL, (unsigned long long)oldest,
-			       (unsigned long long)newest);
-	if (jobj_string(hello, "purpose", true, 16, purpose, err))
+	if (message_choose(hello, &serve->protocol, err) ||
+	    jobj_string(hello, "purpose", true, 16, purpose, err))
 		return -1;
 	check = !strcmp(*purpose, "check");
 	if (check && !json_object_get(hello, "vm"))
@@ -70,8 +61,10 @@ static int welcome(struct serve *serve, struct err *err)
 	}
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
+	if (serve_bounds_name(serve, err))
+		return -1;
 	return message_send_json(serve->control.link, MESSAGE_WELCOME,
-				 json_pack("{s:i, s:s, s:b, s:I}", "protocol", STREAM_PROTOCOL, "drover",
+				 json_pack("{s:i, s:s, s:b, s:I}", "protocol", (int)serve->protocol, "drover",
 					   DROVER_VERSION, "deltas", true, "promised_term",
 					   (json_int_t)ledger_promised_term(&record, serve->config.uuid)),
 				 err);
@@ -101,6 +94,8 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 	config_free(&serve->config);
 	serve->config = config;
 	serve->owed.on = postcopy;
+	if (serve_bounds_config(serve, err))
+		return -1;
 	if (touched > available)
 		return err_set(
 		    err, ERR_REFUSED,
@@ -285,7 +280,7 @@ static json_t *there_json(const struct serve *serve)
 	    !ledger_peek(name, &record, &locked, &why)) {
 		if (locked)
 			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
-		else
+		else if (!serve_bounds_name(serve, &why))
 			(void)ledger_may_receive(&record, name, uuid, ledger_promised_term(&record, uuid) + 1,
 						 &why);
 	}
@@ -302,8 +297,8 @@ static int answer_check(struct serve *serve, struct err *err)
 
 	if (!facts)
 		return -1;
-	welcome = json_pack("{s:i, s:s, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION, "facts",
-			    facts);
+	welcome = json_pack("{s:i, s:s, s:o}", "protocol", (int)serve->protocol, "drover", DROVER_VERSION,
+			    "facts", facts);
 	if (welcome && *serve->config.name)
 		json_object_set_new(welcome, "there", there_json(serve));
 	if (message_send_json(link, MESSAGE_WELCOME, welcome, err))

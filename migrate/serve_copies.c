@@ -18,7 +18,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { LINEAGE = 16 };
+enum { LINEAGE = 16, EPOCHS_MAX = 256 };
 
 /* What BEGIN says of a disk. */
 struct offered {
@@ -64,10 +64,20 @@ static int find_path(const struct serve *serve, struct device_config *device, st
 	return 0;
 }
 
-/* Disks that are only read do not move. */
-static int check_read_only(const struct device_config *device, struct err *err)
+/* Disks that are only read do not move.  Their paths are the sender's: what he may name is what this host lets him, or what the
+ * VM had here before. */
+static int check_read_only(const struct serve *serve, const struct device_config *device, struct err *err)
 {
-	if (!access(device->disk.path, R_OK))
+	const char *path = device->disk.path;
+	bool had = disk_record_reads(serve->config.name, serve->config.uuid, path);
+
+	if (!had && !permit_names(serve->permit, path))
+		return err_set(
+		    err, ERR_REFUSED,
+		    "that host does not let VMs that come read %.200s (slot %u); let it there, with "
+		    "'drover serve --images'",
+		    path, device->slot);
+	if (had ? !access(path, R_OK) : permit_reads(serve->permit, path))
 		return 0;
 	return err_set(err, ERR_REFUSED,
 		       "that host has no %.200s, which the VM only reads (slot %u), and which does not move "
@@ -102,7 +112,8 @@ static int read_offer(const json_t *json, unsigned slot, struct offered *offered
 	    jobj_array(json, "epochs", true, &epochs, err))
 		return -1;
 	offered->epochs = epochs;
-	if (of != slot || offered->size_bytes % DVOL_SECTOR || !unhex(lineage, offered->lineage, LINEAGE))
+	if (of != slot || offered->size_bytes % DVOL_SECTOR || json_array_size(epochs) > EPOCHS_MAX ||
+	    !unhex(lineage, offered->lineage, LINEAGE))
 		return err_set(err, ERR_INPUT, "what BEGIN says of the disk in slot %u is not valid", slot);
 	return 0;
 }
@@ -185,10 +196,12 @@ static int check_copy(struct serve *serve, struct serve_disk *disk, const struct
 	if (dvol_info(disk->vol, &info, err) || find_common(disk, offered, &epochs, err))
 		return -1;
 	if (memcmp(info.lineage, offered->lineage, LINEAGE))
-		return err_set(err, ERR_REFUSED,
-			       "%.200s is there on that host, and is another volume than the VM's disk in "
-			       "slot %u; move it away",
-			       disk->path, disk->slot);
+		return err_set(
+		    err, ERR_REFUSED,
+		    "%.200s is there on that host, and is another volume than the VM's disk in "
+		    "slot %u; move it away, or, if it holds much the same, rename it to slot-%u.seed "
+		    "beside that place",
+		    disk->path, disk->slot, disk->slot);
 	disk->last = info.last_epoch;
 	*useless = epochs == 0 && info.last_epoch.number == 0;
 	if (*useless)
@@ -250,22 +263,33 @@ static int make_copy(struct serve_disk *disk, const struct offered *offered, str
 	return open_copy(disk, err);
 }
 
+/* There is something of the disk in it. */
+static int go_on_with(struct serve_disk *disk, struct err *err)
+{
+	disk->made = disk->compare = true;
+	return serve_compare_open_seed(disk, err);
+}
+
 static int find_or_make(struct serve *serve, struct serve_disk *disk, const struct offered *offered,
 			struct err *err)
 {
 	bool useless = false;
 
-	if (!is_there(disk->path))
-		return make_copy(disk, offered, err);
-	if (open_copy(disk, err) || check_copy(serve, disk, offered, &useless, err))
+	if (is_there(disk->path)) {
+		if (open_copy(disk, err) || check_copy(serve, disk, offered, &useless, err))
+			return -1;
+		if (!useless)
+			return 0;
+		/* A session died in the middle of the first epoch.  Nobody else has it open: this process is its writer. */
+		if (serve->disks.compares && dvol_size(disk->vol) == offered->size_bytes)
+			return go_on_with(disk, err);
+		if (unlink(disk->path))
+			return err_sys(err, "%s", disk->path);
+		dvol_close(disk->vol, NULL);
+		disk->vol = NULL;
+	}
+	if (serve->disks.compares && serve_compare_open_seed(disk, err))
 		return -1;
-	if (!useless)
-		return 0;
-	/* A session died in the middle of the first epoch.  Nobody else has it open: this process is its writer. */
-	if (unlink(disk->path))
-		return err_sys(err, "%s", disk->path);
-	dvol_close(disk->vol, NULL);
-	disk->vol = NULL;
 	return make_copy(disk, offered, err);
 }
 
@@ -274,14 +298,16 @@ int serve_disks_find(struct serve *serve, const json_t *begin, struct err *err)
 	struct serve_disks *disks = &serve->disks;
 	json_t *list = NULL;
 
-	if (jobj_array(begin, "disks", true, &list, err))
+	if (jobj_array(begin, "disks", true, &list, err) ||
+	    jobj_bool(begin, "compare", false, &disks->compares, err))
 		return -1;
 	for (unsigned i = 0; i < serve->config.ndevices; i++) {
 		struct device_config *device = &serve->config.devices[i];
 		struct serve_disk *disk = &disks->disk[disks->count];
 		struct offered offered;
 
-		if (device->kind == DEVICE_DISK && !config_moves_disk(device) && check_read_only(device, err))
+		if (device->kind == DEVICE_DISK && !config_moves_disk(device) &&
+		    check_read_only(serve, device, err))
 			return -1;
 		if (!config_moves_disk(device))
 			continue;

@@ -57,11 +57,11 @@ json_t *serve_disks_ready(const struct serve *serve)
 	for (unsigned i = 0; i < serve->disks.count; i++) {
 		const struct serve_disk *disk = &serve->disks.disk[i];
 
-		json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:I}", "slot", (int)disk->slot,
-						      "term", (json_int_t)disk->common.term, "number",
-						      (json_int_t)disk->common.number, "last_term",
-						      (json_int_t)disk->last.term, "last_number",
-						      (json_int_t)disk->last.number));
+		json_array_append_new(
+		    list, json_pack("{s:i, s:I, s:I, s:I, s:I, s:b}", "slot", (int)disk->slot, "term",
+				    (json_int_t)disk->common.term, "number", (json_int_t)disk->common.number,
+				    "last_term", (json_int_t)disk->last.term, "last_number",
+				    (json_int_t)disk->last.number, "compare", disk->compare));
 	}
 	return list;
 }
@@ -95,7 +95,7 @@ static int close_one(const struct serve *serve, struct serve_disk *disk, bool la
 
 	if (dvol_epoch_close(disk->vol, &id, NULL, err))
 		return -1;
-	disk->made = false;
+	disk->made = disk->compare = false;
 	/* What moves left of the last one is tidied up by the VM process, when the guest runs. */
 	if (last)
 		return 0;
@@ -173,11 +173,12 @@ void serve_disks_close(struct serve *serve)
 	for (unsigned i = 0; i < serve->disks.count; i++) {
 		struct serve_disk *disk = &serve->disks.disk[i];
 
-		if (disk->made)
+		if (disk->made && !(serve->disks.left && serve->disks.compares))
 			remove_copy(disk);
-		else if (disk->vol && disk->prepared)
+		else if (!disk->made && disk->vol && disk->prepared)
 			drop_rest(disk->vol);
 		dvol_close(disk->vol, NULL);
-		disk->vol = NULL;
+		dvol_close(disk->seed, NULL);
+		disk->vol = disk->seed = NULL;
 	}
 }

@@ -16,11 +16,13 @@ struct serve;
 
 struct serve_disk {
 	unsigned slot;
-	const char *path; /* here; the configuration's */
-	struct dvol *vol; /* NULL: closed */
-	uint64_t written; /* atomic: bytes since the last flush */
-	bool made;        /* by this session, and there is no epoch yet: worth nothing if the session fails */
-	bool prepared;    /* its head is this session's to change */
+	const char *path;    /* here; the configuration's */
+	struct dvol *vol;    /* NULL: closed */
+	uint64_t written;    /* atomic: bytes since the last flush */
+	bool made;           /* there is no epoch yet: worth nothing but for comparing */
+	bool compare;        /* it has something to be compared with the sender's, until there is an epoch */
+	struct dvol *seed;   /* what it is made of, where it has nothing yet (serve_compare.c); or NULL */
+	bool prepared;       /* its head is this session's to change */
 	uint64_t size_bytes; /* the sender's */
 	struct dvol_id common, last;
 };
@@ -28,7 +30,9 @@ struct serve_disk {
 struct serve_disks {
 	struct serve_disk disk[CONFIG_MAX_DEVICES];
 	unsigned count;
-	bool handed; /* the VM process has them, or may */
+	bool handed;   /* the VM process has them, or may */
+	bool compares; /* the sender can compare */
+	bool left;     /* the sender went away, and did not say that it has given up */
 };
 
 /* serve_disks_find(serve, begin, err): by what BEGIN says, find or make this host's copies, open them, and put their paths into the
@@ -40,12 +44,17 @@ int serve_disks_find(struct serve *serve, const json_t *begin, struct err *err);
 int serve_disks_prepare(struct serve *serve, struct err *err);
 json_t *serve_disks_ready(const struct serve *serve);
 
+/* serve_compare_open_seed(disk, err): the copy is new: open what somebody may have put beside it to make it of.  In serve_compare.c, as the handler of
+ * COMPARE is. */
+int serve_compare_open_seed(struct serve_disk *disk, struct err *err);
+
 /* serve_disks_written(serve, volume, bytes, err): pages of a volume were applied.  Any link's thread. */
 int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, struct err *err);
 /* serve_disks_close_epoch(serve, last, err): all of the epoch is there: close it on the disks; with the last one the volumes are
  * closed, too. */
 int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err);
-/* serve_disks_close(serve): the session is over; no link is at work.  Copies that it had only begun are removed. */
+/* serve_disks_close(serve): the session is over; no link is at work.  Copies of which there is no epoch are removed, unless the sender just
+ * went away: the next session may compare them. */
 void serve_disks_close(struct serve *serve);
 
 #endif

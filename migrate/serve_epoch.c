@@ -88,6 +88,8 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 	pages = pages_decode(of->decoder, serve->target, serve->targets, frame->payload + HEAD,
 			     frame->len - HEAD, err);
 	/* It was decoded, so it has a volume that there is. */
+	if (pages >= 0 && serve_bounds_room(serve, err))
+		pages = -1;
 	if (pages >= 0 &&
 	    serve_disks_written(serve, le16_get(frame->payload + HEAD), (uint64_t)pages * PAGES_SIZE, err))
 		pages = -1;
@@ -257,14 +259,15 @@ static const struct {
 	enum message_type type;
 	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
 } handlers[] = {
-    {MESSAGE_PAGES, on_pages}, {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state}, {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_PAGES, on_pages},        {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
+    {MESSAGE_STATE, on_state},        {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_COMPARE, serve_compare},
 };
 
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)
 {
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
-		if (handlers[i].type == frame->type)
+		if (handlers[i].type == frame->type && !frame->flags)
 			return handlers[i].handle(serve, frame, err);
 	return message_unexpected(serve->control.link, frame, err);
 }

@@ -171,8 +171,12 @@ static int take_faults(struct serve *serve, struct serve_link *of, struct err *e
 static int take_pages(struct serve *serve, struct serve_link *of, const struct frame *frame, struct err *err)
 {
 	enum { HEAD = 8 };
+	bool on;
 
-	if (frame->type != MESSAGE_PAGES || frame->len < HEAD || !serve->target[0].place)
+	pthread_mutex_lock(&serve->lock);
+	on = serve->target[0].place != NULL;
+	pthread_mutex_unlock(&serve->lock);
+	if (frame->type != MESSAGE_PAGES || frame->flags || frame->len < HEAD || !on)
 		return message_unexpected(of->link, frame, err);
 	return pages_decode(serve->owed.decoder, &serve->target[0], 1, frame->payload + HEAD,
 			    frame->len - HEAD, err) < 0

@@ -70,6 +70,7 @@ struct serve_owed {
 
 struct serve {
 	const struct permit *permit;
+	unsigned protocol; /* the version of the stream */
 	struct vm_config config;
 	uint64_t term;
 	char session[LEDGER_SESSION_LEN + 1];
@@ -79,7 +80,8 @@ struct serve {
 	unsigned targets;
 	struct serve_disks disks;
 	int ram_fd;
-	int state_fd; /* memfd; machine state of the consistent epoch */
+	uint64_t ram_seen; /* atomic: bytes that RAM held when the host's memory was last looked at */
+	int state_fd;      /* memfd; machine state of the consistent epoch */
 	uint64_t state_len;
 
 	struct serve_link control; /* the main thread's */
@@ -101,6 +103,16 @@ struct serve {
 	struct err failed; /* of a joined link's thread; kind ERR_NONE: none */
 };
 
+/* ---- serve_bounds.c: what a sender may have of this host (docs/stream.md, What a sender can do) ---- */
+
+/* serve_bounds_name(serve, err): the VM's name is not that of another one which this host defines.
+ * serve_bounds_config(serve, err): of what its configuration names of this host, refuse what is not permitted.  Files of a boot that are not are left out
+ * of it: a guest that runs needs none of them.
+ * serve_bounds_room(serve, err): RAM that comes leaves the host some memory.  Any thread, after each frame of pages. */
+int serve_bounds_name(const struct serve *serve, struct err *err);
+int serve_bounds_config(struct serve *serve, struct err *err);
+int serve_bounds_room(struct serve *serve, struct err *err);
+
 /* ---- serve_epoch.c: main thread, unless stated ---- */
 
 /* serve_set_state(serve, state): for what does not change with it. */
@@ -113,6 +125,9 @@ int serve_pages(struct serve_link *of, const struct frame *frame, struct err *er
 int serve_settle(struct serve *serve, struct err *err);
 /* serve_not_last(serve): the sender's guest runs on: the open epoch is one like any other, what came of machine state is dropped. */
 void serve_not_last(struct serve *serve);
+
+/* serve_compare(serve, frame, err): COMPARE: tell by digests what there is of a disk.  In serve_compare.c. */
+int serve_compare(struct serve *serve, const struct frame *frame, struct err *err);
 
 /* ---- serve_links.c ---- */
 

@@ -31,7 +31,7 @@ static void *joined_thread(void *arg)
 	struct frame frame;
 
 	while (link_receive(of->link, UINT64_MAX, &frame, &err) > 0) {
-		if (frame.type != MESSAGE_PAGES) {
+		if (frame.type != MESSAGE_PAGES || frame.flags) {
 			message_unexpected(of->link, &frame, &err);
 			break;
 		}
@@ -90,9 +90,9 @@ static json_t *welcome_json(const struct serve *serve)
 
 	for (unsigned i = 0; i < serve->acked.links; i++)
 		json_array_append_new(lost, json_integer(serve->acked.lost[i]));
-	return json_pack("{s:i, s:s, s:I, s:I, s:o}", "protocol", STREAM_PROTOCOL, "drover", DROVER_VERSION,
-			 "epoch", (json_int_t)serve->epoch.epoch, "complete", (json_int_t)serve->acked.epoch,
-			 "lost", lost);
+	return json_pack("{s:i, s:s, s:I, s:I, s:o}", "protocol", (int)serve->protocol, "drover",
+			 DROVER_VERSION, "epoch", (json_int_t)serve->epoch.epoch, "complete",
+			 (json_int_t)serve->acked.epoch, "lost", lost);
 }
 
 static int welcome(const struct serve *serve, struct link *link, struct err *err)
@@ -278,8 +278,10 @@ int serve_links_await(struct serve *serve, const struct err *why, struct err *er
 	while (!serve->replacement.link) {
 		uint64_t now = clock_mono_ns();
 
-		if (now >= until || serve->waiter_fd >= 0)
+		if (now >= until || serve->waiter_fd >= 0) {
+			serve->disks.left = true;
 			return err_set(err, ERR_LINK, "%s", why->text);
+		}
 		if (poll(fds, 2, serve->owed.running ? -1 : (int)((until - now) / 1000000) + 1) < 0 &&
 		    errno != EINTR)
 			return err_sys(err, "cannot wait for the sender");

@@ -23,7 +23,7 @@ static int place(void *arg, uint64_t page, uint64_t count, const uint8_t *data, 
 			       (unsigned long long)page);
 	pageset_remove_range(&owed->pages, page, count);
 	serve_faults_came(serve, page, count);
-	return 0;
+	return serve_bounds_room(serve, err);
 }
 
 static int watch_ram(struct serve *serve, struct err *err)
@@ -53,6 +53,7 @@ int serve_postcopy_open(struct serve *serve, struct err *err)
 {
 	if (pageset_create(&serve->owed.pages, serve->target[0].pages, err))
 		return -1;
+	serve->target[0].place_arg = serve;
 	if (watch_ram(serve, err))
 		return err_context(err, "memory cannot come after the guest's start there");
 	return serve_faults_start(serve, err);
@@ -90,9 +91,10 @@ int serve_postcopy_owed(struct serve *serve, const struct frame *frame, struct e
 	if (list.epoch != serve->epoch.epoch)
 		return err_set(err, ERR_INPUT, "pages are owed to epoch %llu, not to %llu",
 			       (unsigned long long)list.epoch, (unsigned long long)serve->epoch.epoch);
-	/* The earlier epochs are acknowledged: no link's thread is at work. */
+	/* The earlier epochs are acknowledged: no link's thread is at work, but that of the request link may be. */
+	pthread_mutex_lock(&serve->lock);
 	serve->target[0].place = place;
-	serve->target[0].place_arg = serve;
+	pthread_mutex_unlock(&serve->lock);
 	for (uint32_t i = 0; i < list.runs; i++) {
 		uint64_t first, count;
 

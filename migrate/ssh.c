@@ -428,6 +428,7 @@ static size_t ssh_poll_set(void *io, bool reading, bool writing, struct pollfd f
 	int flags = ssh_get_poll_flags(ssh->session);
 
 	(void)reading; /* window adjustments come this way in any case */
+	/* libssh closes it, and tells nobody, when it cannot send: it is -1 then. */
 	fds[0] = (struct pollfd){.fd = ssh_get_fd(ssh->session), .events = POLLIN};
 	if (writing && (flags & SSH_WRITE_PENDING))
 		fds[0].events |= POLLOUT;

@@ -164,8 +164,10 @@ static int console_check(const struct device_config *device, struct err *err)
 			       device->console.ports, CONFIG_MAX_PORTS);
 	for (unsigned i = 0; i < device->console.ports; i++) {
 		const char *name = device->console.name[i];
-		if (!name[0])
-			return err_set(err, ERR_INPUT, "console: a port has no name");
+		/* It is the name of a file, too. */
+		if (!name[0] || name[0] == '.')
+			return err_set(err, ERR_INPUT,
+				       "console: a port has no name, or one that begins with '.'");
 		for (const char *c = name; *c; c++)
 			if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
 				return err_set(err, ERR_INPUT,

@@ -14,9 +14,10 @@ static json_t *record_of(const struct vm_config *config)
 	json_t *disks = json_array();
 	for (unsigned i = 0; i < config->ndevices; i++) {
 		const struct device_config *device = &config->devices[i];
-		if (config_moves_disk(device))
-			json_array_append_new(disks, json_pack("{s:i, s:s}", "slot", (int)device->slot,
-							       "path", device->disk.path));
+		if (device->kind == DEVICE_DISK)
+			json_array_append_new(disks, json_pack("{s:i, s:s, s:b}", "slot", (int)device->slot,
+							       "path", device->disk.path, "read_only",
+							       !config_moves_disk(device)));
 	}
 	return json_pack("{s:s, s:o}", "uuid", config->uuid, "disks", disks);
 }
@@ -46,36 +47,58 @@ out:
 	return status;
 }
 
-static bool find(const json_t *record, const char *uuid, unsigned slot, char path[PATHS_MAX])
+/* The record of this very VM, a new reference; NULL: there is none. */
+static json_t *load(const char *name, const char *uuid)
 {
-	const char *of, *at;
+	char file[PATHS_MAX];
+	const char *of;
+	void *text;
+	size_t len;
+	if (paths_vm_file(name, file_name, file, NULL) || io_read_file(file, FILE_MAX, &text, &len))
+		return NULL;
+	json_t *record = jobj_parse(text, len, NULL);
+	free(text);
+	if (record && !jobj_string(record, "uuid", true, CONFIG_UUID_LEN, &of, NULL) && !strcmp(of, uuid))
+		return record;
+	json_decref(record);
+	return NULL;
+}
+
+/* find: the path of a disk of that kind, in that slot, or, with `is`, of that very path; NULL: there is none. */
+static const char *find(const json_t *record, bool read_only, unsigned slot, const char *is)
+{
+	const char *at;
 	json_t *disks, *disk;
 	size_t i;
-	if (jobj_string(record, "uuid", true, CONFIG_UUID_LEN, &of, NULL) || strcmp(of, uuid) ||
-	    jobj_array(record, "disks", true, &disks, NULL))
-		return false;
+	if (!record || jobj_array(record, "disks", true, &disks, NULL))
+		return NULL;
 	json_array_foreach(disks, i, disk)
 	{
 		uint64_t number;
-		if (jobj_u64(disk, "slot", true, 0, CONFIG_LAST_SLOT, &number, NULL) || number != slot ||
-		    jobj_string(disk, "path", true, PATHS_MAX - 1, &at, NULL) || at[0] != '/')
-			continue;
-		strcpy(path, at);
-		return true;
+		bool only = false;
+		if (!jobj_bool(disk, "read_only", false, &only, NULL) && only == read_only &&
+		    !jobj_u64(disk, "slot", true, 0, CONFIG_LAST_SLOT, &number, NULL) &&
+		    (is || number == slot) && !jobj_string(disk, "path", true, PATHS_MAX - 1, &at, NULL) &&
+		    at[0] == '/' && (!is || !strcmp(is, at)))
+			return at;
 	}
-	return false;
+	return NULL;
 }
 
 bool disk_record_find(const char *name, const char *uuid, unsigned slot, char path[PATHS_MAX])
 {
-	char file[PATHS_MAX];
-	void *text;
-	size_t len;
-	if (paths_vm_file(name, file_name, file, NULL) || io_read_file(file, FILE_MAX, &text, &len))
-		return false;
-	json_t *record = jobj_parse(text, len, NULL);
-	bool found = record && find(record, uuid, slot, path);
+	json_t *record = load(name, uuid);
+	const char *found = find(record, false, slot, NULL);
+	if (found)
+		strcpy(path, found);
 	json_decref(record);
-	free(text);
+	return found != NULL;
+}
+
+bool disk_record_reads(const char *name, const char *uuid, const char *path)
+{
+	json_t *record = load(name, uuid);
+	bool found = find(record, true, 0, path) != NULL;
+	json_decref(record);
 	return found;
 }

@@ -58,13 +58,21 @@ static void detach(struct handover *handover)
 	if (handover->tracking)
 		machine_dirty_stop(handover->machine);
 	handover->tracking = false;
+	handover->keep_ns = handover->kept_until = 0;
 	pageset_close(&handover->dirty);
+}
+
+void handover_forget(struct handover *handover)
+{
+	if (handover->kept_until)
+		detach(handover);
 }
 
 int handover_attach(struct handover *handover, struct err *err)
 {
 	if (handover->phase != HANDOVER_NONE)
 		return wrong_phase(handover, "start a migration", err);
+	handover_forget(handover);
 	if (pageset_create(&handover->dirty, handover->pages, err))
 		return -1;
 	handover->phase = HANDOVER_ATTACHED;
@@ -97,14 +105,46 @@ int handover_throttle(struct handover *handover, unsigned percent, struct err *e
 	return 0;
 }
 
-static void abandon_switch(struct handover *handover)
+static void run_here(struct handover *handover)
 {
 	struct ledger_record record = record_of(handover, LEDGER_RUNNING, handover->term);
 
-	detach(handover);
 	let_run(handover);
 	handover->phase = HANDOVER_NONE;
 	write_later(handover, &record);
+}
+
+static void abandon_switch(struct handover *handover)
+{
+	detach(handover);
+	run_here(handover);
+}
+
+int handover_keep(struct handover *handover, uint64_t ns, struct err *err)
+{
+	if (handover->phase != HANDOVER_ATTACHED)
+		return wrong_phase(handover, "keep what a mover does", err);
+	handover->keep_ns = ns;
+	return 0;
+}
+
+int handover_go_on(struct handover *handover, struct err *err)
+{
+	if (handover->phase != HANDOVER_NONE || !handover->kept_until)
+		return wrong_phase(handover, "go on with a migration", err);
+	handover->kept_until = 0;
+	handover->phase = HANDOVER_ATTACHED;
+	return 0;
+}
+
+/* The guest runs on; what it writes is known on, too. */
+static void keep(struct handover *handover)
+{
+	machine_throttle(handover->machine, 0);
+	handover->kept_until = clock_mono_ns() + handover->keep_ns;
+	if (handover->phase == HANDOVER_SWITCHING)
+		run_here(handover);
+	handover->phase = HANDOVER_NONE;
 }
 
 int handover_pause(struct handover *handover, uint64_t next_term, const char *session, const char *peer,
@@ -212,15 +252,29 @@ int handover_adopt(struct handover *handover, struct err *err)
 	return 0;
 }
 
+void handover_leave(struct handover *handover)
+{
+	if (handover->phase == HANDOVER_ATTACHED || handover->phase == HANDOVER_SWITCHING)
+		handover->keep_ns = 0;
+	handover_mover_gone(handover);
+}
+
 void handover_mover_gone(struct handover *handover)
 {
 	switch (handover->phase) {
 	case HANDOVER_ATTACHED:
+		if (handover->keep_ns) {
+			keep(handover);
+			break;
+		}
 		detach(handover);
 		handover->phase = HANDOVER_NONE;
 		break;
 	case HANDOVER_SWITCHING:
-		abandon_switch(handover);
+		if (handover->keep_ns)
+			keep(handover);
+		else
+			abandon_switch(handover);
 		break;
 	case HANDOVER_COMMITTED:
 		handover->phase = HANDOVER_PENDING;
@@ -235,6 +289,8 @@ void handover_mover_gone(struct handover *handover)
 
 bool handover_tick(struct handover *handover, uint64_t now_ns)
 {
+	if (handover->kept_until && now_ns >= handover->kept_until)
+		handover_forget(handover);
 	if (handover->phase != HANDOVER_SWITCHING || now_ns < handover->lease_end)
 		return false;
 	log_warning("the mover was silent for %llu s in the switch-over; the guest resumes here",

@@ -40,7 +40,10 @@ struct handover {
 	struct pageset dirty; /* open while a mover is attached */
 	uint64_t paused_ns;   /* CLOCK_MONOTONIC, when the guest was asked to stand still */
 	uint64_t lease_end;   /* CLOCK_MONOTONIC; in phase SWITCHING */
-	bool ledger_due;      /* handover_settle has something to write */
+	uint64_t keep_ns;     /* how long what a mover did is kept when it dies; 0: not at all */
+	uint64_t
+	    kept_until; /* CLOCK_MONOTONIC: it has died in phase ATTACHED or SWITCHING, and this is kept; 0: nothing is */
+	bool ledger_due; /* handover_settle has something to write */
 };
 
 /* handover_init: phase NONE: the VM is this host's, under `term`; INCOMING: it is about to be received. */
@@ -69,9 +72,16 @@ int handover_lent(struct handover *handover, struct err *err);
 bool handover_lends(const struct handover *handover);
 /* handover_adopt: a new mover takes a hand-over on that is pending, or that lends. */
 int handover_adopt(struct handover *handover, struct err *err);
-/* handover_mover_gone: the mover's connection closed or its move was cancelled; harmless in any phase. */
+/* handover_keep(handover, ns, err): when this mover dies before its move is committed, the guest is tracked for so long, that another
+ * one may go on; 0: not any more.  handover_go_on: another one does.  handover_forget: nothing is kept (any longer); harmless in any phase. */
+int handover_keep(struct handover *handover, uint64_t ns, struct err *err);
+int handover_go_on(struct handover *handover, struct err *err);
+void handover_forget(struct handover *handover);
+/* handover_mover_gone: the mover's connection closed; harmless in any phase.  handover_leave: the same, and nothing is kept: the move is
+ * over. */
 void handover_mover_gone(struct handover *handover);
-/* handover_tick(now): ends a lease that ran out.  Returns true if it did. */
+void handover_leave(struct handover *handover);
+/* handover_tick(now): ends a lease that ran out: true if it did; and what is kept, when its time is over. */
 bool handover_tick(struct handover *handover, uint64_t now_ns);
 
 /* The destination's steps. */

@@ -50,6 +50,8 @@ static int do_status(struct vmproc *vm, struct client *client, const json_t *req
 	json_object_set_new(answer->ok, "devices", config_devices_to_json(&vm->config));
 	if (vm->limits)
 		json_object_set(answer->ok, "limits", vm->limits);
+	if (vm->handover.kept_until)
+		json_object_set_new(answer->ok, "kept", requests_kept_json(vm));
 	if (machine_balloon_get(vm->machine, &balloon))
 		json_object_set_new(answer->ok, "balloon", balloon_json(&balloon));
 	return 0;
@@ -74,6 +76,8 @@ static int set_paused(struct vmproc *vm, bool paused, struct answer *answer, str
 	if (vm->handover.phase != HANDOVER_NONE)
 		return err_set(err, ERR_STATE, "VM '%s' is %s; 'drover cancel %s' gives the migration up",
 			       vm->config.name, handover_state_name(&vm->handover), vm->config.name);
+	/* The other host was told something else. */
+	handover_forget(&vm->handover);
 	vm->handover.user_paused = paused;
 	if (paused)
 		machine_pause(vm->machine);
@@ -166,7 +170,10 @@ static int do_reset(struct vmproc *vm, struct client *client, const json_t *requ
 		    struct answer *answer, struct err *err)
 {
 	(void)client, (void)request, (void)fd, (void)answer;
-	return check_runs(vm, err) ? -1 : machine_reset(vm->machine, err);
+	if (check_runs(vm, err))
+		return -1;
+	handover_forget(&vm->handover);
+	return machine_reset(vm->machine, err);
 }
 
 static int do_balloon(struct vmproc *vm, struct client *client, const json_t *request, int fd,
@@ -207,6 +214,7 @@ static int do_dirty_rate(struct vmproc *vm, struct client *client, const json_t 
 		return -1;
 	if (requests_check_idle(vm, err))
 		return -1;
+	handover_forget(&vm->handover);
 	if (pageset_create(&rate->pages, vm->config.memory_bytes / 4096, err))
 		return -1;
 	if (machine_dirty_start(vm->machine, &rate->pages, err)) {
@@ -234,9 +242,13 @@ static int do_cancel(struct vmproc *vm, struct client *client, const json_t *req
 	if (handover_lends(&vm->handover))
 		return err_set(err, ERR_STATE, "too late: VM '%s' runs on %s", vm->config.name,
 			       vm->ledger.now.peer);
+	if (vm->handover.kept_until) {
+		handover_forget(&vm->handover);
+		return 0;
+	}
 	if (vm->handover.phase != HANDOVER_ATTACHED && vm->handover.phase != HANDOVER_SWITCHING)
 		return err_set(err, ERR_STATE, "VM '%s' is not being migrated", vm->config.name);
-	handover_mover_gone(&vm->handover);
+	handover_leave(&vm->handover);
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++) {
 		static const char event[] = "{\"event\": \"cancel\"}";
 
@@ -491,6 +503,9 @@ static const struct {
     {"epoch-delete", ANYONE, do_epoch_delete},
     {"migrate", ANYONE_WHOLE, do_migrate},
     {"pending", ANYONE, do_pending},
+    {"go-on", ANYONE_WHOLE, do_go_on},
+    {"keep", MOVER, do_keep},
+    {"leave", MOVER, do_leave},
     {"track", MOVER, do_track},
     {"harvest", MOVER, do_harvest},
     {"throttle", MOVER, do_throttle},

@@ -68,6 +68,7 @@ int do_snapshot_begin(struct vmproc *vm, struct client *client, const json_t *re
 	cpu = machine_cpu_json(vm->machine, err);
 	if (!cpu)
 		return -1;
+	handover_forget(&vm->handover);
 	console_flush(&vm->console);
 	if (snapshot_begin(&vm->snapshot, id, !disks_only, vm->uffd_device, !vm->handover.user_paused,
 			   &boundary, err)) {

@@ -120,7 +120,9 @@ static void drop_client(struct vmproc *vm, struct client *client)
 	bool was_mover = client->is_mover, was_parent = client->is_parent;
 	struct err err;
 
-	close(client->fd);
+	/* Serve, and who waits behind it for the VM's lock, takes that socket's end for this process's. */
+	if (!was_parent)
+		close(client->fd);
 	client->fd = -1;
 	json_decref(client->parked);
 	client->parked = NULL;
@@ -378,6 +380,8 @@ static int wait_ms(const struct vmproc *vm)
 
 	if (vm->handover.phase == HANDOVER_SWITCHING)
 		next = vm->handover.lease_end;
+	if (vm->handover.kept_until && vm->handover.kept_until < next)
+		next = vm->handover.kept_until;
 	if (vm->rate.active && vm->rate.ends < next)
 		next = vm->rate.ends;
 	if (vm->input_retry_ns && vm->input_retry_ns < next)
@@ -402,7 +406,7 @@ static void machine_ended(struct vmproc *vm)
 	bool crash = vm->end_why == MACHINE_END_CRASH;
 
 	if (vm->handover.phase == HANDOVER_ATTACHED || vm->handover.phase == HANDOVER_SWITCHING)
-		handover_mover_gone(&vm->handover);
+		handover_leave(&vm->handover);
 	vmproc_quit(vm, crash ? "crash" : "reset", vm->end_detail, crash ? 1 : 0);
 }
 
@@ -453,13 +457,16 @@ static void turn(struct vmproc *vm)
 	if (vm->rate.active && clock_mono_ns() >= vm->rate.ends)
 		vmproc_end_rate(vm);
 	handover_tick(&vm->handover, clock_mono_ns());
+	requests_kept_tick(vm);
 	tell_state(vm);
 }
 
 int vmproc_run(int fd)
 {
-	struct vmproc vm = {
-	    .listen_fd = -1, .uffd_device = uffd_device(), .ledger = {.fd = -1, .lock_fd = -1, .dir_fd = -1}};
+	struct vmproc vm = {.listen_fd = -1,
+			    .kept = {.due.fd = -1, .notes_fd = -1},
+			    .uffd_device = uffd_device(),
+			    .ledger = {.fd = -1, .lock_fd = -1, .dir_fd = -1}};
 	sigset_t signals;
 
 	for (size_t i = 0; i < VMPROC_CLIENTS; i++)

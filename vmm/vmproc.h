@@ -57,6 +57,15 @@ struct move_epoch {
 	uint64_t client_serial, request_id;
 };
 
+/* What a mover leaves to one that goes on after it (requests_kept.c).  The VM process itself reads none of it. */
+struct kept_move {
+	struct pageset due; /* words NULL: nothing is kept for anybody */
+	int notes_fd;
+	uint64_t term;
+	char session[LEDGER_SESSION_LEN + 1];
+	char peer[LEDGER_PEER_MAX + 1]; /* its URL */
+};
+
 struct vmproc {
 	struct vm_config config;
 	struct machine *machine;
@@ -68,6 +77,7 @@ struct vmproc {
 	struct rate_sample rate;
 	struct snapshot snapshot;
 	struct move_epoch move_epoch;
+	struct kept_move kept;
 	struct pager pager;       /* of a restored guest */
 	struct postcopy postcopy; /* of one that runs before all of its RAM has come */
 	int uffd_device;          /* opened while this process still may */
@@ -132,6 +142,11 @@ vmproc_handler do_epoch_close;
 int requests_last_epoch(struct vmproc *vm, const json_t *request, struct err *err);
 void requests_epoch_closed(struct vmproc *vm);
 void requests_settle_disks(struct vmproc *vm);
+/* Moves whose mover dies (requests_kept.c).  requests_kept_tick: let go of what nobody can go on with any more.  requests_kept_json: for
+ * `status`; new reference, NULL: nothing is kept. */
+vmproc_handler do_keep, do_go_on, do_leave;
+void requests_kept_tick(struct vmproc *vm);
+json_t *requests_kept_json(const struct vmproc *vm);
 /* What post-copy needs (requests_postcopy.c). */
 vmproc_handler do_postcopy_begin, do_postcopy_end, do_handover_lent;
 /* requests_ram_is_coming: pages of a guest's RAM may still be missing.  requests_postcopy_json: for `status`; new reference. */

@@ -74,11 +74,11 @@ static void who_wants_pages_as_they_are_gets_them(void **state)
 	the_guest_is_whole("none");
 }
 
-/* Pages to which changes had been made become holes there, and come whole. */
+/* Pages to which changes had been made become holes there, and come whole.  No pause is as short as is asked for. */
 static void what_is_owed_does_not_go_as_changes(void **state)
 {
 	static const char *const more[] = {"--if-busy",  "postcopy", "--bandwidth", "8M",
-					   "--downtime", "5ms",      NULL};
+					   "--downtime", "1ms",      NULL};
 
 	(void)state;
 	move("owed", "fill=16M working=8M dirty=max report=50", more);
@@ -115,7 +115,7 @@ static void links_that_are_cut_at_random(void **state)
 	}
 	host_type(&world.a, "cut", "dirty=0");
 	has_moved("cut");
-	assert_true(command_number(&command, "delta_pages") > 1000);
+	assert_true(command_number(&command, "delta_pages") > 100);
 	assert_true(command_number(&command, "reconnects") > 0);
 	relay_stop(relay);
 	the_guest_is_whole("cut");

@@ -136,6 +136,31 @@ static void test_cut_by_the_network(void **state)
 	relay_stop(relay);
 }
 
+/* The library is the first to notice, when it writes: it closes the descriptor, and nothing is left to poll for. */
+static void test_cut_before_a_small_write(void **state)
+{
+	struct relay *relay = sshd_relay(&linkkit_sshd);
+	struct ssh_target target = sshd_target(&linkkit_sshd, "cat > /dev/null");
+	struct link *link;
+	struct err err;
+
+	(void)state;
+	assert_non_null(relay);
+	target.port = relay_port(relay);
+	link = linkkit_open(&target);
+	link_set_stall(link, 5000); /* what this must not take for one */
+	linkkit_send(link, 1, 10, 'x');
+	assert_int_equal(link_flush(link, &err), 0);
+	assert_int_equal(link_readable(link, &err), 0); /* it learns that it can write at once */
+	relay_cut(relay);
+	linkkit_send(link, 1, 10, 'x');
+	assert_int_equal(link_flush(link, &err), -1);
+	linkkit_says(&err, ERR_LINK, "broke");
+	assert_true(link_broken(link));
+	link_close(link);
+	relay_stop(relay);
+}
+
 static void test_stall_while_sending(void **state)
 {
 	struct relay *relay = sshd_relay(&linkkit_sshd);
@@ -247,6 +272,7 @@ int main(void)
 	    cmocka_unit_test(test_killed_command),
 	    cmocka_unit_test(test_long_stderr),
 	    cmocka_unit_test(test_cut_by_the_network),
+	    cmocka_unit_test(test_cut_before_a_small_write),
 	    cmocka_unit_test(test_stall_while_sending),
 	    cmocka_unit_test(test_slow_is_not_stalled),
 	    cmocka_unit_test(test_link_cut),

@@ -340,7 +340,7 @@ static void test_newer_there(void **state)
 	end(&world.a, "g");
 }
 
-/* Disks that are only read do not move: the other host must have them. */
+/* Disks that are only read do not move: the other host must have them, and is told to let them be read there. */
 static void test_read_only(void **state)
 {
 	(void)state;
@@ -354,7 +354,7 @@ static void test_read_only(void **state)
 	need_kvm();
 	make_disk("16M", 0);
 	snprintf(kernel, sizeof(kernel), "%s/guest/testguest.elf", host_build());
-	snprintf(image, sizeof(image), "%s/cd.raw", world.folder);
+	snprintf(image, sizeof(image), "%s/it's a cd.raw", world.folder);
 	snprintf(device, sizeof(device), "%s,read-only", image);
 	assert_int_equal(io_replace_file(image, "read me", 8), 0);
 	assert_int_equal(truncate(image, 1 << 20), 0);
@@ -366,7 +366,9 @@ static void test_read_only(void **state)
 	assert_int_equal(unlink(image), 0);
 	is_refused("g", host_migrate_argv(&world.sshd, &world.b, "g", NULL),
 		   "cd.raw, which the VM only reads");
-	end(&world.a, "g");
+	assert_int_equal(io_replace_file(image, "read me", 8), 0);
+	migrate(&world.a, &world.b, "g");
+	end(&world.b, "g");
 }
 
 static int setup(void **state)

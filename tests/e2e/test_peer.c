@@ -64,7 +64,7 @@ static void what_is_wrong_is_said(void **state)
 	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", url, "--identity",
 				     world.sshd.identity, "--vm", "a'b", NULL),
 			 2);
-	must_say("is no pattern");
+	must_say("is no pattern of names");
 	assert_int_equal(host_drover(&world.a, output, "peer", "authorize", url, "--identity",
 				     world.sshd.identity, "--action", "steal", NULL),
 			 2);
@@ -133,6 +133,7 @@ static void a_key_may_do_what_its_line_says(void **state)
 	static const char *const web[] = {"--vm", "web*", NULL, NULL};
 	static const char *const check[] = {"--action", "check", NULL, NULL};
 	static const char *const anything[] = {NULL, NULL, NULL, NULL};
+	static const char *const little[] = {"--images", "/srv/cd", "--memory-max", "16M"};
 
 	(void)state;
 	need_kvm();
@@ -147,6 +148,10 @@ static void a_key_may_do_what_its_line_says(void **state)
 	assert_int_equal(host_drover(&world.a, output, "migrate", "db", "b", NULL), 1);
 	must_say("this key is not for VM 'db'");
 	assert_int_equal(host_drover(&world.a, output, "migrate", "web1", "b", "--downtime", "2s", NULL), 0);
+	authorize(little);
+	must_say(" --images '/srv/cd' --memory-max 16777216\" ");
+	assert_int_equal(host_drover(&world.a, output, "migrate", "db", "b", NULL), 1);
+	must_say("this key may bring VMs of 16 MiB");
 	authorize(anything);
 	assert_int_equal(host_drover(&world.a, output, "migrate", "db", "b", "--downtime", "2s", NULL), 0);
 	host_must(&world.b, "kill", "web1", NULL);

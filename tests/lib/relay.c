@@ -54,6 +54,7 @@ struct relay {
 	struct sockaddr_in server;
 	bool stop;
 	bool stalled;
+	bool corrupt; /* the next bytes */
 	unsigned delay_us;
 	uint64_t cut_at; /* 0: never */
 	uint64_t bytes[2];
@@ -147,6 +148,9 @@ static void take(struct relay *relay, struct connection *connection, int side)
 	} else if (got == 0) {
 		flow->ended = true;
 	} else if (got > 0) {
+		if (relay->corrupt)
+			chunk->data[got / 2] ^= 4;
+		relay->corrupt = false;
 		chunk->len = (size_t)got;
 		chunk->at = 0;
 		chunk->due = relay->delay_us ? clock_mono_ns() + relay->delay_us * 1000ull : 0;
@@ -356,6 +360,13 @@ void relay_answer(struct relay *relay, unsigned connections)
 {
 	pthread_mutex_lock(&relay->lock);
 	relay->answered = relay->accepted + connections;
+	changed(relay);
+}
+
+void relay_corrupt(struct relay *relay)
+{
+	pthread_mutex_lock(&relay->lock);
+	relay->corrupt = true;
 	changed(relay);
 }
 

@@ -294,6 +294,46 @@ static void bits_past_the_end_never_come_out(void **state)
 	pageset_close(&set);
 }
 
+/* Members of a part of one set, elsewhere in another one; both keep what they have. */
+static void a_part_is_copied_to_another_place(void **state)
+{
+	struct pageset from, to;
+	uint64_t cursor = 0, pages[8];
+
+	(void)state;
+	make(&from, 300);
+	make(&to, 70000);
+	pageset_add(&from, 63); /* before the part */
+	pageset_add(&from, 64);
+	pageset_add(&from, 200);
+	pageset_add(&from, 250); /* behind it */
+	pageset_add(&to, 1);
+	pageset_add_copy(&to, 65536, &from, 64, 140);
+	assert_int_equal(pageset_count(&from), 4);
+	assert_int_equal(pageset_take(&to, &cursor, pages, 8), 3);
+	assert_int_equal(pages[0], 1);
+	assert_int_equal(pages[1], 65536);
+	assert_int_equal(pages[2], 65536 + 136);
+	pageset_close(&from);
+	pageset_close(&to);
+}
+
+/* A process that died between the two halves of an add has left a member that nobody finds. */
+static void a_set_whose_changer_died_is_mended(void **state)
+{
+	struct pageset set;
+	uint64_t cursor = 0, pages[8];
+
+	(void)state;
+	make(&set, 5000);
+	__atomic_store_n(&set.words[70], 2, __ATOMIC_SEQ_CST);
+	assert_int_equal(pageset_count(&set), 0);
+	pageset_mend(&set);
+	assert_int_equal(pageset_take(&set, &cursor, pages, 8), 1);
+	assert_int_equal(pages[0], 70 * 64 + 1);
+	pageset_close(&set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +344,8 @@ int main(void)
 	    cmocka_unit_test(the_size_asked_for_is_the_size_checked),
 	    cmocka_unit_test(close_is_harmless_on_nothing),
 	    cmocka_unit_test(bits_past_the_end_never_come_out),
+	    cmocka_unit_test(a_part_is_copied_to_another_place),
+	    cmocka_unit_test(a_set_whose_changer_died_is_mended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

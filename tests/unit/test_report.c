@@ -129,7 +129,7 @@ static void json_is_as_documented(void **state)
 	    "{\"pages\": 40000, \"bytes\": 41943040, \"ms\": 400.0, \"throttle\": 20}, "
 	    "{\"pages\": 900, \"bytes\": 943718, \"ms\": 12.0, \"throttle\": 20}], "
 	    "\"links\": 3, \"reconnects\": 1, \"pages_again\": 512, \"resumes\": 1, \"resumes_ms\": 8.5, "
-	    "\"lost_percent\": 5.0, \"postcopy\": null}");
+	    "\"lost_percent\": 5.0, \"postcopy\": null, \"resumed\": false}");
 	free(text);
 	json_decref(object);
 }
