@@ -166,7 +166,7 @@ int cmd_remove(const struct args *args, struct err *err)
 	} else {
 		definition_free(&definition);
 	}
-	vms_view(name, &view);
+	vms_view_settled(name, &view);
 	if (view.locked)
 		return err_set(err, ERR_STATE, "VM '%s' lives on this host; 'drover stop %s' first", name,
 			       name);

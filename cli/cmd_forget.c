@@ -131,11 +131,13 @@ int cmd_forget(const struct args *args, struct err *err)
 {
 	const char *name = args->operand[0];
 	json_t *removed = json_array();
+	struct vm_view view;
 	char path[PATHS_MAX];
 	int dir = -1, lock = -1, status = -1;
 
 	if (paths_vm_dir(name, path, err))
 		goto out;
+	vms_view_settled(name, &view); /* one that was just stopped or killed is given a moment to be gone */
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (dir < 0 && errno == ENOENT)
 		err_set(err, ERR_STATE, "this host has no VM named '%s'; 'drover list' shows those it has",

@@ -44,12 +44,14 @@ static void read_status(const json_t *status, struct vm_view *view)
 	view->answered = true;
 }
 
-static bool ask_process(const char *name, struct vm_view *view, json_t **reply)
+/* *there: somebody listens. */
+static bool ask_process(const char *name, struct vm_view *view, json_t **reply, bool *there)
 {
 	struct control control;
 	json_t *status = NULL;
 
-	if (control_connect(&control, name, NULL))
+	*there = !control_connect(&control, name, NULL);
+	if (!*there)
 		return false;
 	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), VMS_STATUS_TIMEOUT_MS, &status, NULL,
 			  NULL, NULL)) {
@@ -116,17 +118,17 @@ void vms_view_settled(const char *name, struct vm_view *view)
 	}
 }
 
-void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
+/* look: vms_view_reply, without patience.  true: the process lives, and nobody listens: it begins, or it was killed just now. */
+static bool look(const char *name, struct vm_view *view, json_t **reply)
 {
 	struct ledger_record record = {0};
+	bool there;
 
-	if (reply)
-		*reply = NULL;
 	*view = (struct vm_view){0};
 	snprintf(view->name, sizeof(view->name), "%s", name);
-	if (ask_process(name, view, reply)) {
+	if (ask_process(name, view, reply, &there)) {
 		view->known = view->locked = true;
-		return;
+		return false;
 	}
 	view->known = has_folder(name);
 	int damaged = ledger_peek(name, &record, &view->locked, NULL);
@@ -134,15 +136,26 @@ void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
 		cgroup_remove(name); /* which its process could not, being in them */
 	if (damaged) {
 		snprintf(view->state, sizeof(view->state), "damaged");
-		return;
+		return false;
 	}
 	snprintf(view->uuid, sizeof(view->uuid), "%s", record.uuid);
 	snprintf(view->peer, sizeof(view->peer), "%s", record.peer);
 	view->term = record.term;
 	view->next_term = record.next_term;
+	bool runs = view->locked && may_run(record.state);
 	snprintf(view->state, sizeof(view->state), "%s",
-		 view->locked && may_run(record.state) ? "not-answering"
-						       : state_without_process(record.state));
+		 runs ? "not-answering" : state_without_process(record.state));
+	return runs && !there;
+}
+
+void vms_view_reply(const char *name, struct vm_view *view, json_t **reply)
+{
+	enum { TRIES = 100, TRY_MS = 20 };
+
+	if (reply)
+		*reply = NULL;
+	for (int i = 0; look(name, view, reply) && i < TRIES; i++)
+		poll(NULL, 0, TRY_MS);
 }
 
 const char *vms_state_text(const struct vm_view *view, char *text, size_t size)

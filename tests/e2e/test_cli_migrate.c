@@ -60,9 +60,10 @@ static void a_report_in_json_has_every_field(void **state)
 	host_must(&world.b, "forget", "json", NULL);
 }
 
+/* SIGHUP, of a terminal that is gone, ends the mover only; the next one takes its place. */
 static void a_signal_cancels_and_the_guest_runs_on(void **state)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
 
 	(void)state;
 	need_kvm();
@@ -77,10 +78,12 @@ static void a_signal_cancels_and_the_guest_runs_on(void **state)
 		assert_true(WIFSTOPPED(status));
 		kill(command.pid, signals[i]);
 		kill(command.pid, SIGCONT);
-		assert_int_equal(command_wait(&command), 1);
-		assert_non_null(
-		    strstr(command.output,
-			   "drover: the migration of VM 'signal' was cancelled; the guest runs on here\n"));
+		bool cancels = signals[i] != SIGHUP;
+		assert_int_equal(command_wait(&command), cancels ? 1 : 128 + SIGHUP);
+		assert_true(
+		    cancels ==
+		    !!strstr(command.output,
+			     "drover: the migration of VM 'signal' was cancelled; the guest runs on here\n"));
 		host_wait_state(&world.a, "signal", "running");
 	}
 	host_wait_state(&world.b, "signal", "none");
