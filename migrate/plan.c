@@ -13,6 +13,12 @@ enum {
 
 #define ENDLESS 1e15
 
+uint64_t plan_fixed_ns(uint64_t ack_ns, uint64_t rtt_ns)
+{
+	/* The shortest acknowledgement knows better than a round trip measured once. */
+	return PLAN_SWITCH_NS + ack_ns + (rtt_ns < ack_ns ? rtt_ns : ack_ns);
+}
+
 double plan_page_ns(const struct move_round *round, unsigned rounds)
 {
 	const struct move_round *best = &round[0];

@@ -42,6 +42,10 @@ struct plan_decision {
  * MOVE_WAIT goes on with rounds; MOVE_CANCEL fails. */
 struct plan_decision plan_next(const struct plan_input *input);
 
+/* plan_fixed_ns(ack_ns, rtt_ns): what a switch-over with no pages takes, where an acknowledgement took so long, and a round trip: PREPARED
+ * is behind what an ACK is behind, the disks' epochs made durable; STARTED is not. */
+uint64_t plan_fixed_ns(uint64_t ack_ns, uint64_t rtt_ns);
+
 /* plan_page_ns(round, rounds): nanoseconds that one page costs on this link, from the latest round that was large
  * enough to tell (or the largest). */
 double plan_page_ns(const struct move_round *round, unsigned rounds);

@@ -33,6 +33,9 @@ static int on_epoch(struct serve *serve, const struct frame *frame, struct err *
 			       "epoch %llu of term %llu does not follow epoch %llu of term %llu",
 			       (unsigned long long)epoch.epoch, (unsigned long long)epoch.term,
 			       (unsigned long long)serve->epoch.epoch, (unsigned long long)serve->term);
+	/* Neither in an acknowledgement, from which the sender learns what a pause takes, nor in the pause itself. */
+	if (!(epoch.flags & EPOCH_CONSISTENT))
+		serve_disks_tidy(serve);
 	pthread_mutex_lock(&serve->lock);
 	serve->epoch = epoch;
 	serve->state = SERVE_EPOCH;

@@ -213,7 +213,7 @@ static void make_model(const struct mover *mover, struct survey *survey)
 	survey->model.page_ns = survey->model.again_ns + survey->new_page_ns / workers;
 	survey->model.page_bytes = survey->page_bytes;
 	survey->model.round_ns = PLAN_ROUND_NS + way->rtt_ns;
-	survey->model.fixed_ns = PLAN_SWITCH_NS + 2 * way->rtt_ns;
+	survey->model.fixed_ns = plan_fixed_ns(way->rtt_ns, way->rtt_ns);
 	plan_fit_dirty(&survey->model, survey->brief.ns, survey->brief.pages, survey->whole.ns,
 		       survey->whole.pages);
 }
