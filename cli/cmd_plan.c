@@ -47,11 +47,17 @@ static void print_forecast(const struct args *args, const struct survey *survey)
 {
 	const struct plan_forecast *forecast = &survey->forecast;
 	char total[24], pause[24], budget[24], bytes[24];
+	struct err why;
 
 	units_format_duration(forecast->total_ns, total);
 	units_format_duration(forecast->downtime_ns, pause);
 	units_format_duration(args->downtime_ns, budget);
 	units_format_size(forecast->bytes, bytes);
+	if (forecast->action == PLAN_FAIL &&
+	    plan_way_fits(survey->preflight.rtt_ns, args->downtime_ns, &why)) {
+		output_say("  forecast   with these options it would be refused: %s", why.text);
+		return;
+	}
 	if (forecast->action == PLAN_FAIL) {
 		output_say(
 		    "  forecast   with these options it would not get there: it writes faster than that is "

@@ -1,5 +1,6 @@
 #include "common/jobj.h"
 #include "migrate/mover.h"
+#include "migrate/plan.h"
 #include "migrate/preflight.h"
 
 #include <stdlib.h>
@@ -146,6 +147,23 @@ int mover_start_workers(struct mover *mover, struct err *err)
 				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
 }
 
+/* What cannot fit is said before anything is disturbed.  A busy host may answer late once. */
+static int check_way(struct mover *mover, struct err *err)
+{
+	enum { TRIES = 5 };
+	const struct move_options *options = mover->options;
+	uint64_t rtt_ns = link_rtt_ns(mover->link);
+
+	/* Who chose post-copy goes over in any case. */
+	if (options->postcopy || options->if_busy == MOVE_POSTCOPY)
+		return 0;
+	for (unsigned i = 0; i < TRIES && plan_way_fits(rtt_ns, options->downtime_ns, err); i++)
+		rtt_ns = link_measure(mover->link);
+	return plan_way_fits(rtt_ns, options->downtime_ns, err)
+		   ? err_context(err, "the way to %s", link_peer(mover->link))
+		   : 0;
+}
+
 /* A session, and a sender for it. */
 static int begin(struct mover *mover, struct err *err)
 {
@@ -158,6 +176,8 @@ static int begin(struct mover *mover, struct err *err)
 		return -1;
 	mover_watch(mover, true);
 	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
+		return -1;
+	if (check_way(mover, err))
 		return -1;
 	mover_tell(mover, MOVE_PREPARE);
 	/* Beside the greeting: a connection takes ten round trips until it carries anything. */

@@ -174,6 +174,29 @@ static void a_guest_that_is_too_busy_stays_with_a_sentence(void **state)
 	host_must(&world.b, "forget", "busy", NULL);
 }
 
+/* Two round trips of 100 ms do not fit 30 ms: that is said before the other host hears of the VM's memory. */
+static void a_way_that_is_too_long_is_refused_at_once(void **state)
+{
+	const char *const more[] = {"--downtime", "30ms", NULL};
+	struct relay *relay = sshd_relay(&world.sshd);
+
+	(void)state;
+	need_kvm();
+	assert_non_null(relay);
+	host_run_guest(&world.a, "far", "32M", NULL, GUEST);
+	relay_delay(relay, 50000);
+	command_start(&command, &world.a, NULL,
+		      host_migrate_argv_with(&world.sshd, &world.b, "far", NULL, relay_port(relay), more));
+	assert_int_equal(command_wait(&command), 1);
+	must_say(&command, "a switch-over waits for two");
+	must_say(&command, "ms or more");
+	assert_int_equal(relay_connections(relay), 1);
+	relay_stop(relay);
+	host_wait_state(&world.a, "far", "running");
+	assert_int_equal(host_ledger(&world.b, "far").term, 0);
+	host_must(&world.a, "kill", "far", NULL);
+}
+
 static int open_world(void **state)
 {
 	(void)state;
@@ -193,6 +216,7 @@ int main(void)
 	    cmocka_unit_test(a_signal_cancels_and_the_guest_runs_on),
 	    cmocka_unit_test(cancel_ends_the_migration_of_another_process),
 	    cmocka_unit_test(a_guest_that_is_too_busy_stays_with_a_sentence),
+	    cmocka_unit_test(a_way_that_is_too_long_is_refused_at_once),
 	    cmocka_unit_test(an_attached_console_is_told_where_the_guest_went),
 	};
 

@@ -206,6 +206,19 @@ static void what_an_acknowledgement_waits_for_besides_the_way_counts_once(void *
 	assert_int_equal(simulate(&moderate, input).action, PLAN_FAIL);
 }
 
+static void a_way_that_is_too_long_for_any_pause_is_told_with_one_that_is_not(void **state)
+{
+	struct err err;
+
+	(void)state;
+	assert_int_equal(plan_way_fits(13000000, 30000000, &err), 0);
+	assert_int_equal(plan_way_fits(100000000, 30000000, &err), -1);
+	assert_int_equal(err.kind, ERR_STATE);
+	assert_non_null(strstr(err.text, "a round trip takes 100.0 ms"));
+	assert_non_null(strstr(err.text, "--downtime 254ms or more"));
+	assert_int_equal(plan_way_fits(100000000, 254000000, &err), 0);
+}
+
 /* ---- forecasts ---- */
 
 static struct plan_model model_of(const struct guest *guest)
@@ -284,6 +297,7 @@ int main(void)
 	    cmocka_unit_test(who_waits_is_through_when_the_guest_rests),
 	    cmocka_unit_test(who_cancels_has_an_answer_after_one_round),
 	    cmocka_unit_test(what_an_acknowledgement_waits_for_besides_the_way_counts_once),
+	    cmocka_unit_test(a_way_that_is_too_long_for_any_pause_is_told_with_one_that_is_not),
 	    cmocka_unit_test(what_is_forecast_is_what_the_simulated_guest_does),
 	    cmocka_unit_test(waiting_for_a_guest_that_does_not_rest_is_forecast_as_failure),
 	    cmocka_unit_test(dirty_pages_of_two_intervals_tell_rate_and_working_set),
