@@ -123,7 +123,7 @@ static void test_there_and_back(void **state)
 	/* What there is beside the disk, RAM and what the guest writes meanwhile, is more on a busy machine. */
 	assert_true(second < first / 4);
 	diskhost_wait(&world.a, "g", diskhost_flushed(&world.b, "g") + 500);
-	assert_true(migrate(&world.a, &world.b, "g") < first / 10);
+	assert_true(migrate(&world.a, &world.b, "g") < first / 4);
 	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 100);
 	end(&world.b, "g");
 	diskhost_same(disk, copy);
