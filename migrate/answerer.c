@@ -25,7 +25,9 @@ static void connect_link(struct answerer *answerer, struct err *err)
 {
 	struct link_watch watch = {.fd = answerer->stop_fd, .events = POLLIN, .ready = on_stop};
 
-	answerer->link = answerer->join(answerer->join_arg, sender_take_id(answerer->sender), err);
+	answerer->link =
+	    answerer->join(answerer->join_arg, sender_take_id(answerer->sender), &answerer->attempt, err);
+	ssh_attempt_end(&answerer->attempt);
 	if (answerer->link)
 		link_watch(answerer->link, &watch, 1);
 }
@@ -119,9 +121,11 @@ static void *answerer_thread(void *arg)
 }
 
 int answerer_start(struct answerer *answerer, struct sender *sender,
-		   struct link *(*join)(void *arg, uint32_t id, struct err *err), void *arg, struct err *err)
+		   struct link *(*join)(void *arg, uint32_t id, struct ssh_attempt *attempt, struct err *err),
+		   void *arg, struct err *err)
 {
 	*answerer = (struct answerer){.sender = sender, .join = join, .join_arg = arg, .stop_fd = -1};
+	ssh_attempt_open(&answerer->attempt);
 	/* For one page nothing is fast that takes long; a link may be slow, though. */
 	answerer->encoder =
 	    pages_encoder_open(sender->packing == PACKER_NONE ? PACKER_NONE : PACKER_LZ4, err);
@@ -143,9 +147,11 @@ void answerer_stop(struct answerer *answerer)
 		return;
 	if (answerer->threaded) {
 		(void)eventfd_write(answerer->stop_fd, 1);
+		ssh_attempt_give_up(&answerer->attempt);
 		pthread_join(answerer->thread, NULL);
 	}
 	link_close(answerer->link);
+	ssh_attempt_close(&answerer->attempt);
 	pages_encoder_close(answerer->encoder);
 	io_close(&answerer->stop_fd);
 	*answerer = (struct answerer){.stop_fd = -1};

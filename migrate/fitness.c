@@ -2,6 +2,7 @@
 
 #include "common/err.h"
 #include "common/units.h"
+#include "migrate/plan.h"
 #include "vmm/machine.h"
 
 #include <stdarg.h>
@@ -158,6 +159,17 @@ static void check_name(const struct fitness_vm *vm, const json_t *there, struct 
 		say(fitness, "name", true, "it does not say whether it would take VM '%s'", vm->config->name);
 }
 
+static void check_way(const struct fitness_vm *vm, struct fitness *fitness)
+{
+	struct err why;
+
+	if (plan_way_fits(vm->rtt_ns, vm->downtime_ns, &why))
+		say(fitness, "downtime", false, "%.390s", why.text);
+	else
+		say(fitness, "downtime", true, "a round trip of %.1f ms leaves room for a switch-over",
+		    (double)vm->rtt_ns / 1e6);
+}
+
 void fitness_check(const struct fitness_vm *vm, const json_t *facts, const json_t *there,
 		   struct fitness *fitness)
 {
@@ -171,4 +183,5 @@ void fitness_check(const struct fitness_vm *vm, const json_t *facts, const json_
 	check_disk(vm, facts, fitness);
 	check_interfaces(vm, facts, fitness);
 	check_name(vm, there, fitness);
+	check_way(vm, fitness);
 }

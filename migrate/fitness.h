@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FITNESS_CHECKS = 7, FITNESS_TEXT = 400 };
+enum { FITNESS_CHECKS = 8, FITNESS_TEXT = 400 };
 
 struct fitness_check {
 	const char *what; /* "kvm", "cpu", "memory", … */
@@ -28,6 +28,8 @@ struct fitness_vm {
 	const json_t *cpu;      /* machine_cpu_json */
 	uint64_t touched_bytes; /* of its RAM */
 	uint64_t disk_bytes;    /* of the disks that move with it */
+	uint64_t rtt_ns;        /* of a round trip to that host */
+	uint64_t downtime_ns;   /* how long a switch-over may take; UINT64_MAX: it does not matter */
 };
 
 /* fitness_check(vm, facts, there, fitness): facts: the host's (facts.h); there: what it says of this very VM (docs/stream.md, WELCOME

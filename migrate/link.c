@@ -167,6 +167,13 @@ uint64_t link_rtt_ns(const struct link *link)
 	return link->ops->rtt ? link->ops->rtt(link->io) : 0;
 }
 
+uint64_t link_measure(struct link *link)
+{
+	if (link->ops->measure)
+		link->ops->measure(link->io);
+	return link_rtt_ns(link);
+}
+
 uint64_t link_send_ns(const struct link *link)
 {
 	return link->send_ns;

@@ -93,8 +93,10 @@ int link_fault(struct link *link, enum fault_point_id id, struct err *err);
 const char *link_peer(const struct link *link);
 uint64_t link_bytes_sent(const struct link *link); /* stream bytes handed over, without what SSH adds */
 uint64_t link_bytes_received(const struct link *link);
-/* link_rtt_ns(link): what a round trip took when the link was made; 0: not known. */
+/* link_rtt_ns(link): what a round trip took when the link was made, or when it was measured anew, whichever is shorter; 0: not known.
+ * link_measure(link): the same, measured once more, while nothing is to come from the other side; it waits, and serves no watches. */
 uint64_t link_rtt_ns(const struct link *link);
+uint64_t link_measure(struct link *link);
 /* link_send_ns(link): time spent so far in handing bytes over, waiting included: with link_bytes_sent what a byte
  * costs on this link (pages_encoder_link). */
 uint64_t link_send_ns(const struct link *link);

@@ -28,8 +28,10 @@ struct link_ops {
 	size_t (*poll_set)(void *io, bool reading, bool writing, struct pollfd fds[LINK_IO_FDS]);
 	/* a number that changes when the other side takes bytes out of the operating system's queue; any when unknown */
 	long (*queued)(void *io);
-	/* nanoseconds of a round trip, as measured when the link was made; NULL: not known */
+	/* nanoseconds of a round trip, the shortest that was measured; NULL: not known */
 	uint64_t (*rtt)(void *io);
+	/* measure once more, which blocks, as long as it took to connect at most; with rtt */
+	void (*measure)(void *io);
 	/* the link ended or what came on it is no stream: append what is known of the cause to err->text.
 	 * May wait for it, for a second at most. */
 	void (*explain)(void *io, struct err *err);

@@ -1,6 +1,7 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "migrate/mover.h"
+#include "migrate/plan.h"
 #include "migrate/preflight.h"
 
 #include <stdlib.h>
@@ -136,21 +137,40 @@ int mover_send_deltas(struct mover *mover, struct err *err)
 	return sender_send_deltas(&mover->sender, err);
 }
 
-static int open_sender(struct mover *mover, struct err *err)
+static int fill_sender(struct mover *mover, struct err *err)
 {
-	if (mover_open_sender(mover, err) || mover_send_deltas(mover, err))
+	if (mover_add_ram(mover, err) || mover_send_deltas(mover, err))
 		return -1;
 	sender_set_control(&mover->sender, mover->link, 0);
 	if (mover_disks_add(mover, err))
 		return -1;
 	kept_begin(mover);
-	return mover_start_workers(mover, err);
+	return 0;
 }
 
 int mover_start_workers(struct mover *mover, struct err *err)
 {
 	return sender_start_workers(&mover->sender,
 				    preflight_links(mover->options->links, link_rtt_ns(mover->link)), err);
+}
+
+uint64_t mover_pause_limit(const struct move_options *options)
+{
+	/* Who chose post-copy goes over in any case. */
+	return options->postcopy || options->if_busy == MOVE_POSTCOPY ? UINT64_MAX : options->downtime_ns;
+}
+
+/* What cannot fit is said before anything is disturbed.  A busy host may answer late once. */
+static int check_way(struct mover *mover, struct err *err)
+{
+	enum { TRIES = 5 };
+	uint64_t rtt_ns = link_rtt_ns(mover->link), limit_ns = mover_pause_limit(mover->options);
+
+	for (unsigned i = 0; i < TRIES && plan_way_fits(rtt_ns, limit_ns, err); i++)
+		rtt_ns = link_measure(mover->link);
+	return plan_way_fits(rtt_ns, limit_ns, err)
+		   ? err_context(err, "the way to %s", link_peer(mover->link))
+		   : 0;
 }
 
 /* A session, and a sender for it. */
@@ -166,11 +186,16 @@ static int begin(struct mover *mover, struct err *err)
 	mover_watch(mover, true);
 	if (link_fault(mover->link, FAULT_MOVER_CONNECTED, err))
 		return -1;
+	if (check_way(mover, err))
+		return -1;
 	mover_tell(mover, MOVE_PREPARE);
+	/* Beside the greeting: a connection takes ten round trips until it carries anything. */
+	if (mover_open_sender(mover, err) || mover_start_workers(mover, err))
+		return -1;
 	if (greet(mover, &promised, err) || mover_attach(mover, err) || prepare(mover, promised, err))
 		return -1;
 	mover_tell(mover, MOVE_COPY);
-	return open_sender(mover, err);
+	return fill_sender(mover, err);
 }
 
 static int track(struct mover *mover, struct err *err)

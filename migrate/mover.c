@@ -225,7 +225,7 @@ static int tick(void *arg, struct err *err)
 	if (mover->frames == 4 && mover->postcopy.on &&
 	    link_fault(mover->link, FAULT_POSTCOPY_MOVER_MIDDLE, err))
 		return -1;
-	if (mover->frames == 4 && mover->epoch == 1 && link_fault(mover->link, FAULT_MOVER_ROUND_MIDDLE, err))
+	if (mover->frames == 1 && mover->epoch == 1 && link_fault(mover->link, FAULT_MOVER_ROUND_MIDDLE, err))
 		return -1;
 	if (mover_check_cancel(mover, err))
 		return -1;
@@ -365,37 +365,48 @@ static int join(const struct mover *mover, struct link *link, uint32_t id, enum 
 	return failed ? err_context(err, "the greeting of %s", link_peer(link)) : 0;
 }
 
-static struct link *join_as(const struct mover *mover, uint32_t id, enum join_as as, struct err *err)
+static struct link *connect_further(void *arg, struct ssh_attempt *attempt, struct err *err)
 {
-	struct link *link = link_open_ssh(&mover->target, err);
+	const struct mover *mover = arg;
+	struct ssh_target target = mover->target;
+
+	target.attempt = attempt;
+	return link_open_ssh(&target, err);
+}
+
+static int join_further(void *mover, struct link *link, uint32_t id, struct err *err)
+{
 	struct whereabouts there;
 
-	if (link && join(mover, link, id, as, &there, err)) {
+	return join(mover, link, id, JOIN_PAGES, &there, err);
+}
+
+struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err)
+{
+	struct link *link = connect_further(mover, attempt, err);
+	struct whereabouts there;
+
+	if (link && join(mover, link, id, JOIN_REQUESTS, &there, err)) {
 		link_close(link);
 		link = NULL;
 	}
 	return link;
 }
 
-struct link *mover_join(void *mover, uint32_t id, struct err *err)
-{
-	return join_as(mover, id, JOIN_PAGES, err);
-}
-
-struct link *mover_join_requests(void *mover, uint32_t id, struct err *err)
-{
-	return join_as(mover, id, JOIN_REQUESTS, err);
-}
-
 int mover_open_sender(struct mover *mover, struct err *err)
 {
-	const struct sender_session session = {.arg = mover, .join = mover_join, .tick = tick};
+	const struct sender_session session = {
+	    .arg = mover, .connect = connect_further, .join = join_further, .tick = tick};
 
-	if (sender_open(&mover->sender, &session, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd,
-			mover->options->packing, err))
+	if (sender_open(&mover->sender, &session, mover->options->packing, err))
 		return -1;
 	mover->sender.bytes_per_s = mover->options->bytes_per_s;
 	return 0;
+}
+
+int mover_add_ram(struct mover *mover, struct err *err)
+{
+	return sender_add_ram(&mover->sender, mover->config.memory_bytes / PAGES_SIZE, mover->ram_fd, err);
 }
 
 int mover_wait(struct mover *mover, uint64_t ns, struct err *err)

@@ -99,14 +99,17 @@ void mover_let_go(struct mover *mover);
 int mover_set_peer(struct mover *mover, const char *word, struct err *err);
 /* mover_connect(mover, err): SSH to the peer; HELLO is next.  A link that is open already is closed. */
 int mover_connect(struct mover *mover, struct err *err);
-/* mover_open_sender(mover, err): the sender, for RAM, as the options say; without a link.
- * mover_send_deltas: it sends deltas, where both want that.  mover_start_workers: its further links.  mover_join: the sender's join (sender_session). */
+/* mover_open_sender(mover, err): the sender, as the options say; without a link.  mover_add_ram: RAM, once the VM process has lent it,
+ * becomes its first volume.  mover_send_deltas: it sends deltas, where both want that.
+ * mover_start_workers: its further links, once the control link is made: they are connected, and join when the sender has it. */
 int mover_open_sender(struct mover *mover, struct err *err);
+int mover_add_ram(struct mover *mover, struct err *err);
 int mover_send_deltas(struct mover *mover, struct err *err);
 int mover_start_workers(struct mover *mover, struct err *err);
-struct link *mover_join(void *mover, uint32_t id, struct err *err);
+/* mover_pause_limit(options): how long the guest may stand still, in nanoseconds; UINT64_MAX: it goes over in any case. */
+uint64_t mover_pause_limit(const struct move_options *options);
 /* mover_join_requests: the answerer's (answerer_start). */
-struct link *mover_join_requests(void *mover, uint32_t id, struct err *err);
+struct link *mover_join_requests(void *mover, uint32_t id, struct ssh_attempt *attempt, struct err *err);
 /* mover_watch(mover, vm): while the link waits, notice cancellation, and the VM process's end or "cancel" if `vm`
  * (not while an answer of the VM process is outstanding). */
 void mover_watch(struct mover *mover, bool vm);

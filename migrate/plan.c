@@ -13,6 +13,26 @@ enum {
 
 #define ENDLESS 1e15
 
+uint64_t plan_fixed_ns(uint64_t ack_ns, uint64_t rtt_ns)
+{
+	/* The shortest acknowledgement knows better than a round trip measured once. */
+	return PLAN_SWITCH_NS + ack_ns + (rtt_ns < ack_ns ? rtt_ns : ack_ns);
+}
+
+int plan_way_fits(uint64_t rtt_ns, uint64_t budget_ns, struct err *err)
+{
+	uint64_t least = plan_fixed_ns(rtt_ns, rtt_ns);
+
+	if (least <= budget_ns)
+		return 0;
+	/* Some room for what the guest writes, and for a round trip that is not the shortest. */
+	return err_set(
+	    err, ERR_STATE,
+	    "a round trip takes %.1f ms, and a switch-over waits for two: it does not fit the %.0f "
+	    "ms that are allowed; give it --downtime %.0fms or more",
+	    (double)rtt_ns / 1e6, (double)budget_ns / 1e6, ceil((double)least * 1.25 / 1e6));
+}
+
 double plan_page_ns(const struct move_round *round, unsigned rounds)
 {
 	const struct move_round *best = &round[0];

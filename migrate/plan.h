@@ -42,6 +42,14 @@ struct plan_decision {
  * MOVE_WAIT goes on with rounds; MOVE_CANCEL fails. */
 struct plan_decision plan_next(const struct plan_input *input);
 
+/* plan_fixed_ns(ack_ns, rtt_ns): what a switch-over with no pages takes, where an acknowledgement took so long, and a round trip: PREPARED
+ * is behind what an ACK is behind, the disks' epochs made durable; STARTED is not. */
+uint64_t plan_fixed_ns(uint64_t ack_ns, uint64_t rtt_ns);
+
+/* plan_way_fits(rtt_ns, budget_ns, err): whether a pause over a way with such round trips can be so short at all, whatever the guest does.
+ * -1 with *err (ERR_STATE): it cannot, and which one could. */
+int plan_way_fits(uint64_t rtt_ns, uint64_t budget_ns, struct err *err);
+
 /* plan_page_ns(round, rounds): nanoseconds that one page costs on this link, from the latest round that was large
  * enough to tell (or the largest). */
 double plan_page_ns(const struct move_round *round, unsigned rounds);

@@ -297,7 +297,7 @@ int postcopy_resume(struct mover *mover, struct err *err)
 	struct mover_postcopy *postcopy = &mover->postcopy;
 
 	postcopy->on = mover->resumed = true;
-	if (mover_open_sender(mover, err))
+	if (mover_open_sender(mover, err) || mover_add_ram(mover, err))
 		return -1;
 	sender_skip_ids(&mover->sender);
 	mover->switching = true;

@@ -4,12 +4,6 @@
 #include "migrate/mover.h"
 #include "migrate/plan.h"
 
-/* Two round trips: PREPARED and STARTED. */
-static uint64_t fixed_ns(const struct mover *mover)
-{
-	return PLAN_SWITCH_NS + 2 * mover->ack_ns;
-}
-
 static void report_round(struct mover *mover, unsigned throttle)
 {
 	struct move_report *report = mover->report;
@@ -64,7 +58,8 @@ static int make_forecast(struct mover *mover, uint64_t pages, struct err *err)
 				   .page_ns = page_ns,
 				   .again_ns = page_ns * AGAIN,
 				   .round_ns = PLAN_ROUND_NS + link_rtt_ns(mover->link),
-				   .fixed_ns = PLAN_SWITCH_NS + 2 * link_rtt_ns(mover->link)};
+				   .fixed_ns =
+				       plan_fixed_ns(link_rtt_ns(mover->link), link_rtt_ns(mover->link))};
 	const struct plan_input chosen = policy(mover);
 	struct plan_forecast forecast;
 
@@ -173,7 +168,7 @@ int precopy_run(struct mover *mover, struct err *err)
 		if (mover_call(mover, json_pack("{s:s}", "cmd", "harvest"), err))
 			return -1;
 		input.rounds = mover->report->listed;
-		input.fixed_ns = fixed_ns(mover);
+		input.fixed_ns = plan_fixed_ns(mover->ack_ns, link_rtt_ns(mover->link));
 		input.remaining =
 		    pageset_count(&mover->dirty) + sender_again(&mover->sender) + mover_disks_expected(mover);
 		last = &mover->report->round[input.rounds - 1];

@@ -151,7 +151,7 @@ static int ask_first(struct prober *prober, struct preflight *preflight, struct 
 	if (!prober->link || greet(prober->link, prober->ask, &welcome, err))
 		return -1;
 	preflight->connect_ns = clock_mono_ns() - started;
-	preflight->rtt_ns = link_rtt_ns(prober->link);
+	preflight->rtt_ns = link_measure(prober->link);
 	preflight->facts = json_incref(json_object_get(welcome, "facts"));
 	preflight->there = json_incref(json_object_get(welcome, "there"));
 	json_decref(welcome);

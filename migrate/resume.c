@@ -37,7 +37,7 @@ static int take_fds(struct mover *mover, int fds[FDS], struct err *err)
 	fds[NOTES] = -1;
 	mover->listed = notes.listed;
 	mover->deltas = notes.deltas;
-	if (mover_open_sender(mover, err) || mover_send_deltas(mover, err) ||
+	if (mover_open_sender(mover, err) || mover_add_ram(mover, err) || mover_send_deltas(mover, err) ||
 	    mover_disks_recall(mover, &notes, err) || mover_disks_add(mover, err) ||
 	    pageset_map(&due, fds[DUE], sender_span(&mover->sender), err))
 		return -1;

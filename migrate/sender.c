@@ -11,8 +11,8 @@
 enum {
 	WAIT_NS = 20000000, /* between two ticks while the others work */
 	RETRY_NS = 1000000000,
-	/* Links made at a time: SSH servers drop some of many that are not authenticated yet. */
-	CONNECTING = 4,
+	/* Links made at a time: of more than ten that are not let in yet OpenSSH drops some (MaxStartups), of whomever they are. */
+	CONNECTING = 8,
 };
 
 /* ---- workers --------------------------------------------------------------------------------------------------- */
@@ -65,21 +65,41 @@ static void worker_round(struct sender_link *link)
 	stop_all(sender);
 }
 
+static void failed_to_make(struct sender_link *link, const struct err *why)
+{
+	link->retry_ns = clock_mono_ns() + RETRY_NS;
+	/* A busy SSH server drops one now and then that it lets in the next time. */
+	if (++link->failures == 2)
+		note(link->sender, "a further link could not be had", why);
+	ssh_attempt_end(&link->attempt);
+}
+
 static void worker_connect(struct sender_link *link)
+{
+	struct sender *sender = link->sender;
+	struct err err;
+
+	link->connected = sender->session.connect(sender->session.arg, &link->attempt, &err);
+	if (!link->connected)
+		failed_to_make(link, &err);
+}
+
+static void worker_join(struct sender_link *link)
 {
 	struct sender *sender = link->sender;
 	struct link_watch watch = {.fd = sender->stop_fd, .events = POLLIN, .ready = on_stop};
 	uint32_t id = sender_take_id(sender);
-	struct link *made;
+	struct link *made = link->connected;
 	struct err err;
 
-	made = sender->session.join(sender->session.arg, id, &err);
-	if (!made) {
-		if (link->retry_ns == 0)
-			note(sender, "a further link could not be had", &err);
-		link->retry_ns = clock_mono_ns() + RETRY_NS;
+	link->connected = NULL;
+	if (sender->session.join(sender->session.arg, made, id, &err)) {
+		link_close(made);
+		failed_to_make(link, &err);
 		return;
 	}
+	ssh_attempt_end(&link->attempt);
+	link->failures = 0;
 	link_watch(made, &watch, 1);
 	pthread_mutex_lock(&sender->lock);
 	link->id = id;
@@ -88,52 +108,57 @@ static void worker_connect(struct sender_link *link)
 	pthread_mutex_unlock(&sender->lock);
 }
 
-/* Until there is a round to take part in, a link to make, or the end.  Entered with the lock. */
-static void worker_wait(struct sender_link *link)
+enum job { JOB_QUIT, JOB_ROUND, JOB_JOIN, JOB_CONNECT };
+
+/* Until there is a round to take part in, a link to make, or the end.  With the lock. */
+static enum job worker_wait(struct sender_link *link)
 {
 	struct sender *sender = link->sender;
 
 	while (!sender->quit) {
+		bool linked = link->link || link->connected;
+
 		if (link->link && sender->open && link->round != sender->round)
-			return;
-		if (!link->link && clock_mono_ns() >= link->retry_ns && sender->connecting < CONNECTING)
-			return;
-		if (link->link || clock_mono_ns() >= link->retry_ns)
+			return JOB_ROUND;
+		if (link->connected && sender->session_there)
+			return JOB_JOIN;
+		if (!linked && clock_mono_ns() >= link->retry_ns && sender->connecting < CONNECTING)
+			return JOB_CONNECT;
+		if (linked || clock_mono_ns() >= link->retry_ns)
 			pthread_cond_wait(&sender->change, &sender->lock);
 		else
 			thread_cond_wait_until(&sender->change, &sender->lock, link->retry_ns);
 	}
+	return JOB_QUIT;
+}
+
+static void work(struct sender_link *link, enum job job)
+{
+	if (job == JOB_ROUND)
+		worker_round(link);
+	else if (job == JOB_JOIN)
+		worker_join(link);
+	else
+		worker_connect(link);
 }
 
 static void *worker(void *arg)
 {
 	struct sender_link *link = arg;
 	struct sender *sender = link->sender;
+	enum job job;
 
 	pthread_mutex_lock(&sender->lock);
-	for (;;) {
-		bool round;
-
-		worker_wait(link);
-		if (sender->quit)
-			break;
-		round = link->link != NULL;
-		if (round) {
+	while ((job = worker_wait(link)) != JOB_QUIT) {
+		sender->busy += job == JOB_ROUND;
+		sender->connecting += job == JOB_CONNECT;
+		if (job == JOB_ROUND)
 			link->round = sender->round;
-			sender->busy++;
-		} else {
-			sender->connecting++;
-		}
 		pthread_mutex_unlock(&sender->lock);
-		if (round)
-			worker_round(link);
-		else
-			worker_connect(link);
+		work(link, job);
 		pthread_mutex_lock(&sender->lock);
-		if (round)
-			sender->busy--;
-		else
-			sender->connecting--;
+		sender->busy -= job == JOB_ROUND;
+		sender->connecting -= job == JOB_CONNECT;
 		pthread_cond_broadcast(&sender->change);
 	}
 	pthread_mutex_unlock(&sender->lock);
@@ -149,7 +174,9 @@ int sender_start_workers(struct sender *sender, unsigned links, struct err *err)
 		link->encoder = pages_encoder_open(sender->packing, err);
 		if (!link->encoder)
 			return -1;
+		ssh_attempt_open(&link->attempt);
 		if (thread_start(&link->thread, worker, link)) {
+			ssh_attempt_close(&link->attempt);
 			pages_encoder_close(link->encoder);
 			return err_sys(err, "cannot start a thread for a link");
 		}
@@ -185,8 +212,8 @@ static int open_volume(struct sender *sender, const struct pages_source *source,
 	return 0;
 }
 
-int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
-		enum packer_mode packing, struct err *err)
+int sender_open(struct sender *sender, const struct sender_session *session, enum packer_mode packing,
+		struct err *err)
 {
 	*sender = (struct sender){.session = *session,
 				  .control = &sender->link[0],
@@ -202,8 +229,11 @@ int sender_open(struct sender *sender, const struct sender_session *session, uin
 	sender->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (sender->stop_fd < 0)
 		return err_sys(err, "cannot make an eventfd");
-	if (!sender->control->encoder)
-		return -1;
+	return sender->control->encoder ? 0 : -1;
+}
+
+int sender_add_ram(struct sender *sender, uint64_t pages, int ram_fd, struct err *err)
+{
 	return open_volume(sender, &(struct pages_source){.fd = ram_fd, .pages = pages}, err);
 }
 
@@ -299,11 +329,16 @@ void sender_close(struct sender *sender)
 	pthread_cond_broadcast(&sender->change);
 	pthread_mutex_unlock(&sender->lock);
 	stop_all(sender);
+	/* The end of a move waits for no link that is not there yet. */
+	for (unsigned i = 1; i < sender->links; i++)
+		ssh_attempt_give_up(&sender->link[i].attempt);
 	for (unsigned i = 0; i < sender->links; i++) {
 		struct sender_link *link = &sender->link[i];
 
 		if (i > 0) {
 			pthread_join(link->thread, NULL);
+			ssh_attempt_close(&link->attempt);
+			link_close(link->connected);
 			link_close(link->link);
 		}
 		sender_link_forget(link, link->frames);
@@ -344,6 +379,10 @@ void sender_set_control(struct sender *sender, struct link *link, uint32_t id)
 	control->link = link;
 	control->id = id;
 	control->told = 0;
+	pthread_mutex_lock(&sender->lock);
+	sender->session_there = sender->session_there || link;
+	pthread_cond_broadcast(&sender->change);
+	pthread_mutex_unlock(&sender->lock);
 }
 
 /* The workers are out of the round on return; the tick goes on meanwhile. */
@@ -444,6 +483,20 @@ void sender_acked(struct sender *sender, const struct message_ack *ack)
 			lose(link);
 		else
 			sender_link_release(link, link->frames);
+	}
+	pthread_mutex_unlock(&sender->lock);
+}
+
+void sender_look(struct sender *sender)
+{
+	struct err err;
+
+	pthread_mutex_lock(&sender->lock);
+	for (unsigned i = 1; i < sender->links; i++) {
+		struct sender_link *link = &sender->link[i];
+
+		if (link->link && sender_link_look(link, &err) < 0 && link_broken(link->link))
+			lose(link);
 	}
 	pthread_mutex_unlock(&sender->lock);
 }

@@ -30,7 +30,7 @@ enum { SENDER_WINDOW = 1024 }; /* frames that may be on their way on one link; a
 struct sender_link {
 	struct sender *sender;
 	uint32_t id;       /* in the session; 0 while a worker has none yet */
-	struct link *link; /* NULL: not connected; the control link is its owner's */
+	struct link *link; /* NULL: not in the session; the control link is its owner's */
 	struct pages_encoder *encoder;
 	uint64_t frames;   /* PAGES sent since it joined */
 	uint64_t received; /* of these, acknowledged */
@@ -38,15 +38,21 @@ struct sender_link {
 	struct sender_frame window[SENDER_WINDOW];
 	/* Of workers: */
 	pthread_t thread;
-	unsigned round;    /* the last one it took part in */
-	uint64_t retry_ns; /* not to be connected before */
+	unsigned round;         /* the last one it took part in */
+	uint64_t retry_ns;      /* not to be connected before */
+	unsigned failures;      /* to make it, in a row */
+	struct link *connected; /* and not in the session yet */
+	struct ssh_attempt attempt;
 };
 
 /* What the sender needs of the session that it works for. */
 struct sender_session {
 	void *arg;
-	/* join: a new link into the session, greeted; NULL with *err.  ERR_REFUSED: the session is over there.  Any thread. */
-	struct link *(*join)(void *arg, uint32_t id, struct err *err);
+	/* connect: a link to the receiver, on which nothing is said yet; NULL with *err.  join: let it into the session; -1 with *err:
+	 * ERR_REFUSED: that is over there.  Any thread; the attempt goes on until it is in, and is given up when the link is not
+	 * wanted any more. */
+	struct link *(*connect)(void *arg, struct ssh_attempt *attempt, struct err *err);
+	int (*join)(void *arg, struct link *link, uint32_t id, struct err *err);
 	/* tick: in the owner's thread now and then while a round lasts, between frames and while others work: -1 ends the round. */
 	int (*tick)(void *arg, struct err *err);
 };
@@ -86,7 +92,8 @@ struct sender {
 	pthread_mutex_t lock; /* and with it what follows, unless it is said to be atomic */
 	pthread_cond_t change;
 	unsigned round;
-	bool open; /* workers may take part */
+	bool session_there; /* links may join it */
+	bool open;          /* workers may take part */
 	unsigned busy;
 	unsigned connecting;
 	bool quit;
@@ -96,12 +103,14 @@ struct sender {
 	struct err note;   /* a worker's, which the user may want to know, and which ends nothing */
 };
 
-/* sender_open(sender, session, pages, ram_fd, packing, err): for a RAM of so many pages.  No link yet.
- * sender_close: ends the workers, closes their links; harmless on a zeroed struct. */
-int sender_open(struct sender *sender, const struct sender_session *session, uint64_t pages, int ram_fd,
-		enum packer_mode packing, struct err *err);
+/* sender_open(sender, session, packing, err): no link and no volume yet.
+ * sender_close: ends the workers, closes their links, gives up those that are still being made; harmless on a zeroed struct. */
+int sender_open(struct sender *sender, const struct sender_session *session, enum packer_mode packing,
+		struct err *err);
 void sender_close(struct sender *sender);
-/* sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
+/* sender_add_ram(sender, pages, ram_fd, err): RAM of so many pages is the first volume, before there is a control link: 0 or -1.
+ * sender_add_disk(sender, pages, err): a disk of so many pages becomes the next volume; between rounds.  NULL with *err. */
+int sender_add_ram(struct sender *sender, uint64_t pages, int ram_fd, struct err *err);
 struct sender_volume *sender_add_disk(struct sender *sender, uint64_t pages, struct err *err);
 /* sender_span(sender): how many pages `due` has to have room for.  sender_keep(sender, due): from now on it is kept; taken over; between rounds.
  * sender_keep_todo(sender, volume, first, count): what was put into its todo, of these pages, is due: to be called before whoever knows what
@@ -129,8 +138,8 @@ void sender_set_control(struct sender *sender, struct link *link, uint32_t id);
 uint32_t sender_take_id(struct sender *sender);
 /* sender_skip_ids(sender): from now on numbers that no sender before this one took in the session. */
 void sender_skip_ids(struct sender *sender);
-/* sender_start_workers(sender, links, err): connect so many links in all, in the background.  Those that cannot be had are
- * done without, and tried again. */
+/* sender_start_workers(sender, links, err): connect so many links in all, in the background, even before there is a control link;
+ * from then on they join.  Those that cannot be had are done without, and tried again. */
 int sender_start_workers(struct sender *sender, unsigned links, struct err *err);
 
 /* sender_round(sender, epoch, err): send all of todo in this epoch, over whatever links there are.
@@ -145,6 +154,8 @@ void sender_seal_short(struct sender *sender, struct message_seal *seal);
 /* sender_acked(sender, ack): the epoch that was sealed is acknowledged: nothing of it is sent again, except what the links
  * that the receiver lost had not been acknowledged. */
 void sender_acked(struct sender *sender, const struct message_ack *ack);
+/* sender_look(sender): further links that broke since they were last used are found out; between rounds. */
+void sender_look(struct sender *sender);
 /* sender_next(sender, timeout_ms, frame, err): the next message on the control link, RECEIVED aside; when none comes the link
  * is cut.  sender_await(sender, type, timeout_ms, frame, err): message_await in the same way. */
 int sender_next(struct sender *sender, int timeout_ms, struct frame *frame, struct err *err);

@@ -99,10 +99,19 @@ static int close_one(const struct serve *serve, struct serve_disk *disk, bool la
 	/* What moves left of the last one is tidied up by the VM process, when the guest runs. */
 	if (last)
 		return 0;
-	if (move_epochs_mark(disk->vol, id, serve->config.name, err))
-		return -1;
-	move_epochs_drop(disk->vol, id, true, serve->config.name);
-	return 0;
+	disk->closed = id;
+	return move_epochs_mark(disk->vol, id, serve->config.name, err);
+}
+
+void serve_disks_tidy(struct serve *serve)
+{
+	for (unsigned i = 0; i < serve->disks.count; i++) {
+		struct serve_disk *disk = &serve->disks.disk[i];
+
+		if (disk->vol && disk->closed.number != 0)
+			move_epochs_drop(disk->vol, disk->closed, true, serve->config.name);
+		disk->closed = (struct dvol_id){0};
+	}
 }
 
 /* The VM process opens them next. */

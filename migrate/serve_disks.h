@@ -25,6 +25,7 @@ struct serve_disk {
 	bool prepared;       /* its head is this session's to change */
 	uint64_t size_bytes; /* the sender's */
 	struct dvol_id common, last;
+	struct dvol_id closed; /* by this session, and those before it are still there; number 0: none */
 };
 
 struct serve_disks {
@@ -53,6 +54,9 @@ int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, st
 /* serve_disks_close_epoch(serve, last, err): all of the epoch is there: close it on the disks; with the last one the volumes are
  * closed, too. */
 int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err);
+/* serve_disks_tidy(serve): epochs of moves go that a later one replaces.  No link is at work.  It may take longer than a pause: the
+ * sender must not be waiting for this host with its guest paused. */
+void serve_disks_tidy(struct serve *serve);
 /* serve_disks_close(serve): the session is over; no link is at work.  Copies of which there is no epoch are removed, unless the sender just
  * went away: the next session may compare them. */
 void serve_disks_close(struct serve *serve);

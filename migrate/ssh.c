@@ -40,6 +40,8 @@ struct ssh {
 	ssh_channel channel;
 	ssh_event event; /* lets the session move on without waiting */
 	struct ssh_channel_callbacks_struct callbacks;
+	struct ssh_callbacks_struct connecting;
+	struct ssh_attempt *attempt; /* while it connects; NULL: nobody gives it up */
 	bool broken;
 	uint64_t rtt_ns;
 
@@ -139,6 +141,15 @@ static void on_exit_signal(ssh_session session, ssh_channel channel, const char 
 	text_format(ssh->exit_signal, sizeof(ssh->exit_signal), "%s", signal);
 }
 
+/* Of a connection through a proxy this is the first that is known of its socket. */
+static void on_connecting(void *arg, float status)
+{
+	const struct ssh *ssh = arg;
+
+	(void)status;
+	ssh_attempt_socket(ssh->attempt, ssh_get_fd(ssh->session));
+}
+
 /* ---- connecting ---- */
 
 static int set(ssh_session session, enum ssh_options_e option, const void *value, const char *what,
@@ -218,7 +229,7 @@ static int connect_socket(struct ssh *ssh, const struct ssh_target *target, stru
 	if (ssh_options_get(ssh->session, SSH_OPTIONS_HOST, &host) != SSH_OK)
 		return err_set(err, ERR_LINK, "%s: %s", ssh->name, ssh_get_error(ssh->session));
 	ssh_options_get_port(ssh->session, &port);
-	fd = ssh_tcp_connect(host, port, timeout_s * 1000, err);
+	fd = ssh_tcp_connect(host, port, timeout_s * 1000, ssh->attempt, err);
 	ssh_string_free_char(host);
 	if (fd < 0)
 		return -1;
@@ -228,18 +239,24 @@ static int connect_socket(struct ssh *ssh, const struct ssh_target *target, stru
 	return -1;
 }
 
+/* A question that needs nothing there but an answer, yes or no: what is measured is the way. */
+static void ask(struct ssh *ssh)
+{
+	uint64_t asked = clock_mono_ns(), took;
+
+	(void)ssh_channel_request_env(ssh->channel, "LC_DROVER", "1");
+	took = clock_mono_ns() - asked;
+	if (ssh->rtt_ns == 0 || took < ssh->rtt_ns)
+		ssh->rtt_ns = took;
+}
+
 static int start_command(struct ssh *ssh, const char *command, struct err *err)
 {
-	uint64_t asked;
-
 	ssh->channel = ssh_channel_new(ssh->session);
 	if (!ssh->channel || ssh_channel_open_session(ssh->channel) != SSH_OK)
 		return err_set(err, ERR_LINK, "%s does not open a session: %s", ssh->name,
 			       ssh_get_error(ssh->session));
-	/* A question that needs nothing there but an answer, yes or no: what is measured is the way. */
-	asked = clock_mono_ns();
-	(void)ssh_channel_request_env(ssh->channel, "LC_DROVER", "1");
-	ssh->rtt_ns = clock_mono_ns() - asked;
+	ask(ssh);
 	ssh->callbacks.userdata = ssh;
 	ssh->callbacks.channel_data_function = on_data;
 	ssh->callbacks.channel_eof_function = on_eof;
@@ -273,8 +290,16 @@ static int connect_session(struct ssh *ssh, const struct ssh_target *target, str
 {
 	if (set_options(ssh->session, target, err) < 0)
 		return -1;
-	if (!has_proxy(ssh->session) && connect_socket(ssh, target, err) < 0)
-		return -1;
+	ssh->attempt = target->attempt;
+	if (!has_proxy(ssh->session)) {
+		if (connect_socket(ssh, target, err) < 0)
+			return -1;
+	} else if (ssh->attempt) {
+		ssh->connecting.userdata = ssh;
+		ssh->connecting.connect_status_function = on_connecting;
+		ssh_callbacks_init(&ssh->connecting);
+		ssh_set_callbacks(ssh->session, &ssh->connecting);
+	}
 	if (ssh_connect(ssh->session) != SSH_OK)
 		return err_set(err, ERR_LINK, "no SSH connection to %s: %s", ssh->name,
 			       ssh_get_error(ssh->session));
@@ -282,6 +307,7 @@ static int connect_session(struct ssh *ssh, const struct ssh_target *target, str
 	    ssh_authenticate(ssh->session, target, ssh->name, err) < 0 ||
 	    start_command(ssh, target->command, err) < 0)
 		return -1;
+	ssh->attempt = NULL; /* new keys, later, are told of like those of the beginning */
 	return stop_blocking(ssh, err);
 }
 
@@ -422,6 +448,17 @@ static uint64_t ssh_rtt(void *io)
 	return ssh->rtt_ns;
 }
 
+static void ssh_measure(void *io)
+{
+	struct ssh *ssh = io;
+
+	if (ssh->broken)
+		return;
+	ssh_set_blocking(ssh->session, 1);
+	ask(ssh);
+	ssh_set_blocking(ssh->session, 0);
+}
+
 static long ssh_queued(void *io)
 {
 	struct ssh *ssh = io;
@@ -503,6 +540,7 @@ const struct link_ops ssh_ops = {
     .poll_set = ssh_poll_set,
     .queued = ssh_queued,
     .rtt = ssh_rtt,
+    .measure = ssh_measure,
     .explain = ssh_explain,
     .cut = ssh_cut,
     .close = ssh_close,

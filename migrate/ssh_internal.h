@@ -8,9 +8,14 @@
 #include <libssh/libssh.h>
 #include <stdint.h>
 
-/* ssh_tcp_connect(host, port, timeout_ms, err): try each address that the name has; a non-blocking socket with
+/* ssh_attempt_socket(attempt, fd): the attempt goes on on this socket, which stays the caller's; one that was given up ends it at
+ * once.  Harmless on NULL. */
+void ssh_attempt_socket(struct ssh_attempt *attempt, int fd);
+
+/* ssh_tcp_connect(host, port, timeout_ms, attempt, err): try each address that the name has; a non-blocking socket with
  * TCP_NODELAY and keepalive, owned by the caller, or -1 with *err (ERR_LINK). */
-int ssh_tcp_connect(const char *host, unsigned port, unsigned timeout_ms, struct err *err);
+int ssh_tcp_connect(const char *host, unsigned port, unsigned timeout_ms, struct ssh_attempt *attempt,
+		    struct err *err);
 
 /* ssh_check_host_key(session, name, err): 0 only when the key that the connected host showed is in the known hosts
  * for it and is revoked nowhere in them.  Else -1 with *err (ERR_LINK): fingerprint and remedy.  Nothing is asked

@@ -56,16 +56,19 @@ static int wait_connected(int fd, uint64_t deadline)
 }
 
 /* Returns the descriptor, or -1 with errno. */
-static int connect_one(const struct addrinfo *address, uint64_t deadline)
+static int connect_one(const struct addrinfo *address, uint64_t deadline, struct ssh_attempt *attempt)
 {
 	int fd = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			address->ai_protocol);
-	int error = 0;
+	int error;
 
 	if (fd < 0)
 		return -1;
-	if (connect(fd, address->ai_addr, address->ai_addrlen) < 0)
-		error = errno == EINPROGRESS ? wait_connected(fd, deadline) : errno;
+	error = connect(fd, address->ai_addr, address->ai_addrlen) < 0 ? errno : 0;
+	/* Not before: what was shut down unconnected could still be connected. */
+	ssh_attempt_socket(attempt, fd);
+	if (error == EINPROGRESS)
+		error = wait_connected(fd, deadline);
 	if (!error) {
 		set_options(fd);
 		return fd;
@@ -75,7 +78,8 @@ static int connect_one(const struct addrinfo *address, uint64_t deadline)
 	return -1;
 }
 
-int ssh_tcp_connect(const char *host, unsigned port, unsigned timeout_ms, struct err *err)
+int ssh_tcp_connect(const char *host, unsigned port, unsigned timeout_ms, struct ssh_attempt *attempt,
+		    struct err *err)
 {
 	const struct addrinfo hints = {
 	    .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
@@ -91,7 +95,7 @@ int ssh_tcp_connect(const char *host, unsigned port, unsigned timeout_ms, struct
 		return err_set(err, ERR_LINK, "host %s is not known: %s", host,
 			       rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 	for (const struct addrinfo *address = list; address && fd < 0; address = address->ai_next)
-		fd = connect_one(address, deadline);
+		fd = connect_one(address, deadline, attempt);
 	if (fd < 0)
 		err_set(err, ERR_LINK, "cannot reach %s on port %u: %s", host, port, strerror(errno));
 	freeaddrinfo(list);

@@ -213,7 +213,7 @@ static void make_model(const struct mover *mover, struct survey *survey)
 	survey->model.page_ns = survey->model.again_ns + survey->new_page_ns / workers;
 	survey->model.page_bytes = survey->page_bytes;
 	survey->model.round_ns = PLAN_ROUND_NS + way->rtt_ns;
-	survey->model.fixed_ns = PLAN_SWITCH_NS + 2 * way->rtt_ns;
+	survey->model.fixed_ns = plan_fixed_ns(way->rtt_ns, way->rtt_ns);
 	plan_fit_dirty(&survey->model, survey->brief.ns, survey->brief.pages, survey->whole.ns,
 		       survey->whole.pages);
 }
@@ -258,6 +258,8 @@ static int look(struct mover *mover, struct survey *survey, struct err *err)
 	vm.cpu = mover->cpu;
 	vm.touched_bytes = survey->touched_bytes;
 	vm.disk_bytes = survey->disk_bytes;
+	vm.rtt_ns = survey->preflight.rtt_ns;
+	vm.downtime_ns = mover_pause_limit(options);
 	fitness_check(&vm, survey->preflight.facts, survey->preflight.there, &survey->fitness);
 	make_model(mover, survey);
 	if (survey->fitness.fit)

@@ -209,12 +209,15 @@ static void await_end(struct mover *mover)
 int switchover_run(struct mover *mover, bool *moved, struct err *err)
 {
 	uint64_t bytes_before = sender_bytes(&mover->sender), paused_at;
-	unsigned broken = mover->sender.broken;
+	unsigned broken;
 	bool started = true;
 	struct err why;
 
 	*moved = false;
 	mover->switching = true;
+	/* A round may be over before each link had a part in it: one that broke meanwhile must not be found out in the pause. */
+	sender_look(&mover->sender);
+	broken = mover->sender.broken;
 	mover_tell(mover, MOVE_SWITCH);
 	mover->report->links = sender_live_links(&mover->sender);
 	/* The VM process's answers are awaited by name in here: the link's waits must not read its socket. */

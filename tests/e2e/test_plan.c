@@ -125,6 +125,25 @@ static void a_key_that_is_not_for_the_vm_makes_it_unfit(void **state)
 	forget("key");
 }
 
+static void a_way_that_is_too_long_is_told_with_a_remedy(void **state)
+{
+	struct relay *relay = pair_relay();
+	char direct[sizeof(world.url)];
+
+	(void)state;
+	need_kvm();
+	host_run_guest(&world.a, "far", "32M", NULL, GUEST);
+	relay_delay(relay, 50000);
+	strcpy(direct, world.url);
+	snprintf(world.url, sizeof(world.url), "ssh://%s@127.0.0.1:%u", world.sshd.user, relay_port(relay));
+	assert_int_equal(plan("far", world.serve, NULL), 1);
+	strcpy(world.url, direct);
+	must_say("NOT FIT: a round trip takes ");
+	must_say("ms or more");
+	relay_stop(relay);
+	forget("far");
+}
+
 static void what_cannot_be_asked_is_one_sentence(void **state)
 {
 	(void)state;
@@ -148,6 +167,7 @@ int main(void)
 	    cmocka_unit_test(a_host_that_is_fit_and_a_guest_that_goes_on),
 	    cmocka_unit_test(a_name_that_is_taken_there_makes_it_unfit),
 	    cmocka_unit_test(a_key_that_is_not_for_the_vm_makes_it_unfit),
+	    cmocka_unit_test(a_way_that_is_too_long_is_told_with_a_remedy),
 	    cmocka_unit_test(what_cannot_be_asked_is_one_sentence),
 	};
 

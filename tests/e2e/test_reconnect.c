@@ -68,6 +68,27 @@ static void three_links_that_are_cut_twenty_times(void **state)
 	cut_many_times("three", "3");
 }
 
+/* A server that is overrun, or a firewall that has had enough: the further ones come to nothing, and are not waited for. */
+static void links_that_are_never_made_hold_up_nothing(void **state)
+{
+	const char *const more[] = {"--streams", "4", NULL};
+	struct relay *relay;
+
+	(void)state;
+	need_kvm();
+	relay = pair_relay();
+	relay_answer(relay, 1);
+	host_run_guest(&world.a, "alone", "32M", NULL, "fill=8M dirty=1 report=50");
+	command_start(&command, &world.a, NULL,
+		      host_migrate_argv_with(&world.sshd, &world.b, "alone", NULL, relay_port(relay), more));
+	if (command_wait(&command))
+		fail_msg("%s", command.output);
+	assert_int_equal(command_number(&command, "links"), 1);
+	assert_true(relay_connections(relay) > 1);
+	relay_stop(relay);
+	pair_goes_on("alone");
+}
+
 /* The mover stops itself where the fault says, all links are reset, and it goes on. */
 static void break_all_links_at(const char *point, const char *const *argv, struct relay *relay)
 {
@@ -119,6 +140,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(one_link_that_is_cut_twenty_times),
 	    cmocka_unit_test(three_links_that_are_cut_twenty_times),
+	    cmocka_unit_test(links_that_are_never_made_hold_up_nothing),
 	    cmocka_unit_test(links_that_break_while_the_guest_is_paused),
 	    cmocka_unit_test(links_that_break_in_the_pause_before_post_copy),
 	};

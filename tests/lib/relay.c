@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -41,6 +42,7 @@ struct flow {
 struct connection {
 	int fd[2];           /* client, server; -1 when free */
 	struct flow flow[2]; /* from fd[0] to fd[1], and back */
+	bool mute;           /* nothing is read or written */
 };
 
 struct relay {
@@ -57,6 +59,7 @@ struct relay {
 	uint64_t cut_at; /* 0: never */
 	uint64_t bytes[2];
 	unsigned accepted;
+	unsigned answered; /* of these, UINT_MAX: all */
 	struct connection connections[CONNECTIONS];
 };
 
@@ -122,7 +125,7 @@ static void accept_one(struct relay *relay)
 	prepare(server);
 	connection->fd[0] = client;
 	connection->fd[1] = server;
-	relay->accepted++;
+	connection->mute = relay->accepted++ >= relay->answered;
 }
 
 /* ---- moving bytes ---- */
@@ -244,7 +247,7 @@ static void *run(void *arg)
 		fds[1] = (struct pollfd){.fd = relay->stalled ? -1 : relay->listener, .events = POLLIN};
 		for (int i = 0; i < CONNECTIONS; i++) {
 			want(&relay->connections[i], &fds[2 + 2 * i], &timeout_ms);
-			if (relay->stalled)
+			if (relay->stalled || relay->connections[i].mute)
 				fds[2 + 2 * i].fd = fds[3 + 2 * i].fd = -1;
 		}
 		pthread_mutex_unlock(&relay->lock);
@@ -260,7 +263,7 @@ static void *run(void *arg)
 		if (relay->stalled)
 			continue;
 		for (int i = 0; i < CONNECTIONS; i++)
-			if (relay->connections[i].fd[0] >= 0)
+			if (relay->connections[i].fd[0] >= 0 && !relay->connections[i].mute)
 				serve(relay, &relay->connections[i],
 				      (short[2]){fds[2 + 2 * i].revents, fds[3 + 2 * i].revents});
 		if (fds[1].revents)
@@ -293,6 +296,7 @@ struct relay *relay_start_to(const char *address_there, uint16_t port)
 	if (!relay)
 		abort();
 	relay->server = loopback(port);
+	relay->answered = UINT_MAX;
 	inet_pton(AF_INET, address_there, &relay->server.sin_addr);
 	pthread_mutex_init(&relay->lock, NULL);
 	for (int i = 0; i < CONNECTIONS; i++)
@@ -350,6 +354,13 @@ void relay_stall(struct relay *relay, bool on)
 {
 	pthread_mutex_lock(&relay->lock);
 	relay->stalled = on;
+	changed(relay);
+}
+
+void relay_answer(struct relay *relay, unsigned connections)
+{
+	pthread_mutex_lock(&relay->lock);
+	relay->answered = relay->accepted + connections;
 	changed(relay);
 }
 

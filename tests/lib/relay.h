@@ -19,11 +19,13 @@ uint16_t relay_port(const struct relay *relay);
  * relay_cut(relay): reset every connection there is; new ones are accepted.
  * relay_cut_after(relay, bytes): do so once, when so many more bytes went from clients to the server.
  * relay_stall(relay, on): read and write nothing any more, as a network does that loses everything.
+ * relay_answer(relay, connections): so many from now on are served; those that come behind them are accepted and hear nothing.
  * relay_corrupt(relay): one bit of the next bytes, in either direction, arrives as another one.
  * relay_delay(relay, us): every byte arrives so much later, in both directions; for bytes to come. */
 void relay_cut(struct relay *relay);
 void relay_cut_after(struct relay *relay, uint64_t bytes);
 void relay_stall(struct relay *relay, bool on);
+void relay_answer(struct relay *relay, unsigned connections);
 void relay_corrupt(struct relay *relay);
 void relay_delay(struct relay *relay, unsigned us);
 

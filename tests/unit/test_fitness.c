@@ -39,12 +39,16 @@ static const struct fitness_check *check_of(const struct fitness *fitness, const
 	return NULL;
 }
 
-/* Of good_facts with that one value instead (taken over), and what the host says of the VM. */
-static struct fitness fitness_with(const char *key, json_t *value, const char *refusal)
+/* Of good_facts with that one value instead (taken over), and what the host says of the VM; so far away. */
+static struct fitness fitness_far(uint64_t rtt_ns, const char *key, json_t *value, const char *refusal)
 {
 	json_t *facts = good_facts(), *there = json_pack("{s:s}", "refusal", refusal);
 	json_t *guest = cpu("AuthenticAMD");
-	const struct fitness_vm vm = {.config = &config, .cpu = guest, .touched_bytes = 512 << 20};
+	const struct fitness_vm vm = {.config = &config,
+				      .cpu = guest,
+				      .touched_bytes = 512 << 20,
+				      .rtt_ns = rtt_ns,
+				      .downtime_ns = 30000000};
 	struct fitness fitness;
 
 	if (key)
@@ -54,6 +58,11 @@ static struct fitness fitness_with(const char *key, json_t *value, const char *r
 	json_decref(there);
 	json_decref(guest);
 	return fitness;
+}
+
+static struct fitness fitness_with(const char *key, json_t *value, const char *refusal)
+{
+	return fitness_far(1000000, key, value, refusal);
 }
 
 static void must_be_unfit(struct fitness fitness, const char *what, const char *says)
@@ -88,6 +97,7 @@ static void each_thing_that_it_lacks_is_one_sentence(void **state)
 	must_be_unfit(fitness_with("disk_bytes", json_integer(1 << 20), ""), "disk", "make room");
 	must_be_unfit(fitness_with("interfaces", json_array(), ""), "network", "'tap7'");
 	must_be_unfit(fitness_with(NULL, NULL, "a VM lives there"), "name", "a VM lives there");
+	must_be_unfit(fitness_far(100000000, NULL, NULL, ""), "downtime", "a round trip takes 100.0 ms");
 }
 
 static void memory_that_is_used_counts_and_the_rest_is_mentioned(void **state)

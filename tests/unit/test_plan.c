@@ -190,6 +190,35 @@ static void who_cancels_has_an_answer_after_one_round(void **state)
 	assert_int_equal(outcome.rounds, 1);
 }
 
+/* An ACK of 20 ms of which 19 are a disk's: that is waited for once in the pause, not twice. */
+static void what_an_acknowledgement_waits_for_besides_the_way_counts_once(void **state)
+{
+	struct plan_input input = usual;
+
+	(void)state;
+	assert_int_equal(plan_fixed_ns(20000000, 1000000), PLAN_SWITCH_NS + 21000000);
+	assert_int_equal(plan_fixed_ns(20000000, 20000000), PLAN_SWITCH_NS + 40000000);
+	/* A round trip that was slow when it was measured. */
+	assert_int_equal(plan_fixed_ns(1000000, 20000000), PLAN_SWITCH_NS + 2000000);
+	input.fixed_ns = plan_fixed_ns(20000000, 1000000);
+	assert_int_equal(simulate(&moderate, input).action, PLAN_SWITCH);
+	input.fixed_ns = plan_fixed_ns(20000000, 20000000);
+	assert_int_equal(simulate(&moderate, input).action, PLAN_FAIL);
+}
+
+static void a_way_that_is_too_long_for_any_pause_is_told_with_one_that_is_not(void **state)
+{
+	struct err err;
+
+	(void)state;
+	assert_int_equal(plan_way_fits(13000000, 30000000, &err), 0);
+	assert_int_equal(plan_way_fits(100000000, 30000000, &err), -1);
+	assert_int_equal(err.kind, ERR_STATE);
+	assert_non_null(strstr(err.text, "a round trip takes 100.0 ms"));
+	assert_non_null(strstr(err.text, "--downtime 254ms or more"));
+	assert_int_equal(plan_way_fits(100000000, 254000000, &err), 0);
+}
+
 /* ---- forecasts ---- */
 
 static struct plan_model model_of(const struct guest *guest)
@@ -267,6 +296,8 @@ int main(void)
 	    cmocka_unit_test(who_chose_post_copy_gets_it_without_a_throttle),
 	    cmocka_unit_test(who_waits_is_through_when_the_guest_rests),
 	    cmocka_unit_test(who_cancels_has_an_answer_after_one_round),
+	    cmocka_unit_test(what_an_acknowledgement_waits_for_besides_the_way_counts_once),
+	    cmocka_unit_test(a_way_that_is_too_long_for_any_pause_is_told_with_one_that_is_not),
 	    cmocka_unit_test(what_is_forecast_is_what_the_simulated_guest_does),
 	    cmocka_unit_test(waiting_for_a_guest_that_does_not_rest_is_forecast_as_failure),
 	    cmocka_unit_test(dirty_pages_of_two_intervals_tell_rate_and_working_set),
