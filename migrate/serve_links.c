@@ -212,6 +212,16 @@ static bool wants_the_vm(const struct serve *serve, const json_t *hello)
 	return purpose && uuid && !strcmp(purpose, "supersede") && !strcmp(uuid, serve->config.uuid);
 }
 
+/* One that gave up waiting counts no more: the session is the sender's again, and another one may ask. */
+static bool is_awaited(struct serve *serve)
+{
+	struct pollfd gone = {.fd = serve->waiter_fd, .events = POLLIN};
+
+	if (serve->waiter_fd >= 0 && poll(&gone, 1, 0) > 0)
+		io_close(&serve->waiter_fd);
+	return serve->waiter_fd >= 0;
+}
+
 void serve_links_accept(struct serve *serve)
 {
 	int fd = accept4(serve->listen_fd, NULL, NULL, SOCK_CLOEXEC), fds[IO_MAX_FDS];
@@ -234,7 +244,7 @@ void serve_links_accept(struct serve *serve)
 		for (size_t i = 0; len > 0 && i < nfds; i++)
 			close(fds[i]);
 		/* A guest that runs already is nobody's to take. */
-		if (hello && wants_the_vm(serve, hello) && serve->waiter_fd < 0 && !serve->owed.running)
+		if (hello && wants_the_vm(serve, hello) && !is_awaited(serve) && !serve->owed.running)
 			serve->waiter_fd = fd;
 		else
 			close(fd);
@@ -278,7 +288,7 @@ int serve_links_await(struct serve *serve, const struct err *why, struct err *er
 	while (!serve->replacement.link) {
 		uint64_t now = clock_mono_ns();
 
-		if (now >= until || serve->waiter_fd >= 0) {
+		if (now >= until || is_awaited(serve)) {
 			serve->disks.left = true;
 			return err_set(err, ERR_LINK, "%s", why->text);
 		}

@@ -1,5 +1,7 @@
 /* test_reconnect.c: links that break while a VM is copied, or stands still for the last epoch.  The move goes on, nothing is lost, and what is sent twice is no
  * more than what was on its way. */
+#include "common/io.h"
+#include "common/unixsock.h"
 #include "tests/lib/need.h"
 #include "tests/lib/pair.h"
 #include "tests/lib/random.h"
@@ -7,6 +9,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 /* Half of the content compresses: enough for all cuts. */
@@ -89,6 +92,42 @@ static void links_that_are_never_made_hold_up_nothing(void **state)
 	pair_goes_on("alone");
 }
 
+/* What a session asks of an older one that holds its VM; nobody waits for the answer. */
+static void ask_for_the_vm(const char *vm)
+{
+	char path[HOST_PATH + 64], question[128];
+	int fd;
+
+	snprintf(question, sizeof(question), "{\"purpose\":\"supersede\",\"uuid\":\"%s\"}",
+		 host_ledger(&world.a, vm).uuid);
+	snprintf(path, sizeof(path), "%s/run/incoming/%s.sock", world.b.root, vm);
+	fd = unixsock_connect(path, SOCK_SEQPACKET, 1000);
+	assert_true(fd >= 0);
+	assert_int_equal(io_send(fd, question, strlen(question), NULL, 0), 0);
+	io_close(&fd);
+}
+
+static void who_asked_for_the_vm_and_left_takes_it_from_nobody(void **state)
+{
+	const char *const more[] = {"--streams", "1", "--reconnect", "20s", NULL};
+	struct relay *relay;
+
+	(void)state;
+	need_kvm();
+	relay = pair_relay();
+	host_run_guest(&world.a, "asked", "256M", NULL, GUEST);
+	command_start(&command, &world.a, NULL,
+		      host_migrate_argv_with(&world.sshd, &world.b, "asked", NULL, relay_port(relay), more));
+	pair_wait_for_bytes(relay, 1 << 20, &command);
+	ask_for_the_vm("asked");
+	pair_wait_for_bytes(relay, relay_bytes_up(relay) + (1 << 20), &command);
+	relay_cut(relay);
+	command_must_succeed(&command);
+	assert_int_equal(command_number(&command, "reconnects"), 1);
+	relay_stop(relay);
+	pair_goes_on("asked");
+}
+
 /* The mover stops itself where the fault says, all links are reset, and it goes on. */
 static void break_all_links_at(const char *point, const char *const *argv, struct relay *relay)
 {
@@ -141,6 +180,7 @@ int main(void)
 	    cmocka_unit_test(one_link_that_is_cut_twenty_times),
 	    cmocka_unit_test(three_links_that_are_cut_twenty_times),
 	    cmocka_unit_test(links_that_are_never_made_hold_up_nothing),
+	    cmocka_unit_test(who_asked_for_the_vm_and_left_takes_it_from_nobody),
 	    cmocka_unit_test(links_that_break_while_the_guest_is_paused),
 	    cmocka_unit_test(links_that_break_in_the_pause_before_post_copy),
 	};
