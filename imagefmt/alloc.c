@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROW_MIN = 256, GROW_MAX = 1 << 18, AHEAD = 1024 };
+enum { GROW_MIN = 256, GROW_MAX = 1 << 18, AHEAD = 1024, LARGE = 8, SMALL = 16 };
 
 /* ---- extents ---- */
 void extents_add(struct extents *extents, struct extent extent)
@@ -225,18 +225,26 @@ static int grow(struct dvol *vol, uint64_t least, struct err *err)
 	return 0;
 }
 
-/* write_ahead: with direct I/O a write to a hole of the file costs a transaction of the file system at the next sync, and
- * one to written space costs none.  So the space at the end is filled some megabytes ahead, in one large write. */
-static void write_ahead(struct dvol *vol, uint64_t end)
+/* space_ahead: with direct I/O a write to a hole of the file costs an allocation, for which the file system's caller waits, and at
+ * the next sync a transaction; one to allocated space the transaction, and one to written space neither.  So the space at the
+ * end is filled some megabytes ahead, in one large write.  For large pieces it is only allocated, as those who take them would
+ * write it for the second time; and so it is for the few small ones in between, the pages of the map that such a stream needs. */
+static void space_ahead(struct dvol *vol, struct extent taken)
 {
-	struct alloc *alloc = &vol->alloc;
-	if (vol->direct.ops == NULL || alloc->ahead == 0 || end <= alloc->ahead)
-		return;
 	static const uint8_t zeroes[AHEAD * BLOCK] __attribute__((aligned(4096)));
+	struct alloc *alloc = &vol->alloc;
+	uint64_t end = taken.pbn + taken.count;
+	if (vol->direct.ops == NULL || alloc->ahead == 0)
+		return;
+	alloc->small = taken.count >= LARGE ? 0 : alloc->small + (unsigned)taken.count;
+	bool fill = alloc->small > SMALL || vol->direct.ops->allocate == NULL;
 	while (alloc->ahead < end) {
 		uint64_t some = alloc->end - alloc->ahead < AHEAD ? alloc->end - alloc->ahead : AHEAD;
 		/* A failure here is none: the write that wants the space will see it. */
-		(void)file_write(&vol->direct, zeroes, some * BLOCK, alloc->ahead * BLOCK);
+		if (fill)
+			(void)file_write(&vol->direct, zeroes, some * BLOCK, alloc->ahead * BLOCK);
+		else
+			(void)vol->direct.ops->allocate(vol->direct.file, alloc->ahead * BLOCK, some * BLOCK);
 		alloc->ahead += some;
 	}
 }
@@ -273,7 +281,7 @@ int alloc_reserve(struct dvol *vol, uint64_t want, bool exact, struct extent *go
 	alloc->cursor = got->pbn + got->count;
 	alloc_busy(vol, *got, true);
 	/* For every kind of block, so that nothing that is in use is ever behind what is still to be filled. */
-	write_ahead(vol, got->pbn + got->count);
+	space_ahead(vol, *got);
 	return 0;
 }
 

@@ -60,6 +60,11 @@ static int system_punch(void *file, uint64_t offset, uint64_t len)
 	return fallocate(fd_of(file), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
 }
 
+static int system_allocate(void *file, uint64_t offset, uint64_t len)
+{
+	return fallocate(fd_of(file), FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
+}
+
 static int system_size(void *file, uint64_t *size)
 {
 	off_t end = lseek(fd_of(file), 0, SEEK_END);
@@ -115,6 +120,7 @@ const struct file_ops file_system = {
     .sync = system_sync,
     .truncate = system_truncate,
     .punch = system_punch,
+    .allocate = system_allocate,
     .size = system_size,
     .lock = system_lock,
     .descriptor = fd_of,

@@ -11,6 +11,7 @@
 /* Each returns as its system call does: -1 with errno; reads and writes may be short.  `file` is what open gave.
  * open: flags O_RDONLY or O_RDWR, with O_CREAT | O_EXCL to create (mode 0600), O_DIRECT.
  * punch: the range reads as zeroes; may return EOPNOTSUPP, which is no error.
+ * allocate: the range, within the file's size, gets space on the disk and reads as it did; may be NULL: it cannot be had ahead.
  * descriptor: its file descriptor, for transfers that do not go through these operations; may be NULL: it has none.
  * threads: they may be called from threads of the volume's own, too.
  * lock: one byte of an OFD lock; -1 with EAGAIN when somebody else has it.  kind: F_RDLCK, F_WRLCK, F_UNLCK. */
@@ -23,6 +24,7 @@ struct file_ops {
 	int (*sync)(void *file);
 	int (*truncate)(void *file, uint64_t size);
 	int (*punch)(void *file, uint64_t offset, uint64_t len);
+	int (*allocate)(void *file, uint64_t offset, uint64_t len);
 	int (*size)(void *file, uint64_t *size);
 	int (*lock)(void *file, int kind, uint64_t byte);
 	int (*descriptor)(void *file);
