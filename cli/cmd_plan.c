@@ -88,7 +88,7 @@ static void print(const struct args *args, const struct survey *survey)
 	output_say("  way        %s/s over %u connections, round trip %s, connected in %s", rate, way->links,
 		   rtt, connect);
 	output_say("  guest      uses %s of %s, of which %.0f %% are left when packed; writes %.1f MB/s%s",
-		   touched, memory, survey->page_bytes * 100 / 4096, dirty_bytes_per_s(&survey->whole) / 1e6,
+		   touched, memory, survey->first.bytes * 100 / 4096, dirty_bytes_per_s(&survey->whole) / 1e6,
 		   survey->paused ? ", being paused" : "");
 	if (survey->fitness.fit)
 		print_forecast(args, survey);
@@ -121,15 +121,15 @@ static json_t *plan_json(const struct args *args, const struct survey *survey)
 {
 	const struct preflight *way = &survey->preflight;
 
-	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name",
-			 args->operand[0], "destination", output_string(args->operand[1]), "fit",
-			 survey->fitness.fit, "checks", checks_json(&survey->fitness), "connect_ms",
-			 output_ms(way->connect_ns), "rtt_ms", output_ms(way->rtt_ns), "links",
-			 (int)way->links, "bytes_per_s", (json_int_t)way->bytes_per_s, "touched_bytes",
-			 (json_int_t)survey->touched_bytes, "disk_bytes", (json_int_t)survey->disk_bytes,
-			 "page_bytes", (json_int_t)survey->page_bytes, "dirty_bytes_per_s",
-			 (json_int_t)dirty_bytes_per_s(&survey->whole), "brief_dirty_bytes_per_s",
-			 (json_int_t)dirty_bytes_per_s(&survey->brief), "forecast", forecast_json(survey));
+	return json_pack(
+	    "{s:s, s:o, s:b, s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name",
+	    args->operand[0], "destination", output_string(args->operand[1]), "fit", survey->fitness.fit,
+	    "checks", checks_json(&survey->fitness), "connect_ms", output_ms(way->connect_ns), "rtt_ms",
+	    output_ms(way->rtt_ns), "links", (int)way->links, "bytes_per_s", (json_int_t)way->bytes_per_s,
+	    "touched_bytes", (json_int_t)survey->touched_bytes, "disk_bytes", (json_int_t)survey->disk_bytes,
+	    "page_bytes", (json_int_t)survey->first.bytes, "again_bytes", (json_int_t)survey->again.bytes,
+	    "dirty_bytes_per_s", (json_int_t)dirty_bytes_per_s(&survey->whole), "brief_dirty_bytes_per_s",
+	    (json_int_t)dirty_bytes_per_s(&survey->brief), "forecast", forecast_json(survey));
 }
 
 int cmd_plan(const struct args *args, struct err *err)

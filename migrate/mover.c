@@ -371,6 +371,7 @@ static struct link *connect_further(void *arg, struct ssh_attempt *attempt, stru
 	struct ssh_target target = mover->target;
 
 	target.attempt = attempt;
+	target.further = true;
 	return link_open_ssh(&target, err);
 }
 

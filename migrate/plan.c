@@ -198,5 +198,6 @@ void plan_forecast(const struct plan_model *model, const struct plan_input *poli
 	else
 		forecast->total_ns += (uint64_t)((double)input.remaining * model->again_ns);
 	forecast->total_ns += forecast->downtime_ns;
-	forecast->bytes = (uint64_t)((double)forecast->pages * model->page_bytes);
+	forecast->bytes = (uint64_t)((double)model->first_pages * model->page_bytes +
+				     (double)(forecast->pages - model->first_pages) * model->again_bytes);
 }

@@ -60,7 +60,8 @@ struct plan_model {
 	uint64_t first_pages; /* of the first round: all that was ever touched */
 	double page_ns;       /* of a page in it */
 	double again_ns;      /* of a page in a later one */
-	double page_bytes;    /* of one, on the stream */
+	double page_bytes;    /* of one in the first round, on the stream */
+	double again_bytes;   /* of one in a later round */
 	uint64_t round_ns;    /* of a round besides its pages: requests, the acknowledgement */
 	uint64_t fixed_ns;    /* of a switch-over with no pages */
 	double dirty_per_s;   /* pages that the guest begins to write to in a second */

@@ -250,13 +250,14 @@ static void ask(struct ssh *ssh)
 		ssh->rtt_ns = took;
 }
 
-static int start_command(struct ssh *ssh, const char *command, struct err *err)
+static int start_command(struct ssh *ssh, const struct ssh_target *target, struct err *err)
 {
 	ssh->channel = ssh_channel_new(ssh->session);
 	if (!ssh->channel || ssh_channel_open_session(ssh->channel) != SSH_OK)
 		return err_set(err, ERR_LINK, "%s does not open a session: %s", ssh->name,
 			       ssh_get_error(ssh->session));
-	ask(ssh);
+	if (!target->further)
+		ask(ssh);
 	ssh->callbacks.userdata = ssh;
 	ssh->callbacks.channel_data_function = on_data;
 	ssh->callbacks.channel_eof_function = on_eof;
@@ -265,7 +266,7 @@ static int start_command(struct ssh *ssh, const char *command, struct err *err)
 	ssh->callbacks.channel_exit_signal_function = on_exit_signal;
 	ssh_callbacks_init(&ssh->callbacks);
 	if (ssh_set_channel_callbacks(ssh->channel, &ssh->callbacks) != SSH_OK ||
-	    ssh_channel_request_exec(ssh->channel, command) != SSH_OK)
+	    ssh_channel_request_exec(ssh->channel, target->command) != SSH_OK)
 		return err_set(err, ERR_LINK, "%s does not run commands for this user: %s", ssh->name,
 			       ssh_get_error(ssh->session));
 	return 0;
@@ -305,7 +306,7 @@ static int connect_session(struct ssh *ssh, const struct ssh_target *target, str
 			       ssh_get_error(ssh->session));
 	if (ssh_check_host_key(ssh->session, ssh->name, err) < 0 ||
 	    ssh_authenticate(ssh->session, target, ssh->name, err) < 0 ||
-	    start_command(ssh, target->command, err) < 0)
+	    start_command(ssh, target, err) < 0)
 		return -1;
 	ssh->attempt = NULL; /* new keys, later, are told of like those of the beginning */
 	return stop_blocking(ssh, err);

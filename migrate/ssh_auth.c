@@ -56,47 +56,45 @@ static int refused(ssh_session session, const char *name, int rc, const char *tr
 	return -1;
 }
 
-/* --identity: this key and no other, since a host may tie what a key may do to the key. */
-static int with_identity(ssh_session session, const struct ssh_target *target, const char *name,
+/* --identity: this key and no other, since a host may tie what a key may do to the key.  What came of it to *rc. */
+static int with_identity(ssh_session session, const struct ssh_target *target, char tried[256], int *rc,
 			 struct err *err)
 {
-	char tried[256];
 	ssh_key key = NULL;
-	int rc;
 
 	if (access(target->identity, R_OK) < 0)
 		return err_sys(err, "cannot read the key file %s", target->identity);
-	snprintf(tried, sizeof(tried), "the key %s", target->identity);
-	rc = ssh_pki_import_privkey_file(target->identity, NULL, NULL, NULL, &key);
-	if (rc != SSH_OK && has_agent()) {
-		/* It has a passphrase: the agent may hold it unlocked. */
-		snprintf(tried, sizeof(tried), "the agent, since %s cannot be read without a passphrase",
-			 target->identity);
-		rc = ssh_userauth_agent(session, NULL);
-	} else if (rc != SSH_OK) {
+	snprintf(tried, 256, "the key %s", target->identity);
+	*rc = ssh_pki_import_privkey_file(target->identity, NULL, NULL, NULL, &key);
+	if (*rc == SSH_OK) {
+		*rc = ssh_userauth_publickey(session, NULL, key);
+		ssh_key_free(key);
+		return 0;
+	}
+	if (!has_agent())
 		return err_set(
 		    err, ERR_LINK,
 		    "%s is not a private key, or has a passphrase: load it into an agent with ssh-add",
 		    target->identity);
-	} else {
-		rc = ssh_userauth_publickey(session, NULL, key);
-		ssh_key_free(key);
-	}
-	return rc == SSH_AUTH_SUCCESS ? 0 : refused(session, name, rc, tried, err);
+	/* It has a passphrase: the agent may hold it unlocked. */
+	snprintf(tried, 256, "the agent, since %s cannot be read without a passphrase", target->identity);
+	*rc = ssh_userauth_agent(session, NULL);
+	return 0;
 }
 
 int ssh_authenticate(ssh_session session, const struct ssh_target *target, const char *name, struct err *err)
 {
-	const char *tried =
-	    has_agent() ? "the agent's keys and the key files" : "the key files (no agent runs)";
-	int rc = ssh_userauth_none(session, NULL);
+	char tried[256];
+	int rc = SSH_AUTH_ERROR;
 
-	if (rc == SSH_AUTH_SUCCESS)
-		return 0;
-	if (rc == SSH_AUTH_ERROR)
-		return refused(session, name, rc, "no key yet", err);
-	if (target->identity)
-		return with_identity(session, target, name, err);
-	rc = ssh_userauth_publickey_auto(session, NULL, NULL);
+	snprintf(tried, sizeof(tried), "%s",
+		 has_agent() ? "the agent's keys and the key files" : "the key files (no agent runs)");
+	if (!target->identity)
+		rc = ssh_userauth_publickey_auto(session, NULL, NULL);
+	else if (with_identity(session, target, tried, &rc, err))
+		return -1;
+	/* A host that lets everybody in who gets there is asked last: to ask all of them first would cost a round trip each. */
+	if (rc == SSH_AUTH_DENIED && ssh_userauth_none(session, NULL) == SSH_AUTH_SUCCESS)
+		rc = SSH_AUTH_SUCCESS;
 	return rc == SSH_AUTH_SUCCESS ? 0 : refused(session, name, rc, tried, err);
 }

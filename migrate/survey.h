@@ -7,6 +7,7 @@
 #include "migrate/move.h"
 #include "migrate/plan.h"
 #include "migrate/preflight.h"
+#include "migrate/survey_sample.h"
 
 /* Pages of RAM that were dirtied in an interval, each counted once. */
 struct survey_interval {
@@ -23,10 +24,8 @@ struct survey {
 	    disk_bytes; /* of the disks that move, as a host gets them that has no copy; the forecast takes it for one */
 	bool paused;                         /* the guest is, by its user: it dirties nothing */
 	struct survey_interval brief, whole; /* from the same moment on */
-	double
-	    page_bytes; /* on the stream, of a touched page, as a sample of them packs; zero pages are small */
-	double pack_ns;     /* to read and pack one, in one thread */
-	double new_page_ns; /* to write one where there was no memory yet */
+	struct survey_cost first, again;     /* of a page that was touched, and of one that is sent again */
+	double new_page_ns;                  /* to write one where there was no memory yet */
 	struct plan_model model;
 	struct plan_forecast forecast; /* of a host that is fit */
 };

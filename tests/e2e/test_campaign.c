@@ -117,6 +117,16 @@ static bool makes_sense(enum fault_point_id id, const struct action *action)
 	return true;
 }
 
+/* The source's process has the guest; and what is owed to a guest that runs is lost with serve or with either VM process. */
+static bool may_be_down(enum fault_point_id id, const struct action *action)
+{
+	enum aftermath_process in = aftermath_process(id);
+	bool ends = !strcmp(action->name, "kill") || !strcmp(action->name, "refuse") ||
+		    action->meanwhile == exhaust_memory;
+
+	return in == AT_SOURCE || (aftermath_in_postcopy(id) && in != AT_MOVER && ends);
+}
+
 /* ---- finding it -------------------------------------------------------------------------------------------------------- */
 
 static bool file_has(pid_t pid, const char *name, const char *text, size_t len)
@@ -168,7 +178,8 @@ static pid_t await_stopped(const struct host *host, const struct command *comman
 static void one_case(enum fault_point_id id, const struct action *action)
 {
 	static struct command command;
-	static const char *const nothing[] = {NULL};
+	static const char *const plain[] = {NULL}, *const postcopy[] = {"--postcopy", NULL};
+	bool behind = aftermath_in_postcopy(id); /* its memory comes behind it */
 	enum aftermath_process in = aftermath_process(id);
 	bool remote = in == AT_SERVE || in == AT_DEST, on_a, on_b;
 	const struct host *host = remote ? &world.b : &world.a;
@@ -177,17 +188,18 @@ static void one_case(enum fault_point_id id, const struct action *action)
 					.disk = disk,
 					.what = what,
 					.said = command.output,
-					.may_be_down = in == AT_SOURCE,
+					.may_be_down = may_be_down(id, action),
 					.again = true};
 	int status;
 
 	snprintf(fault, sizeof(fault), "%s=%s", fault_name(id), action->fault);
 	snprintf(what, sizeof(what), "%s=%s", fault_name(id), action->name);
 	host_must(&world.a, "image", "create", disk, "16M", NULL);
-	diskhost_start(&world.a, "g", in == AT_SOURCE ? fault : NULL, disk, "");
+	diskhost_start(&world.a, "g", in == AT_SOURCE ? fault : NULL, disk,
+		       behind ? "fill=16M dirty=200" : "");
 	command_start(&command, &world.a, in == AT_MOVER ? fault : NULL,
 		      host_migrate_argv_with(&world.sshd, &world.b, "g", remote ? fault : NULL,
-					     relay_port(relay), nothing));
+					     relay_port(relay), behind ? postcopy : plain));
 	if (action->meanwhile) {
 		pid_t pid = await_stopped(host, &command);
 

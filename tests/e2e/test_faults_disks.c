@@ -51,7 +51,8 @@ static void kill_at_every_step(void **state)
 	(void)state;
 	need_kvm();
 	for (int i = 0; i < FAULT_COUNT; i++)
-		if (aftermath_process((enum fault_point_id)i) != AT_OTHER)
+		if (aftermath_process((enum fault_point_id)i) != AT_OTHER &&
+		    !aftermath_in_postcopy((enum fault_point_id)i))
 			one_fault((enum fault_point_id)i, "kill");
 }
 

@@ -54,10 +54,10 @@ static void forget(const char *vm)
 
 static void a_host_that_is_fit_and_a_guest_that_goes_on(void **state)
 {
-	static const char *const numbers[] = {"connect_ms",    "rtt_ms",
-					      "links",         "bytes_per_s",
-					      "page_bytes",    "dirty_bytes_per_s",
-					      "touched_bytes", "brief_dirty_bytes_per_s"};
+	static const char *const numbers[] = {
+	    "connect_ms",        "rtt_ms",        "links",
+	    "bytes_per_s",       "page_bytes",    "again_bytes",
+	    "dirty_bytes_per_s", "touched_bytes", "brief_dirty_bytes_per_s"};
 	static const char *const forecasts[] = {"total_ms", "downtime_ms", "bytes_sent", "rounds"};
 	static const char *const checks[] = {"version", "kvm", "cpu", "memory", "disk", "network", "name"};
 	struct guest_report last;

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "stop.h"
 #include "text.h"
+#include "work.h"
 #include <stddef.h>
 
 #define MAGIC   0x676f6c2d766f7264ull /* "drov-log" */
@@ -68,7 +69,7 @@ static void say(const char *what, uint64_t number, const char *more, uint64_t va
 	text_str(&line, "drover-guest: log");
 	text_field(&line, what, number);
 	text_field(&line, more, value);
-	text_field(&line, "errors", errors);
+	text_field(&line, "errors", errors + work_errors());
 	while (!console_line(&line))
 		console_flush();
 	console_flush();
@@ -180,6 +181,9 @@ static _Noreturn void log_forever(uint64_t first)
 			first += params->depth;
 			batches++;
 		}
+		/* Where there is a rate of dirtying, memory is written to and looked at beside the disk. */
+		if (params->dirty)
+			(void)work_turn(work_worker(0));
 		now = rdtsc();
 		if (now - last_report >= report) {
 			say("flushed", flushed, "t_ms", clock_ms(now - start));
@@ -209,6 +213,8 @@ _Noreturn void disklog_run(const struct params *p)
 		say("verified", p->flushed, "blocks", blocks);
 		stop_machine();
 	}
+	if (p->dirty)
+		work_fill(work_worker(0));
 	/* Of the batch that was cut off any record may be missing: it is written again. */
 	flushed = highest > p->depth ? highest - p->depth : 0;
 	log_forever(flushed + 1);

@@ -7,6 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define POSTCOPY "postcopy-"
+
+bool aftermath_in_postcopy(enum fault_point_id id)
+{
+	return !strncmp(fault_name(id), POSTCOPY, strlen(POSTCOPY));
+}
+
 enum aftermath_process aftermath_process(enum fault_point_id id)
 {
 	static const char *const sides[] = {"mover", "source", "serve", "dest"};
@@ -25,7 +32,8 @@ enum aftermath_process aftermath_process(enum fault_point_id id)
 		break;
 	}
 	for (int i = 0; i < AT_OTHER; i++)
-		if (pair_fault_is_of(fault_name(id), sides[i]))
+		if (pair_fault_is_of(fault_name(id) + (aftermath_in_postcopy(id) ? strlen(POSTCOPY) : 0),
+				     sides[i]))
 			return (enum aftermath_process)i;
 	return AT_OTHER;
 }
@@ -36,9 +44,24 @@ static void resolve(const struct aftermath *after)
 
 	assert_non_null(command);
 	command_start(command, &world.a, NULL, host_resolve_argv(&world.sshd, &world.b, after->vm));
-	if (command_wait(command))
+	if (command_wait(command) && !after->may_be_down)
 		fail_msg("%s: resolve: %s", after->what, command->output);
 	free(command);
+}
+
+/* Its memory is still on its way: that it gets, or it ends. */
+static bool lacks_memory(const struct aftermath *after)
+{
+	static char output[HOST_OUTPUT];
+	json_t *status;
+	bool lacks;
+
+	if (host_drover(&world.b, output, "status", "--json", after->vm, NULL))
+		return false;
+	status = json_loads(output, 0, NULL);
+	lacks = json_is_object(json_object_get(status, "postcopy"));
+	json_decref(status);
+	return lacks;
 }
 
 void aftermath_settle(const struct aftermath *after, bool *on_a, bool *on_b)
@@ -46,14 +69,16 @@ void aftermath_settle(const struct aftermath *after, bool *on_a, bool *on_b)
 	const struct host *a = &world.a, *b = &world.b;
 	char state[16];
 
-	host_wait_state(a, after->vm, "running pending none");
+	host_wait_state(a, after->vm, "running pending lending none");
 	host_state(a, after->vm, state);
-	if (!strcmp(state, "pending"))
+	if (strcmp(state, "running") && strcmp(state, "none"))
 		resolve(after);
 	host_wait_state(a, after->vm, "running none");
 	host_state(a, after->vm, state);
 	*on_a = !strcmp(state, "running");
 	host_wait_state(b, after->vm, "running none");
+	while (lacks_memory(after))
+		usleep(10000);
 	host_state(b, after->vm, state);
 	*on_b = !strcmp(state, "running");
 }
@@ -92,8 +117,11 @@ void aftermath_check(const struct aftermath *after, bool on_a, bool on_b)
 		fail_msg("%s: no copy is left; %s", after->what, after->said);
 	diskhost_copy(b, after->vm, copy);
 	if (!on_a && !on_b) {
-		/* As after a crash of its host: what was flushed is on the disk. */
-		diskhost_verify(a, after->disk, flushed_anywhere(after));
+		/* As after a crash of its host: what was flushed is on the disk, on the host where it ran last. */
+		if (diskhost_flushed(b, after->vm))
+			diskhost_verify(b, copy, flushed_anywhere(after));
+		else
+			diskhost_verify(a, after->disk, flushed_anywhere(after));
 		if (!stat(copy, &there))
 			host_must(b, "image", "check", copy, NULL);
 		return;

@@ -11,6 +11,8 @@
 /* In which process a point is. */
 enum aftermath_process { AT_MOVER, AT_SOURCE, AT_SERVE, AT_DEST, AT_OTHER };
 enum aftermath_process aftermath_process(enum fault_point_id id);
+/* aftermath_in_postcopy: the point is one that only a move with post-copy passes. */
+bool aftermath_in_postcopy(enum fault_point_id id);
 
 /* A move of `vm` from a to b that is over. */
 struct aftermath {
@@ -18,7 +20,7 @@ struct aftermath {
 	const char *disk; /* its volume on a */
 	const char *what; /* befell it */
 	const char *said; /* by the move */
-	bool may_be_down; /* the process of the source died */
+	bool may_be_down; /* a process died without which the guest cannot go on */
 	bool again;       /* it is to move once more, from what is left */
 };
 

@@ -98,10 +98,13 @@ static bool last_number(const char *text, const char *what, const char *key, uin
 uint64_t diskhost_flushed(const struct host *host, const char *vm)
 {
 	char *text = console(host, vm);
-	uint64_t flushed = 0;
+	uint64_t flushed = 0, errors = 0;
 
 	(void)last_number(text, "log flushed=", "flushed=", &flushed);
+	(void)last_number(text, "log flushed=", "errors=", &errors);
 	free(text);
+	if (errors)
+		fail_msg("VM %s found %llu errors", vm, (unsigned long long)errors);
 	return flushed;
 }
 

@@ -22,7 +22,7 @@ void diskhost_write(const char *disk, uint64_t at, uint64_t bytes,
 /* diskhost_copy(host, vm, path): where a copy of its disk is on a host that it moved to. */
 void diskhost_copy(const struct host *host, const char *vm, char path[DISKHOST_PATH]);
 
-/* diskhost_flushed(host, vm): the last record that the guest said there was flushed; 0: none.  diskhost_wait(host, vm, least): until it says
+/* diskhost_flushed(host, vm): the last record that the guest said there was flushed, without an error (of memory, where words has `dirty`); 0: none.  diskhost_wait(host, vm, least): until it says
  * so much; the number that it says. */
 uint64_t diskhost_flushed(const struct host *host, const char *vm);
 uint64_t diskhost_wait(const struct host *host, const char *vm, uint64_t least);

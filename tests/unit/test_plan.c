@@ -227,6 +227,7 @@ static struct plan_model model_of(const struct guest *guest)
 				   .page_ns = 1e9 / guest->link,
 				   .again_ns = 1e9 / guest->link,
 				   .page_bytes = 2000,
+				   .again_bytes = 2000,
 				   .round_ns = 1000000,
 				   .fixed_ns = usual.fixed_ns,
 				   .dirty_per_s = guest->dirty,
