@@ -29,7 +29,8 @@ static uint64_t parse_span(const char *word)
 			continue;
 		memcpy(digits, word, len - 1);
 		digits[len - 1] = '\0';
-		return units_parse_uint(digits, 1, SPAN_MAX, &number, &ignored) ? 0 : number * units[i].seconds;
+		return units_parse_uint(digits, 1, SPAN_MAX, &number, &ignored) ? 0
+										: number * units[i].seconds;
 	}
 	return 0;
 }
@@ -64,18 +65,19 @@ int retention_parse(const char *text, struct retention *retention, struct err *e
 	strcpy(copy, text);
 	while ((word = strsep(&rest, ","))) {
 		if (retention->rules == RETENTION_RULES)
-			return err_set(err, ERR_USAGE, "'%s': there are at most %d rules of what is kept", text,
-				       RETENTION_RULES);
+			return err_set(err, ERR_USAGE, "'%s': there are at most %d rules of what is kept",
+				       text, RETENTION_RULES);
 		if (parse_rule(word, &retention->rule[retention->rules]))
 			goto bad;
 		retention->rules++;
 	}
 	return 0;
 bad:
-	return err_set(err, ERR_USAGE,
-		       "'%.100s' does not say what is kept: give it 'all', or how many points of which spans, as in "
-		       "12x5m,24x1h,7x1d",
-		       text);
+	return err_set(
+	    err, ERR_USAGE,
+	    "'%.100s' does not say what is kept: give it 'all', or how many points of which spans, as in "
+	    "12x5m,24x1h,7x1d",
+	    text);
 }
 
 const char *retention_format(const struct retention *retention, char text[RETENTION_TEXT])
@@ -117,7 +119,8 @@ void retention_choose(const struct retention *retention, struct retention_point 
 	bool verified = false;
 
 	for (size_t i = n; i-- > 0;) {
-		points[i].keep = retention->all || points[i].held || i == n - 1 || (points[i].verified && !verified);
+		points[i].keep =
+		    retention->all || points[i].held || i == n - 1 || (points[i].verified && !verified);
 		verified = verified || points[i].verified;
 	}
 	for (unsigned i = 0; i < retention->rules; i++)

@@ -43,9 +43,9 @@ static size_t kept(size_t n)
 static void what_people_write(void **state)
 {
 	static const char *const good[] = {"all", "1x1s", "12x5m,24x1h,7x1d", "4x2w", "100000x90s"};
-	static const char *const bad[] = {"",      ",",    "12",    "x",      "12x",   "x5m",  "0x5m",      "5x0m",
-					  "5x5",   "5x5y", "-1x5m", "5x-1m",  "1x1m,", " 1x1m", "100001x1m", "1.5x1h",
-					  "1x1m 2x1h", "1X1m", "all,1x1h"};
+	static const char *const bad[] = {
+	    "",      ",",     "12",    "x",     "12x",       "x5m",    "0x5m",      "5x0m", "5x5",     "5x5y",
+	    "-1x5m", "5x-1m", "1x1m,", " 1x1m", "100001x1m", "1.5x1h", "1x1m 2x1h", "1X1m", "all,1x1h"};
 	struct retention retention;
 	char text[RETENTION_TEXT];
 	struct err err;
@@ -60,7 +60,8 @@ static void what_people_write(void **state)
 			fail_msg("'%s' was taken", bad[i]);
 		assert_int_equal(err.kind, ERR_USAGE);
 	}
-	assert_int_equal(retention_parse("1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s", &retention, &err), -1);
+	assert_int_equal(retention_parse("1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s,1x1s", &retention, &err),
+			 -1);
 	/* The longest that there is has room as text. */
 	retention = rules("100000x100000w,100000x100000w,100000x100000w,100000x100000w,100000x100000w,"
 			  "100000x100000w,100000x100000w,100000x100000w");
