@@ -49,10 +49,10 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common imagefmt vmm migrate convert cli
+LIB_DIRS := common imagefmt vmm migrate replicate convert cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli convert replicate migrate vmm imagefmt common,$(B)/lib$(d).a)
 
 build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so $(B)/man/drover-vm.yaml.5
 
