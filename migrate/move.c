@@ -252,6 +252,7 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 			message_abort(mover.link, err);
 	}
 	if (!status) {
+		mover_tell_note(&mover);
 		report->term = mover.term;
 		mover_tell(&mover, MOVE_DONE);
 	}
