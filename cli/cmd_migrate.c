@@ -1,5 +1,6 @@
 /* drover migrate: move a running VM to another host, and say how it went. */
 #include "cli/commands.h"
+#include "cli/move_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report.h"
@@ -48,23 +49,7 @@ static void catch_signals(void)
 int cmd_migrate(const struct args *args, struct err *err)
 {
 	static struct move_report report; /* too large for comfort on a stack */
-	struct move_options options = {
-	    .vm = args->operand[0],
-	    .peer = args->operand[1],
-	    .identity = args->identity,
-	    .known_hosts = args->known_hosts,
-	    .remote_command = args->remote_command,
-	    .downtime_ns = args->downtime_ns,
-	    .if_busy = (enum move_if_busy)args->if_busy,
-	    .throttle_max = (unsigned)args->throttle_max,
-	    .reconnect_ns = args->reconnect_ns,
-	    .links = (unsigned)args->streams,
-	    .bytes_per_s = args->bytes_per_s,
-	    .packing = (enum packer_mode)args->packing,
-	    .postcopy = args->postcopy,
-	    .resume = args->resume,
-	    .cancel = &cancelled,
-	};
+	const struct move_options options = move_options(args, &cancelled);
 	struct progress progress = {.phase_seen = &phase};
 	struct move_observer observer = progress_observer(&progress);
 	int status;

@@ -1,5 +1,6 @@
 /* drover plan: could this VM go to that host, and how would it go? */
 #include "cli/commands.h"
+#include "cli/move_options.h"
 #include "cli/output.h"
 #include "common/units.h"
 #include "migrate/survey.h"
@@ -134,20 +135,7 @@ static json_t *plan_json(const struct args *args, const struct survey *survey)
 
 int cmd_plan(const struct args *args, struct err *err)
 {
-	const struct move_options options = {
-	    .vm = args->operand[0],
-	    .peer = args->operand[1],
-	    .identity = args->identity,
-	    .known_hosts = args->known_hosts,
-	    .remote_command = args->remote_command,
-	    .downtime_ns = args->downtime_ns,
-	    .if_busy = (enum move_if_busy)args->if_busy,
-	    .throttle_max = (unsigned)args->throttle_max,
-	    .links = (unsigned)args->streams,
-	    .bytes_per_s = args->bytes_per_s,
-	    .packing = (enum packer_mode)args->packing,
-	    .cancel = &cancelled,
-	};
+	const struct move_options options = move_options(args, &cancelled);
 	struct survey survey;
 	int status;
 

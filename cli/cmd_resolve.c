@@ -1,5 +1,6 @@
 /* drover resolve: ask the other host how a hand-over ended whose answer was lost. */
 #include "cli/commands.h"
+#include "cli/move_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/vms.h"
@@ -7,13 +8,7 @@
 
 int cmd_resolve(const struct args *args, struct err *err)
 {
-	struct move_options options = {
-	    .vm = args->operand[0],
-	    .peer = args->operand[1],
-	    .identity = args->identity,
-	    .known_hosts = args->known_hosts,
-	    .remote_command = args->remote_command,
-	};
+	struct move_options options = move_options(args, NULL);
 	struct progress progress = {0};
 	struct move_observer observer = progress_observer(&progress);
 	struct vm_view view;

@@ -17,6 +17,7 @@
 
 static const struct option_spec json_only[] = {JSON, END};
 static const struct option_spec none[] = {END};
+static const char *const only_auto[] = {"auto", NULL};
 
 static const struct option_spec run_options[] = {
     {.name = "name",
@@ -191,9 +192,10 @@ static const struct option_spec dirty_rate_options[] = {
 	 .initial = 30000000},                                                                               \
 	    {.name = "streams",                                                                              \
 	     .argument = "N",                                                                                \
-	     .help = "SSH connections in parallel, 1 to 16 (2 or more)",                                     \
+	     .help = "SSH connections, 1 to 16 (auto: 2 or more)",                                           \
 	     .type = OPTION_COUNT,                                                                           \
 	     .offset = AT(streams),                                                                          \
+	     .words = only_auto,                                                                             \
 	     .min = 1,                                                                                       \
 	     .max = STREAM_LINKS},                                                                           \
 	    {.name = "bandwidth",                                                                            \

@@ -29,8 +29,13 @@ static int store_number(const struct command *command, const struct option_spec 
 	int bad;
 
 	if (spec->type == OPTION_COUNT) {
+		if (spec->words && !strcmp(text, spec->words[0])) {
+			*value = 0;
+			return 0;
+		}
 		if (units_parse_uint(text, spec->min, spec->max, value, &why))
-			return usage(command, err, "--%s: %s", spec->name, why.text);
+			return usage(command, err, "--%s: %s%s%s", spec->name, why.text,
+				     spec->words ? ", or " : "", spec->words ? spec->words[0] : "");
 		return 0;
 	}
 	bad = spec->type == OPTION_SIZE ? units_parse_size(text, value, &why)

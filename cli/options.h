@@ -115,10 +115,10 @@ struct option_spec {
 	const char *argument; /* what help calls its argument; NULL for a flag */
 	const char *help;     /* one line */
 	enum option_type type;
-	size_t offset;     /* in struct args */
-	uint64_t min, max; /* of SIZE, DURATION and COUNT, both included */
-	uint64_t initial;  /* value of SIZE, DURATION, COUNT and WORD when the option is not given */
-	const char *const *words;
+	size_t offset;            /* in struct args */
+	uint64_t min, max;        /* of SIZE, DURATION and COUNT, both included */
+	uint64_t initial;         /* value of SIZE, DURATION, COUNT and WORD when the option is not given */
+	const char *const *words; /* of a WORD; of a COUNT the one, if any, that stands for 0 */
 	bool required;
 };
 

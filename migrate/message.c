@@ -126,6 +126,21 @@ void message_send_error(struct link *link, enum message_type type, const struct 
 		(void)link_flush(link, &ignored);
 }
 
+/* A connection that is closed with something of the other side's unread is reset, which may overtake what was sent last. */
+void message_abort(struct link *link, const struct err *why)
+{
+	enum { PATIENCE_MS = 2000 };
+	uint64_t until = clock_mono_ns() + PATIENCE_MS * 1000000ull;
+	struct frame frame;
+	struct err ignored;
+
+	link_watch(link, NULL, 0); /* what ended the session must not end this */
+	link_set_stall(link, PATIENCE_MS);
+	message_send_error(link, MESSAGE_ABORT, why);
+	while (link_receive(link, until, &frame, &ignored) > 0 && frame.type != MESSAGE_ABORT)
+		;
+}
+
 int message_choose(const json_t *hello, unsigned *protocol, struct err *err)
 {
 	uint64_t newest, oldest;

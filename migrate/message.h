@@ -96,6 +96,9 @@ int message_begin_pages(struct link *link, uint64_t epoch, struct pages_encoder 
 			struct message_pages *frame, struct err *err);
 /* message_send_error: ABORT or REFUSE with the kind and sentence of `why`; flushed; failures are ignored. */
 void message_send_error(struct link *link, enum message_type type, const struct err *why);
+/* message_abort(link, why): give up the session: ABORT, which the receiver answers with the same; waits for that, or the end, for some
+ * seconds at most.  The link's watches go; it is to be closed. */
+void message_abort(struct link *link, const struct err *why);
 
 /* Versions of the stream.  message_choose(hello, protocol, err): the newest one that the sender and this receiver both speak; none: ERR_REFUSED.
  * message_chosen(welcome, link, err): what the receiver chose is one that this sender speaks; or ERR_REFUSED. */

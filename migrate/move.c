@@ -248,12 +248,11 @@ int move_vm(const struct move_options *options, const struct move_observer *obse
 	if (!status) {
 		status = run(&mover, err);
 		/* Without a word the receiver would keep what it has, and wait for this sender to come back. */
-		if (status && mover.link && !mover.switching) {
-			link_watch(mover.link, NULL, 0); /* what ended the move must not end this */
-			message_send_error(mover.link, MESSAGE_ABORT, err);
-		}
+		if (status && mover.link && !mover.switching)
+			message_abort(mover.link, err);
 	}
 	if (!status) {
+		mover_tell_note(&mover);
 		report->term = mover.term;
 		mover_tell(&mover, MOVE_DONE);
 	}

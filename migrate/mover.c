@@ -212,6 +212,14 @@ int mover_touched(const struct mover *mover, struct pageset *set, uint64_t *coun
 	return data < 0 && errno != ENXIO ? err_sys(err, "cannot read the guest's RAM") : 0;
 }
 
+void mover_tell_note(struct mover *mover)
+{
+	struct err note;
+
+	if (sender_note(&mover->sender, &note))
+		mover_notice(mover, "%s", note.text);
+}
+
 /* ---- epochs ---------------------------------------------------------------------------------------------------- */
 
 /* Between frames, and while others send: account, and look up now and then. */
@@ -219,7 +227,6 @@ static int tick(void *arg, struct err *err)
 {
 	struct mover *mover = arg;
 	uint64_t now, pages;
-	struct err note;
 
 	mover->frames++;
 	if (mover->frames == 4 && mover->postcopy.on &&
@@ -241,8 +248,7 @@ static int tick(void *arg, struct err *err)
 	    pages < mover->progress.pages_total ? mover->progress.pages_total - pages : 0;
 	mover->progress.bytes_sent = sender_bytes(&mover->sender);
 	mover_tell(mover, mover->progress.phase);
-	if (sender_note(&mover->sender, &note))
-		mover_notice(mover, "%s", note.text);
+	mover_tell_note(mover);
 	return link_check(mover->link, err);
 }
 

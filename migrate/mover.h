@@ -133,6 +133,8 @@ json_t *mover_hello(const struct mover *mover, const char *purpose, struct err *
 
 void mover_tell(struct mover *mover, enum move_phase phase); /* progress, rate-limited within a phase */
 void mover_notice(struct mover *mover, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* mover_tell_note(mover): what a worker has to say, and was not told yet. */
+void mover_tell_note(struct mover *mover);
 /* mover_call(mover, request, err): a request to the VM process that has an empty answer. */
 int mover_call(struct mover *mover, json_t *request, struct err *err);
 /* mover_ask: the same, with its answer (a new reference). */

@@ -243,8 +243,7 @@ static int give_up(struct mover *mover, struct err *err)
 		mover->config.name, mover->peer);
 	if ((!mover->link || link_broken(mover->link)) && mover_rejoin_once(mover, &last))
 		return -1;
-	link_watch(mover->link, NULL, 0); /* what ended the move must not end this */
-	message_send_error(mover->link, MESSAGE_ABORT, err);
+	message_abort(mover->link, err);
 	return -1;
 }
 

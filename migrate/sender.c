@@ -17,12 +17,11 @@ enum {
 
 /* ---- workers --------------------------------------------------------------------------------------------------- */
 
+/* With the lock. */
 static void note(struct sender *sender, const char *what, const struct err *why)
 {
-	pthread_mutex_lock(&sender->lock);
 	sender->note = *why;
 	err_context(&sender->note, "%s", what);
-	pthread_mutex_unlock(&sender->lock);
 }
 
 static void stop_all(struct sender *sender)
@@ -37,13 +36,15 @@ static int on_stop(void *arg, short revents, struct err *err)
 	return err_set(err, ERR_CANCELLED, "the round was left");
 }
 
-static void lose(struct sender_link *link)
+/* With the lock, as the note. */
+static void lose(struct sender_link *link, const struct err *why)
 {
 	sender_link_put_back(link);
 	link_close(link->link);
 	link->link = NULL;
 	link->retry_ns = clock_mono_ns() + RETRY_NS;
 	__atomic_fetch_add(&link->sender->broken, 1, __ATOMIC_RELAXED);
+	note(link->sender, "one of the links broke, the others go on", why);
 }
 
 static void worker_round(struct sender_link *link)
@@ -53,12 +54,12 @@ static void worker_round(struct sender_link *link)
 
 	if (!sender_link_work(link, &err) || (err.kind == ERR_CANCELLED && sender_stopped(sender)))
 		return;
+	pthread_mutex_lock(&sender->lock);
 	if (link_broken(link->link)) {
-		lose(link);
-		note(sender, "one of the links broke, the others go on", &err);
+		lose(link, &err);
+		pthread_mutex_unlock(&sender->lock);
 		return;
 	}
-	pthread_mutex_lock(&sender->lock);
 	if (sender->failed.kind == ERR_NONE)
 		sender->failed = err;
 	pthread_mutex_unlock(&sender->lock);
@@ -69,8 +70,11 @@ static void failed_to_make(struct sender_link *link, const struct err *why)
 {
 	link->retry_ns = clock_mono_ns() + RETRY_NS;
 	/* A busy SSH server drops one now and then that it lets in the next time. */
-	if (++link->failures == 2)
+	if (++link->failures == 2) {
+		pthread_mutex_lock(&link->sender->lock);
 		note(link->sender, "a further link could not be had", why);
+		pthread_mutex_unlock(&link->sender->lock);
+	}
 	ssh_attempt_end(&link->attempt);
 }
 
@@ -473,16 +477,22 @@ static bool is_lost(const struct message_ack *ack, uint32_t id)
 
 void sender_acked(struct sender *sender, const struct message_ack *ack)
 {
+	struct err why;
+
 	pthread_mutex_lock(&sender->lock);
 	for (unsigned i = 0; i < sender->links; i++) {
 		struct sender_link *link = &sender->link[i];
 
 		if (!link->link || link->frames == 0)
 			continue;
-		if (i > 0 && is_lost(ack, link->id))
-			lose(link);
-		else
+		if (i > 0 && is_lost(ack, link->id)) {
+			/* What it said last, if it is here already. */
+			if (sender_link_look(link, &why) >= 0)
+				err_set(&why, ERR_LINK, "its other end is gone");
+			lose(link, &why);
+		} else {
 			sender_link_release(link, link->frames);
+		}
 	}
 	pthread_mutex_unlock(&sender->lock);
 }
@@ -496,7 +506,7 @@ void sender_look(struct sender *sender)
 		struct sender_link *link = &sender->link[i];
 
 		if (link->link && sender_link_look(link, &err) < 0 && link_broken(link->link))
-			lose(link);
+			lose(link, &err);
 	}
 	pthread_mutex_unlock(&sender->lock);
 }

@@ -260,7 +260,6 @@ int switchover_run(struct mover *mover, bool *moved, struct err *err)
 give_up:
 	/* First of all the guest: its VM process resumes it when this connection closes.  The link may be stuck. */
 	mover_let_go(mover);
-	link_watch(mover->link, NULL, 0); /* what ended the move must not end this */
-	message_send_error(mover->link, MESSAGE_ABORT, err);
+	message_abort(mover->link, err);
 	return -1;
 }

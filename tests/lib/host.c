@@ -50,7 +50,7 @@ void host_open(struct host *host, const char *folder, const char *name)
 }
 
 /* A test that failed may have left VMs: each is ended by the number that its own host gives. */
-static void end_vms(const struct host *host)
+void host_end_vms(const struct host *host)
 {
 	static char output[HOST_OUTPUT];
 	json_t *list, *vm;
@@ -76,7 +76,7 @@ void host_close(struct host *host)
 	const char *const argv[] = {"rm", "-rf", host->root, NULL};
 	pid_t pid;
 
-	end_vms(host);
+	host_end_vms(host);
 	pid = fork();
 	if (pid == 0) {
 		execvp("rm", (char *const *)argv);

@@ -21,9 +21,10 @@ struct host {
 /* host_build(): absolute path of the build folder ($DROVER_BUILD, else build). */
 const char *host_build(void);
 
-/* host_open(host, folder, name): makes folder/name/{state,run}.  host_close: ends VMs that a failed test left there (and
- * says so), then removes all. */
+/* host_open(host, folder, name): makes folder/name/{state,run}.  host_end_vms: ends VMs that a failed test left there, and
+ * says so.  host_close: the same, and removes all. */
 void host_open(struct host *host, const char *folder, const char *name);
+void host_end_vms(const struct host *host);
 void host_close(struct host *host);
 
 /* A drover command on a host, in a process of its own. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 static const char *const words[] = {"auto", "ring", NULL};
+static const char *const nought[] = {"auto", NULL};
 static const struct option_spec specs[] = {
     {.name = "name",
      .argument = "NAME",
@@ -27,6 +28,13 @@ static const struct option_spec specs[] = {
      .min = 1,
      .max = 64,
      .initial = 1},
+    {.name = "streams",
+     .argument = "N",
+     .type = OPTION_COUNT,
+     .offset = offsetof(struct args, streams),
+     .min = 1,
+     .max = 16,
+     .words = nought},
     {.name = "downtime",
      .argument = "TIME",
      .type = OPTION_DURATION,
@@ -124,6 +132,21 @@ static void what_is_left_out_has_its_initial_value(void **state)
 	assert_int_equal(args.cpus, 1);
 	assert_int_equal(args.downtime_ns, 30000000);
 	assert_false(args.detach || args.json);
+}
+
+static void a_word_may_stand_for_no_number(void **state)
+{
+	struct args args;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(parse("try a --name b --streams 16", &args, &err), 0);
+	assert_int_equal(args.streams, 16);
+	assert_int_equal(parse("try a --name b --streams auto", &args, &err), 0);
+	assert_int_equal(args.streams, 0);
+	assert_int_equal(parse("try a --name b --streams 0", &args, &err), -1);
+	assert_non_null(strstr(err.text, "from 1 to 16, or auto"));
+	assert_int_equal(parse("try a --name b --cpus auto", &args, &err), -1);
 }
 
 static void a_list_keeps_each_in_order(void **state)
@@ -294,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_full_line_is_read),
 	    cmocka_unit_test(what_is_left_out_has_its_initial_value),
+	    cmocka_unit_test(a_word_may_stand_for_no_number),
 	    cmocka_unit_test(a_list_keeps_each_in_order),
 	    cmocka_unit_test(sizes_and_epochs_are_operands),
 	    cmocka_unit_test(sizes_and_epochs_that_are_none_are_refused),
