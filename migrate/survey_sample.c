@@ -68,7 +68,7 @@ static size_t list_run(const struct survey_sample *sample, size_t run, const str
 	size_t n = 0;
 
 	/* What happened to be chosen twice. */
-	if (run > 0 && sample->start[run] == sample->start[run - 1])
+	if (run && sample->start[run] == sample->start[run - 1])
 		return 0;
 	for (uint64_t page = sample->start[run]; page < sample->start[run] + RUN; page++)
 		if (page < sample->source.pages && (!only || pageset_has(only, page)))

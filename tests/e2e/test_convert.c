@@ -346,9 +346,8 @@ static void a_format_is_not_guessed(void **state)
 {
 	(void)state;
 	make_raw("disk.raw");
-	shell_must(
-	    "cp disk.raw disk; qemu-img create -f qcow2 fake.raw 1M; cp fake.raw cloud.img; "
-	    "qemu-img create -f qed other.img 1M");
+	shell_must("cp disk.raw disk; qemu-img create -f qcow2 fake.raw 1M; cp fake.raw cloud.img; "
+		   "qemu-img create -f qed other.img 1M");
 	refuse("disk x.dvol", 2, "nothing in");
 	convert("disk x.dvol --from raw");
 	refuse("fake.raw y.dvol", 2, "is called raw but begins like qcow2");
