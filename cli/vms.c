@@ -131,16 +131,20 @@ static bool look(const char *name, struct vm_view *view, json_t **reply)
 	return runs && !there;
 }
 
-/* view_patiently: with a moment's patience for a process that begins or was killed just now, and, if so wanted, for one that ends. */
+/* view_patiently: with a moment's patience for a process that begins or was killed just now, and, if so wanted, for one that
+ * ends by itself or was killed while its guest ran nowhere. */
 static void view_patiently(const char *name, struct vm_view *view, json_t **reply, bool until_gone)
 {
-	enum { TRIES = 100, TRIES_ENDING = 250, TRY_MS = 20 };
-	bool silent, ends;
+	enum { SILENT_MS = 2000, ENDING_MS = 5000, TRY_MS = 20 };
+	uint64_t begun = clock_mono_ns();
 
-	for (int i = 0;; i++) {
-		silent = look(name, view, reply);
-		ends = until_gone && view->locked && !view->answered && !strcmp(view->state, "stopped");
-		if (i == TRIES_ENDING || (i >= TRIES && !ends) || (!silent && !ends))
+	for (;;) {
+		bool silent = look(name, view, reply);
+		bool ends =
+		    until_gone && view->locked && !view->answered && strcmp(view->state, "not-answering");
+		uint64_t ms = (clock_mono_ns() - begun) / 1000000;
+
+		if (ms >= (ends ? ENDING_MS : SILENT_MS) || (!silent && !ends))
 			return;
 		poll(NULL, 0, TRY_MS);
 	}

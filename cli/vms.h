@@ -35,8 +35,8 @@ struct vm_view {
 /* vms_view(name, view): never fails: what cannot be learnt shows as such in view->state.  Waits at most
  * VMS_STATUS_TIMEOUT_MS for the VM process; and a moment for one to which nobody listens, since it begins or was killed just now. */
 void vms_view(const char *name, struct vm_view *view);
-/* vms_view_settled: the same; but where the VM is stopped and its process is on its way out, that is waited for, as long as
- * a moment: for commands that need the VM's name free. */
+/* vms_view_settled: the same; but a process without a guest (stopped, handed over, dropped) that is on its way out is waited
+ * for, 5 s at most: for commands that need the VM's name free. */
 void vms_view_settled(const char *name, struct vm_view *view);
 /* vms_view_reply: the same, and all that the process said, a new reference; NULL when it did not answer. */
 void vms_view_reply(const char *name, struct vm_view *view, json_t **reply);

@@ -91,7 +91,8 @@ struct busy { /* blocks that must not be allocated although their bit is clear: 
 
 struct alloc {
 	uint64_t end, used, cursor, first; /* blocks; first: the first one behind the journal */
-	uint64_t ahead; /* space of this handle's growth is filled or allocated up to here; 0: it did not grow */
+	uint64_t
+	    ahead; /* space of this handle's growth is filled or allocated up to here; 0: it did not grow */
 	unsigned small; /* blocks that were taken in small pieces since the last large one */
 	struct busy busy;
 	struct extents freed; /* since the last cut; busy until that is durable */

@@ -56,7 +56,7 @@ static int welcome(struct serve *serve, struct err *err)
 		return -1;
 	if (locked) {
 		serve_supersede(serve->config.name, serve->config.uuid);
-		if (ledger_peek(serve->config.name, &record, &locked, err))
+		if (ledger_peek_settled(serve->config.name, &record, &locked, err))
 			return -1;
 	}
 	if (locked)
@@ -277,7 +277,7 @@ static json_t *there_json(const struct serve *serve)
 	bool locked;
 
 	if (!permit_check(serve->permit, PERMIT_MOVE, name, &why) &&
-	    !ledger_peek(name, &record, &locked, &why)) {
+	    !ledger_peek_settled(name, &record, &locked, &why)) {
 		if (locked)
 			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
 		else if (!serve_bounds_name(serve, &why))

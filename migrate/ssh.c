@@ -305,8 +305,7 @@ static int connect_session(struct ssh *ssh, const struct ssh_target *target, str
 		return err_set(err, ERR_LINK, "no SSH connection to %s: %s", ssh->name,
 			       ssh_get_error(ssh->session));
 	if (ssh_check_host_key(ssh->session, ssh->name, err) < 0 ||
-	    ssh_authenticate(ssh->session, target, ssh->name, err) < 0 ||
-	    start_command(ssh, target, err) < 0)
+	    ssh_authenticate(ssh->session, target, ssh->name, err) < 0 || start_command(ssh, target, err) < 0)
 		return -1;
 	ssh->attempt = NULL; /* new keys, later, are told of like those of the beginning */
 	return stop_blocking(ssh, err);

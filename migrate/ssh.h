@@ -39,7 +39,7 @@ struct ssh_target {
 	const char *command;         /* what runs on the other host; its stdin and stdout are the link */
 	unsigned connect_timeout_s;  /* 0: 10 */
 	struct ssh_attempt *attempt; /* NULL: nobody gives it up */
-	bool further;                /* one of several to the same host: its round trips are not measured, which saves one */
+	bool further; /* one of several to the same host: its round trips are not measured, which saves one */
 };
 
 /* ssh_url_parse(url, target, err): ssh://[user@]host[:port], an IPv6 address in brackets; nothing else: no

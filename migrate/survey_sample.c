@@ -38,8 +38,8 @@ static int compare(const void *a, const void *b)
 /* Where the runs begin: anywhere among the members of the set. */
 static void choose(struct survey_sample *sample, struct pageset *set, uint64_t count)
 {
-	uint64_t nth[SURVEY_RUNS], cursor = 0, seen = 0, pages[1024];
-	size_t n;
+	uint64_t nth[SURVEY_RUNS], cursor = 0, seen = 0, last = 0, pages[1024];
+	size_t n, at = 0;
 
 	sample->runs = 0;
 	if (count == 0 || getrandom(nth, sizeof(nth), 0) != sizeof(nth))
@@ -47,10 +47,14 @@ static void choose(struct survey_sample *sample, struct pageset *set, uint64_t c
 	for (size_t i = 0; i < SURVEY_RUNS; i++)
 		nth[i] %= count;
 	qsort(nth, SURVEY_RUNS, sizeof(nth[0]), compare);
-	while (sample->runs < SURVEY_RUNS &&
+	while (at < SURVEY_RUNS &&
 	       (n = pageset_take(set, &cursor, pages, sizeof(pages) / sizeof(pages[0]))) > 0) {
-		for (; sample->runs < SURVEY_RUNS && nth[sample->runs] < seen + n; sample->runs++)
-			sample->start[sample->runs] = pages[nth[sample->runs] - seen] / RUN * RUN;
+		for (; at < SURVEY_RUNS && nth[at] < seen + n; at++) {
+			uint64_t start = pages[nth[at] - seen] / RUN * RUN;
+
+			if (sample->runs == 0 || start != last) /* or it was chosen twice */
+				sample->start[sample->runs++] = last = start;
+		}
 		seen += n;
 	}
 }
@@ -67,9 +71,6 @@ static size_t list_run(const struct survey_sample *sample, size_t run, const str
 {
 	size_t n = 0;
 
-	/* What happened to be chosen twice. */
-	if (run > 0 && sample->start[run] == sample->start[run - 1])
-		return 0;
 	for (uint64_t page = sample->start[run]; page < sample->start[run] + RUN; page++)
 		if (page < sample->source.pages && (!only || pageset_has(only, page)))
 			pages[n++] = page;

@@ -1,6 +1,7 @@
 /* cpuid.c: building the guest's CPUID.  Leaf and bit numbers: Intel SDM volume 2A, CPUID; AMD APM volume 3,
  * appendix E. */
 #include "vmm/cpuid.h"
+#include <asm/kvm_para.h>
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
@@ -171,6 +172,15 @@ int cpuid_for_vcpu(const struct cpuid_table *table, unsigned index, unsigned cpu
 		}
 	}
 	return add_topology(out, index, cpus);
+}
+
+void cpuid_hide_async_faults(struct cpuid_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++)
+		if (table->entries[i].function == KVM_CPUID_FEATURES)
+			table->entries[i].eax &=
+			    ~(BIT(KVM_FEATURE_ASYNC_PF) | BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) |
+			      BIT(KVM_FEATURE_ASYNC_PF_INT));
 }
 
 int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus,

@@ -21,6 +21,10 @@ struct cpuid_table {
 
 /* cpuid_host(kvm, table, err): the machine-wide table that a guest made on this host gets. */
 int cpuid_host(const struct kvm *kvm, struct cpuid_table *table, struct err *err);
+/* cpuid_hide_async_faults(table): the guest shall not put a task to sleep while the host fetches a page (Linux,
+ * Documentation/virt/kvm/x86/cpuid.rst and msr.rst: KVM_FEATURE_ASYNC_PF and what belongs to it).  For a guest that may have
+ * its local APIC switched off, which the interrupt that wakes the task comes by: Linux does not look at that.  Pure. */
+void cpuid_hide_async_faults(struct cpuid_table *table);
 /* cpuid_set_vcpu(vcpu_fd, table, index, cpus, err): give vCPU `index` of `cpus` the table with its own APIC id
  * and topology.  Before its first KVM_RUN. */
 int cpuid_set_vcpu(int vcpu_fd, const struct cpuid_table *table, unsigned index, unsigned cpus,

@@ -3,11 +3,14 @@
 #include "common/buf.h"
 #include "common/io.h"
 #include "common/paths.h"
+#include "common/unixsock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -218,6 +221,30 @@ int ledger_peek(const char *name, struct ledger_record *record, bool *locked, st
 	status = read_slots(fd, name, record, &sequence, err);
 	close(fd);
 	return status;
+}
+
+static bool listens(const char *name)
+{
+	char path[PATHS_MAX];
+	int fd = paths_vm_socket(name, path, NULL) ? -1 : unixsock_connect(path, SOCK_SEQPACKET, 0);
+
+	if (fd < 0)
+		return errno != ENOENT && errno != ECONNREFUSED;
+	close(fd);
+	return true;
+}
+
+int ledger_peek_settled(const char *name, struct ledger_record *record, bool *locked, struct err *err)
+{
+	enum { TRIES = 100, TRY_MS = 20 };
+
+	for (int i = 0;; i++) {
+		if (ledger_peek(name, record, locked, err))
+			return -1;
+		if (!*locked || i == TRIES || listens(name))
+			return 0;
+		poll(NULL, 0, TRY_MS);
+	}
 }
 
 static int buried_path(const char *uuid, char path[PATHS_MAX], struct err *err)

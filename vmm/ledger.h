@@ -63,6 +63,9 @@ int ledger_write(struct ledger *ledger, const struct ledger_record *record, stru
 /* ledger_peek(name, record, locked, err): read without the lock (for list and status).  *locked: a VM process
  * lives.  A VM that this host does not know gives LEDGER_NONE. */
 int ledger_peek(const char *name, struct ledger_record *record, bool *locked, struct err *err);
+/* ledger_peek_settled: the same; but a process that holds the lock while nobody listens on its control socket is about to
+ * begin, or was killed and is not all gone yet: that is waited for, 2 s at most. */
+int ledger_peek_settled(const char *name, struct ledger_record *record, bool *locked, struct err *err);
 
 /* ledger_bury(record, err): before a record is dropped (`drover forget`, or the name's use by another VM): keep what it
  * says about a VM that ran here on behalf of another host, which may still ask about it: in <state>/forgotten/UUID,

@@ -94,6 +94,12 @@ static int create_ram(struct machine *machine, const struct vm_config *config, i
 	return 0;
 }
 
+/* Instructions are emulated when KVM fails at them; all else that emulation does is for where it has no hardware. */
+static bool needs_emulation(const struct machine *machine)
+{
+	return machine->emulation && !kvm_has_hardware();
+}
+
 static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model model, struct err *err)
 {
 	int most = kvm_has(&machine->kvm, KVM_CAP_MAX_VCPUS);
@@ -106,6 +112,8 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 		return err_sys(err, "cannot make %u vCPUs", cpus);
 	if (cpuid_host(&machine->kvm, machine->cpuid, err) || cpuid_apply_model(machine->cpuid, model, err))
 		return -1;
+	if (needs_emulation(machine))
+		cpuid_hide_async_faults(machine->cpuid);
 	for (unsigned i = 0; i < cpus; i++) {
 		machine->cpus = i + 1; /* machine_destroy unmakes those that were begun */
 		if (vcpu_create(&machine->vcpus[i], machine, i, err) ||
@@ -117,10 +125,9 @@ static int create_vcpus(struct machine *machine, unsigned cpus, enum cpu_model m
 	return msr_list_probe(&machine->kvm, machine->vcpus[0].fd, machine->msrs, err);
 }
 
-/* Instructions are emulated when KVM fails at them; these two are needed only where it has no hardware. */
 static int create_emulation(struct machine *machine, struct err *err)
 {
-	if (!machine->emulation || kvm_has_hardware())
+	if (!needs_emulation(machine))
 		return 0;
 	emulate_tick_prepare(machine);
 	return emulate_syscall_prepare(machine, err);

@@ -346,23 +346,22 @@ static void a_format_is_not_guessed(void **state)
 {
 	(void)state;
 	make_raw("disk.raw");
-	shell_must(
-	    "cp disk.raw disk; qemu-img create -f qcow2 fake.raw 1M; cp fake.raw cloud.img; "
-	    "qemu-img create -f luks --object secret,id=s,data=x -o key-secret=s,iter-time=10 crypt.img 1M");
+	shell_must("cp disk.raw disk; qemu-img create -f qcow2 fake.raw 1M; cp fake.raw cloud.img; "
+		   "qemu-img create -f qed other.img 1M");
 	refuse("disk x.dvol", 2, "nothing in");
 	convert("disk x.dvol --from raw");
 	refuse("fake.raw y.dvol", 2, "is called raw but begins like qcow2");
 	convert("fake.raw y.raw --from raw");
 	shell_must("cmp fake.raw y.raw");
 	convert("cloud.img z.dvol");
-	refuse("crypt.img w.dvol", 1, "of the format 'luks', which is not one of");
+	refuse("other.img w.dvol", 1, "of the format 'qed', which is not one of");
 	refuse("disk.raw w", 2, "tells no format: say it with --to");
 	refuse("disk.raw w.dvol --from floppy", 2, "is none of raw, dvol, qcow2");
 	refuse("disk.raw w.qcow2 --compress 3", 2, "--compress is for volumes");
 	refuse("disk.raw w.qcow2 --no-epoch", 2, "--no-epoch is for volumes");
 	refuse("disk.raw w.dvol --epoch 1.1", 2, "is no volume");
 	refuse("nothing.qcow2 w.dvol", 1, "cannot find nothing.qcow2");
-	only("disk.raw disk fake.raw cloud.img crypt.img x.dvol y.raw z.dvol");
+	only("disk.raw disk fake.raw cloud.img other.img x.dvol y.raw z.dvol");
 }
 
 static void a_damaged_image_is_a_sentence_and_leaves_nothing(void **state)

@@ -150,10 +150,23 @@ static void test_this_host(void **state)
 	}
 }
 
+static void test_async_faults(void **state)
+{
+	(void)state;
+	make_rich();
+	cpuid_hide_async_faults(&table);
+	assert_false(has(0x40000001, 0, 4));
+	assert_false(has(0x40000001, 0, 10));
+	assert_false(has(0x40000001, 0, 14));
+	assert_true(has(0x40000001, 0, 0)); /* the clock */
+	assert_true(has(0x40000001, 0, 11));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_v2), cmocka_unit_test(test_v3),
-					   cmocka_unit_test(test_lacking), cmocka_unit_test(test_host),
-					   cmocka_unit_test(test_this_host)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_v2),        cmocka_unit_test(test_v3),
+	    cmocka_unit_test(test_lacking),   cmocka_unit_test(test_host),
+	    cmocka_unit_test(test_this_host), cmocka_unit_test(test_async_faults)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
