@@ -316,6 +316,15 @@ bool ledger_outcome(const struct ledger_record *record, const char *uuid, uint64
 	return false;
 }
 
+uint64_t ledger_start_term(const struct ledger_record *record, const char *uuid)
+{
+	uint64_t promised = ledger_promised_term(record, uuid);
+
+	if (promised == 0)
+		return 1;
+	return record->ran_term == promised ? promised : promised + 1;
+}
+
 int ledger_may_receive(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,
 		       struct err *err)
 {

@@ -84,6 +84,10 @@ const char *ledger_state_name(enum ledger_state state);
  * Pure. */
 bool ledger_outcome(const struct ledger_record *record, const char *uuid, uint64_t term, const char *session,
 		    struct ledger_record *promise);
+/* ledger_start_term(record, uuid): the term under which this host may start the VM by itself: the one under which it ran here
+ * last, or one above all that this host has promised not to use.  Never lower than before: who asks about a hand-over, and
+ * who holds an epoch, tells by it what is older.  1 for a VM that this host does not know.  Pure. */
+uint64_t ledger_start_term(const struct ledger_record *record, const char *uuid);
 /* ledger_may_receive(record, name, uuid, term, err): a copy of VM uuid may be received here, to run under
  * `term`, given what this host has promised.  0, or -1 with ERR_REFUSED and the remedy.  Pure. */
 int ledger_may_receive(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,

@@ -167,7 +167,7 @@ static int promise(struct vmproc *vm, const json_t *incoming, struct ledger_reco
 			return -1;
 	} else {
 		record->state = LEDGER_RUNNING;
-		record->term = record->ran_term = 1;
+		record->term = record->ran_term = ledger_start_term(&vm->ledger.now, vm->config.uuid);
 		if (check_new(vm, err))
 			return -1;
 	}

@@ -226,6 +226,25 @@ static void receiving_needs_a_term_that_is_not_spent(void **state)
 	assert_int_equal(ledger_may_receive(&refused, "n", OTHER_UUID, 1, &err), 0);
 }
 
+static void a_start_never_goes_back_to_an_older_term(void **state)
+{
+	struct ledger_record stopped = record(LEDGER_STOPPED, 4), refused = record(LEDGER_REFUSED, 4),
+			     none = {.state = LEDGER_NONE}, promise;
+
+	(void)state;
+	assert_int_equal(ledger_start_term(&none, UUID), 1);
+	stopped.ran_term = 4;
+	assert_int_equal(ledger_start_term(&stopped, UUID), 4);
+	assert_int_equal(ledger_start_term(&stopped, OTHER_UUID), 1);
+	refused.ran_term = 2;
+	assert_int_equal(ledger_start_term(&refused, UUID), 5);
+	/* It came here under term 4, was stopped, and started again: who still waits to learn whether it came hears that it did. */
+	stopped.state = LEDGER_RUNNING;
+	stopped.term = stopped.ran_term = ledger_start_term(&stopped, UUID);
+	stopped.session[0] = 0;
+	assert_true(ledger_outcome(&stopped, UUID, 4, SESSION, &promise));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +254,7 @@ int main(void)
 	    cmocka_unit_test(outcome_without_a_process),
 	    cmocka_unit_test(what_is_forgotten_still_answers),
 	    cmocka_unit_test(receiving_needs_a_term_that_is_not_spent),
+	    cmocka_unit_test(a_start_never_goes_back_to_an_older_term),
 	};
 
 	return cmocka_run_group_tests_name("ledger", tests, make_root, remove_root);
