@@ -45,6 +45,11 @@ int start_check_name(const char *name, struct err *err)
 		    "VM '%s' was handed over to %s; take another name, or 'drover forget %s' if that VM is "
 		    "over",
 		    name, view.peer, name);
+	if (!strcmp(view.state, "standby"))
+		return err_set(err, ERR_STATE,
+			       "VM '%s' runs on %s, and this host keeps copies of it: 'drover failover %s' starts it here "
+			       "when that host is lost; or take another name",
+			       name, view.peer, name);
 	if (!strcmp(view.state, "damaged"))
 		return err_set(
 		    err, ERR_INPUT,

@@ -316,8 +316,12 @@ static int may(const struct serve *serve, const char *purpose, struct err *err)
 	const char *vm = serve->config.name;
 
 	/* A link joins a session that was let in. */
-	if (!strcmp(purpose, "move") || !strcmp(purpose, "join"))
+	if (!strcmp(purpose, "join"))
+		return permit_check(serve->permit, PERMIT_MOVE | PERMIT_REPLICATE, vm, err);
+	if (!strcmp(purpose, "move"))
 		return permit_check(serve->permit, PERMIT_MOVE, vm, err);
+	if (!strcmp(purpose, "replicate"))
+		return permit_check(serve->permit, PERMIT_REPLICATE, vm, err);
 	if (!strcmp(purpose, "outcome"))
 		return permit_check(serve->permit, PERMIT_OUTCOME, vm, err);
 	if (!strcmp(purpose, "check"))
@@ -356,10 +360,11 @@ static int session(struct serve *serve, int in, int out, bool *refusal, struct e
 		json_decref(hello);
 		return failed ? -1 : 0;
 	}
+	serve->points.on = !failed && !strcmp(purpose, "replicate");
 	if (!failed)
-		failed = welcome(serve, err);
+		failed = serve->points.on ? serve_points_welcome(serve, err) : welcome(serve, err);
 	json_decref(hello);
-	if (failed || begin(serve, err))
+	if (failed || (serve->points.on ? serve_points_begin(serve, err) : begin(serve, err)))
 		return -1;
 	*refusal = false;
 	return receive(serve, err);
@@ -387,6 +392,8 @@ static int open_session(struct serve *serve, int in, int out, struct err *err)
 				.wake_fd = -1,
 				.quit_fd = -1,
 				.owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
+				.points = {.ledger = {.dir_fd = -1, .lock_fd = -1, .fd = -1},
+					   .store = {.lock_fd = -1}},
 				.control = {.serve = serve, .process_fd = -1}};
 	pthread_mutex_init(&serve->lock, NULL);
 	pthread_cond_init(&serve->change, NULL);
@@ -404,6 +411,7 @@ static void close_session(struct serve *serve)
 	serve_postcopy_close(serve);
 	let_go(serve);
 	serve_disks_close(serve);
+	serve_points_close(serve);
 	link_close(serve->control.link);
 	pages_decoder_close(serve->control.decoder);
 	pages_target_close(&serve->target[0]);

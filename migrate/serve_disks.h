@@ -54,6 +54,8 @@ int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, st
 /* serve_disks_close_epoch(serve, last, err): all of the epoch is there: close it on the disks; with the last one the volumes are
  * closed, too. */
 int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err);
+/* serve_disks_close_point(serve, id, err): it is a point's: closed on every disk, and held by it. */
+int serve_disks_close_point(struct serve *serve, struct dvol_id id, struct err *err);
 /* serve_disks_tidy(serve): epochs of moves go that a later one replaces.  No link is at work.  It may take longer than a pause: the
  * sender must not be waiting for this host with its guest paused. */
 void serve_disks_tidy(struct serve *serve);

@@ -9,6 +9,7 @@
 #include "migrate/pages.h"
 #include "migrate/permit.h"
 #include "migrate/serve_disks.h"
+#include "migrate/serve_points.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/ledger.h"
@@ -79,6 +80,7 @@ struct serve {
 	struct pages_target target[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
 	unsigned targets;
 	struct serve_disks disks;
+	struct serve_points points;
 	int ram_fd;
 	uint64_t ram_seen; /* atomic: bytes that RAM held when the host's memory was last looked at */
 	int state_fd;      /* memfd; machine state of the consistent epoch */

@@ -1,5 +1,5 @@
 /* test_retention.c: which recovery points stay. */
-#include "replicate/retention.h"
+#include "vmm/retention.h"
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
 

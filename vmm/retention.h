@@ -1,6 +1,6 @@
 /* retention.h: which recovery points stay.  Pure.  docs/replication.md, Retention. */
-#ifndef REPLICATE_RETENTION_H
-#define REPLICATE_RETENTION_H
+#ifndef VMM_RETENTION_H
+#define VMM_RETENTION_H
 
 #include "common/err.h"
 #include <stdbool.h>

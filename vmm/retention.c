@@ -1,4 +1,4 @@
-#include "replicate/retention.h"
+#include "vmm/retention.h"
 
 #include "common/units.h"
 
