@@ -112,21 +112,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* From `from` on; how much of the console there is after it. */
-static size_t wait_for(const char *text, size_t from)
-{
-	for (size_t len = from;; len++) {
-		vm_wait_console(&vm, len);
-		pthread_mutex_lock(&vm.lock);
-		len = vm.console_len;
-		const uint8_t *at = memmem(vm.console + from, len - from, text, strlen(text));
-		size_t end = at ? (size_t)(at - vm.console) + strlen(text) : 0;
-		pthread_mutex_unlock(&vm.lock);
-		if (at)
-			return end;
-	}
-}
-
 static void boot(void)
 {
 	struct err err = {0};
@@ -159,15 +144,20 @@ static void check_log(void)
 
 static void test_boots_from_the_network(void **state)
 {
+	static const char said[] = "the sum is ";
 	uint16_t sum = 0;
 	size_t at;
 
 	(void)state;
 	boot();
-	at = wait_for("SeaBIOS (version", 0);
-	at = wait_for("iPXE (http://ipxe.org)", at);
-	at = wait_for("Booting from ROM", at);
-	at = wait_for("the sum is ", at) + 1; /* and its NUL */
+	at = vm_wait_text(&vm, "SeaBIOS (version", 0);
+	at = vm_wait_text(&vm, "iPXE (http://ipxe.org)", at);
+	at = vm_wait_text(&vm, "Booting from ROM", at);
+	size_t plain = vm_wait_text(&vm, said, at);
+	/* What follows are bytes, behind the text's NUL. */
+	uint8_t *raw = memmem(vm.console, vm.console_len, said, strlen(said));
+	assert_non_null(raw);
+	at = (size_t)(raw - vm.console) + sizeof(said);
 	vm_wait_console(&vm, at + 2);
 	for (unsigned i = 0; i < PROGRAM; i++)
 		sum = (uint16_t)(sum + program[i]);
@@ -177,8 +167,8 @@ static void test_boots_from_the_network(void **state)
 	vm_move(&vm);
 	assert_int_equal(machine_reset(vm.machine, NULL), 0);
 	machine_resume(vm.machine);
-	at = wait_for("SeaBIOS (version", at);
-	wait_for("iPXE (http://ipxe.org)", at);
+	at = vm_wait_text(&vm, "SeaBIOS (version", plain);
+	vm_wait_text(&vm, "iPXE (http://ipxe.org)", at);
 }
 
 int main(void)

@@ -42,24 +42,6 @@ static void boot(void)
 	machine_resume(vm.machine);
 }
 
-/* From `from` on, or at all; how much of the console there is after it. */
-static size_t wait_for(const char *text, size_t from)
-{
-	const char *at;
-	size_t end;
-
-	for (size_t len = from;; len++) {
-		vm_wait_console(&vm, len);
-		pthread_mutex_lock(&vm.lock);
-		len = vm.console_len;
-		at = memmem(vm.console + from, len - from, text, strlen(text));
-		end = at ? (size_t)(at - (const char *)vm.console) + strlen(text) : 0;
-		pthread_mutex_unlock(&vm.lock);
-		if (at)
-			return end;
-	}
-}
-
 static void test_without_a_disk(void **state)
 {
 	size_t at;
@@ -67,8 +49,8 @@ static void test_without_a_disk(void **state)
 	(void)state;
 	vm_make(&vm, 32, 2, DIRTY_AUTO);
 	boot();
-	at = wait_for("SeaBIOS (version", 0);
-	wait_for("No bootable device", at);
+	at = vm_wait_text(&vm, "SeaBIOS (version", 0);
+	vm_wait_text(&vm, "No bootable device", at);
 	/* It has installed the tables, below 1 MiB where a kernel looks for them, and written nothing to its ROM. */
 	machine_pause(vm.machine);
 	bool found = false;
@@ -117,8 +99,8 @@ static void make_volume(char path[TEMP_MAX + 16])
 static size_t ls(size_t at)
 {
 	vm_type(&vm, "ls\r", 3);
-	at = wait_for("(hd0)", at);
-	return wait_for("rescue>", at);
+	at = vm_wait_text(&vm, "(hd0)", at);
+	return vm_wait_text(&vm, "rescue>", at);
 }
 
 static void test_grub_from_a_volume(void **state)
@@ -136,10 +118,10 @@ static void test_grub_from_a_volume(void **state)
 	disk->disk.queues = 1;
 	vm_replace(&vm); /* with the disk */
 	boot();
-	at = wait_for("SeaBIOS (version", 0);
-	at = wait_for("Booting from Hard Disk", at);
-	at = wait_for("GRUB", at);
-	at = ls(wait_for("rescue>", at));
+	at = vm_wait_text(&vm, "SeaBIOS (version", 0);
+	at = vm_wait_text(&vm, "Booting from Hard Disk", at);
+	at = vm_wait_text(&vm, "GRUB", at);
+	at = ls(vm_wait_text(&vm, "rescue>", at));
 	vm_move(&vm);
 	machine_resume(vm.machine);
 	at = ls(at);
@@ -148,8 +130,8 @@ static void test_grub_from_a_volume(void **state)
 	machine_pause(vm.machine);
 	assert_int_equal(machine_reset_now(vm.machine, &err), 0);
 	machine_resume(vm.machine);
-	at = wait_for("SeaBIOS (version", at);
-	wait_for("Booting from Hard Disk", at);
+	at = vm_wait_text(&vm, "SeaBIOS (version", at);
+	vm_wait_text(&vm, "Booting from Hard Disk", at);
 }
 
 int main(void)

@@ -104,10 +104,14 @@ void vm_free(struct vm *vm)
 /* Wait for a change; with the lock held. */
 static void wait_change(struct vm *vm, const struct timespec *deadline, const char *what)
 {
+	enum { TAIL = 400 };
+
 	if (pthread_cond_timedwait(&vm->changed, &vm->lock, deadline) != ETIMEDOUT)
 		return;
 	pthread_mutex_unlock(&vm->lock);
-	fail_msg("%s did not come: %zu bytes, ended %d: %s", what, vm->console_len, vm->ended, vm->detail);
+	fail_msg("%s did not come: %zu bytes, ended %d: %s; the console ends: %.*s", what, vm->console_len,
+		 vm->ended, vm->detail, (int)(vm->console_len < TAIL ? vm->console_len : TAIL),
+		 vm->console + (vm->console_len < TAIL ? 0 : vm->console_len - TAIL));
 }
 
 static struct timespec patience(void)
@@ -132,6 +136,46 @@ void vm_wait_console(struct vm *vm, size_t len)
 		wait_change(vm, &deadline, "output");
 	}
 	pthread_mutex_unlock(&vm->lock);
+}
+
+/* plain(vm, to): the console without its control sequences.  Returns its length.  With the lock held. */
+static size_t plain(const struct vm *vm, char *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < vm->console_len; i++) {
+		if (vm->console[i] != '\033') {
+			to[n++] = (char)vm->console[i];
+			continue;
+		}
+		/* ECMA-48, 5.4: ESC [, parameters, and a final byte; or ESC and one byte. */
+		if (++i < vm->console_len && vm->console[i] == '[')
+			while (++i < vm->console_len && (vm->console[i] < 0x40 || vm->console[i] > 0x7e))
+				;
+	}
+	return n;
+}
+
+size_t vm_wait_text(struct vm *vm, const char *text, size_t from)
+{
+	for (size_t len = 0;; len++) {
+		char *seen, *at = NULL;
+		size_t n;
+
+		vm_wait_console(vm, len);
+		pthread_mutex_lock(&vm->lock);
+		len = vm->console_len;
+		seen = malloc(len + 1);
+		assert_non_null(seen);
+		n = plain(vm, seen);
+		pthread_mutex_unlock(&vm->lock);
+		if (n > from)
+			at = memmem(seen + from, n - from, text, strlen(text));
+		n = at ? (size_t)(at - seen) + strlen(text) : 0;
+		free(seen);
+		if (at)
+			return n;
+	}
 }
 
 void vm_wait_end(struct vm *vm)

@@ -44,6 +44,10 @@ void vm_free(struct vm *vm);
 /* vm_wait_console: until at least len bytes have come since the test began; vm_wait_end: until the guest has ended.
  * They fail the test after VM_PATIENCE_S. */
 void vm_wait_console(struct vm *vm, size_t len);
+/* vm_wait_text(vm, text, from): until that has come, in the console without its control sequences: firmware puts the cursor where it
+ * belongs whenever it finds the time, also in the middle of a word.  Searches from `from` on; returns where the text ends; both count in
+ * that console. */
+size_t vm_wait_text(struct vm *vm, const char *text, size_t from);
 void vm_wait_end(struct vm *vm);
 /* vm_type: the bytes, as fast as the guest takes them. */
 void vm_type(struct vm *vm, const void *data, size_t len);
