@@ -47,7 +47,8 @@ int start_check_name(const char *name, struct err *err)
 		    name, view.peer, name);
 	if (!strcmp(view.state, "standby"))
 		return err_set(err, ERR_STATE,
-			       "VM '%s' runs on %s, and this host keeps copies of it: 'drover failover %s' starts it here "
+			       "VM '%s' runs on %s, and this host keeps copies of it: 'drover failover %s' "
+			       "starts it here "
 			       "when that host is lost; or take another name",
 			       name, view.peer, name);
 	if (!strcmp(view.state, "damaged"))

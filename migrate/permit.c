@@ -16,8 +16,8 @@ int permit_actions(const char *const *words, size_t n, unsigned *actions, struct
 		while (permit_words[bit] && strcmp(permit_words[bit], words[i]))
 			bit++;
 		if (!permit_words[bit])
-			return err_set(err, ERR_USAGE, "'%.40s' is no action: move, outcome, check, replicate",
-				       words[i]);
+			return err_set(err, ERR_USAGE,
+				       "'%.40s' is no action: move, outcome, check, replicate", words[i]);
 		*actions |= 1u << bit;
 	}
 	return 0;

@@ -9,9 +9,9 @@
 
 /* What a session is for. */
 enum permit_action {
-	PERMIT_MOVE = 1,    /* bring a VM here */
-	PERMIT_OUTCOME = 2, /* ask how a hand-over ended */
-	PERMIT_CHECK = 4,   /* ask what this host is like */
+	PERMIT_MOVE = 1,      /* bring a VM here */
+	PERMIT_OUTCOME = 2,   /* ask how a hand-over ended */
+	PERMIT_CHECK = 4,     /* ask what this host is like */
 	PERMIT_REPLICATE = 8, /* keep copies of a VM here, which do not run */
 	PERMIT_ALL = 15,
 };

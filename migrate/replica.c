@@ -85,9 +85,10 @@ static int begin(struct replica *replica, struct err *err)
 		return -1;
 	}
 	(void)gethostname(host, sizeof(host) - 1);
-	message = json_pack("{s:o, s:o, s:I, s:s, s:s, s:s, s:I, s:b}", "config", config, "disks", disks, "term",
-			    (json_int_t)mover->term, "job", options->job, "from", host, "keep", options->keep,
-			    "reconnect_ms", (json_int_t)(options->move.reconnect_ns / 1000000), "compare", true);
+	message =
+	    json_pack("{s:o, s:o, s:I, s:s, s:s, s:s, s:I, s:b}", "config", config, "disks", disks, "term",
+		      (json_int_t)mover->term, "job", options->job, "from", host, "keep", options->keep,
+		      "reconnect_ms", (json_int_t)(options->move.reconnect_ns / 1000000), "compare", true);
 	if (!message)
 		return err_set(err, ERR_SYSTEM, "out of memory for the BEGIN message");
 	if (message_send_json(mover->link, MESSAGE_BEGIN, message, err) ||
@@ -134,8 +135,8 @@ static int send_point(struct replica *replica, struct err *err)
 	struct mover *mover = &replica->mover;
 	struct frame frame;
 
-	return mover_epoch_pages(mover, 0, err) || send_record(replica, err) || mover_epoch_seal(mover, 0, err) ||
-		       link_fault(mover->link, FAULT_POINT_SENT, err) ||
+	return mover_epoch_pages(mover, 0, err) || send_record(replica, err) ||
+		       mover_epoch_seal(mover, 0, err) || link_fault(mover->link, FAULT_POINT_SENT, err) ||
 		       sender_await(&mover->sender, MESSAGE_ACK, DURABLE_MS, &frame, err) ||
 		       mover_epoch_acked(mover, &frame, err)
 		   ? -1
@@ -156,7 +157,12 @@ static int deliver(struct replica *replica, struct err *err)
 		if (mover_rejoin(mover, &why, err))
 			return -1;
 	}
-	return link_fault(mover->link, FAULT_POINT_ACKED, err);
+	if (link_fault(mover->link, FAULT_POINT_ACKED, err))
+		return -1;
+	/* The receiver waits for nobody then.  Where that does not arrive it waits a while, and the point is there all the same. */
+	if (!message_send_number(mover->link, MESSAGE_WHOLE, mover->epoch, &why))
+		(void)link_flush(mover->link, &why);
+	return 0;
 }
 
 static int run(struct replica *replica, struct err *err)

@@ -384,17 +384,17 @@ static void let_go(struct serve *serve)
 
 static int open_session(struct serve *serve, int in, int out, struct err *err)
 {
-	*serve = (struct serve){.vm.fd = -1,
-				.ram_fd = -1,
-				.state_fd = -1,
-				.listen_fd = -1,
-				.waiter_fd = -1,
-				.wake_fd = -1,
-				.quit_fd = -1,
-				.owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
-				.points = {.ledger = {.dir_fd = -1, .lock_fd = -1, .fd = -1},
-					   .store = {.lock_fd = -1}},
-				.control = {.serve = serve, .process_fd = -1}};
+	*serve = (struct serve){
+	    .vm.fd = -1,
+	    .ram_fd = -1,
+	    .state_fd = -1,
+	    .listen_fd = -1,
+	    .waiter_fd = -1,
+	    .wake_fd = -1,
+	    .quit_fd = -1,
+	    .owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
+	    .points = {.ledger = {.dir_fd = -1, .lock_fd = -1, .fd = -1}, .store = {.lock_fd = -1}},
+	    .control = {.serve = serve, .process_fd = -1}};
 	pthread_mutex_init(&serve->lock, NULL);
 	pthread_cond_init(&serve->change, NULL);
 	serve->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

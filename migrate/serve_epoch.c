@@ -268,9 +268,11 @@ static const struct {
 	enum message_type type;
 	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
 } handlers[] = {
-    {MESSAGE_PAGES, on_pages},        {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state},        {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
-    {MESSAGE_COMPARE, serve_compare}, {MESSAGE_POINT, serve_points_frame},
+    {MESSAGE_PAGES, on_pages},         {MESSAGE_EPOCH, on_epoch},
+    {MESSAGE_SEAL, on_seal},           {MESSAGE_STATE, on_state},
+    {MESSAGE_COMMIT, on_commit},       {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_COMPARE, serve_compare},  {MESSAGE_POINT, serve_points_frame},
+    {MESSAGE_WHOLE, serve_points_end},
 };
 
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)

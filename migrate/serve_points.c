@@ -4,6 +4,7 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "common/log.h"
+#include "migrate/serve.h"
 #include "migrate/serve_internal.h"
 #include "vmm/points.h"
 #include "vmm/snapshot_delete.h"
@@ -31,8 +32,8 @@ static int take_lock(struct serve *serve, struct err *err)
 			return -1;
 	}
 	if (locked)
-		return err_set(err, ERR_REFUSED, "VM '%s' lives on that host, which cannot keep points of it then",
-			       name);
+		return err_set(err, ERR_REFUSED,
+			       "VM '%s' lives on that host, which cannot keep points of it then", name);
 	return ledger_open(&serve->points.ledger, name, err);
 }
 
@@ -40,10 +41,9 @@ int serve_points_welcome(struct serve *serve, struct err *err)
 {
 	if (take_lock(serve, err) || serve_bounds_name(serve, err))
 		return -1;
-	return message_send_json(serve->control.link, MESSAGE_WELCOME,
-				 json_pack("{s:i, s:s}", "protocol", (int)serve->protocol, "drover",
-					   DROVER_VERSION),
-				 err);
+	return message_send_json(
+	    serve->control.link, MESSAGE_WELCOME,
+	    json_pack("{s:i, s:s}", "protocol", (int)serve->protocol, "drover", DROVER_VERSION), err);
 }
 
 static int copy_text(const json_t *json, const char *key, char *to, size_t size, struct err *err)
@@ -142,6 +142,18 @@ int serve_points_frame(struct serve *serve, const struct frame *frame, struct er
 		return err_context(err, "the record of a point");
 	if (snapshot_id_compare(points->record.id, serve->epoch.disks))
 		return err_set(err, ERR_INPUT, "the record of a point is of another epoch than its disks");
+	return 0;
+}
+
+int serve_points_end(struct serve *serve, const struct frame *frame, struct err *err)
+{
+	uint64_t epoch;
+
+	if (!serve->points.on || serve->state != SERVE_IDLE)
+		return message_unexpected(serve->control.link, frame, err);
+	if (message_number(frame, &epoch, err))
+		return -1;
+	serve_set_state(serve, SERVE_STARTED);
 	return 0;
 }
 

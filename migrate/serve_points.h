@@ -22,7 +22,8 @@ struct serve_points {
 	struct snapshot_record record; /* of the point that comes; id.number 0: POINT has not come yet */
 };
 
-/* serve_points_welcome(serve, err): this host may keep points of the VM: nobody else is at it; WELCOME is sent.
+/* serve_points_end(serve, frame, err): WHOLE: the sender has heard that his point is here, and sends no other.
+ * serve_points_welcome(serve, err): this host may keep points of the VM: nobody else is at it; WELCOME is sent.
  * serve_points_begin(serve, err): BEGIN, and READY: the copies are found or made, and are what they were at the common epoch.
  * serve_points_frame(serve, frame, err): POINT.
  * serve_points_commit(serve, err): all of an epoch is there: it becomes a point, durable with its record.
@@ -32,6 +33,7 @@ int serve_points_welcome(struct serve *serve, struct err *err);
 int serve_points_begin(struct serve *serve, struct err *err);
 int serve_points_frame(struct serve *serve, const struct frame *frame, struct err *err);
 int serve_points_commit(struct serve *serve, struct err *err);
+int serve_points_end(struct serve *serve, const struct frame *frame, struct err *err);
 void serve_points_close(struct serve *serve);
 
 #endif

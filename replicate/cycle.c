@@ -26,7 +26,8 @@ struct cycle {
 
 static struct snapshot_take what(const struct job *job)
 {
-	struct snapshot_take take = {.disks_only = true, .made_by = "drover " DROVER_VERSION, .point = {.is = true}};
+	struct snapshot_take take = {
+	    .disks_only = true, .made_by = "drover " DROVER_VERSION, .point = {.is = true}};
 
 	strcpy(take.point.job, job->name);
 	(void)gethostname(take.point.from, sizeof(take.point.from) - 1);
@@ -65,7 +66,8 @@ static int look(const struct job *job, bool *runs, uint64_t *term, struct err *e
 		return -1;
 	*term = record.term ? record.term : 1;
 	if (record.state != LEDGER_NONE && strcmp(record.uuid, job->uuid))
-		return err_set(err, ERR_STATE, "VM '%s' on this host is another one now (%s) than the job's (%s)", job->vm,
+		return err_set(err, ERR_STATE,
+			       "VM '%s' on this host is another one now (%s) than the job's (%s)", job->vm,
 			       record.uuid, job->uuid);
 	if (record.state == LEDGER_HANDED_OVER || record.state == LEDGER_STANDBY)
 		return err_set(err, ERR_STATE, "VM '%s' is not this host's any more: %s has it", job->vm,
@@ -136,8 +138,8 @@ static void note_failure(struct job_state *state, const struct err *why)
 	snprintf(state->why, sizeof(state->why), "%s", why->text);
 }
 
-int cycle_run(const struct job *job, const volatile sig_atomic_t *cancel, const struct move_observer *observer,
-	      struct replica_report *report, struct err *err)
+int cycle_run(const struct job *job, const volatile sig_atomic_t *cancel,
+	      const struct move_observer *observer, struct replica_report *report, struct err *err)
 {
 	struct cycle cycle = {.job = job};
 	char keep[RETENTION_TEXT];

@@ -67,8 +67,8 @@ static json_t *to_json(const struct job *job)
 {
 	char keep[RETENTION_TEXT];
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:i, s:s, s:i, s:o, s:b}", "name", job->name, "vm",
-			 job->vm, "uuid", job->uuid, "host", job->host, "rpo_ms",
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:i, s:s, s:i, s:o, s:b}", "name", job->name,
+			 "vm", job->vm, "uuid", job->uuid, "host", job->host, "rpo_ms",
 			 (json_int_t)(job->rpo_ns / 1000000), "keep", retention_format(&job->keep, keep),
 			 "bytes_per_s", (json_int_t)job->bytes_per_s, "streams", (int)job->links, "compress",
 			 packer_modes[job->packing], "priority", job->priority, "windows", windows_json(job),
@@ -128,7 +128,8 @@ static int from_json(const json_t *json, struct job *job, struct err *err)
 	    copy_text(json, "vm", job->vm, sizeof(job->vm), err) ||
 	    copy_text(json, "uuid", job->uuid, sizeof(job->uuid), err) ||
 	    copy_text(json, "host", job->host, sizeof(job->host), err) ||
-	    jobj_u64(json, "rpo_ms", true, JOB_RPO_MIN_NS / 1000000, JOB_RPO_MAX_NS / 1000000, &rpo_ms, err) ||
+	    jobj_u64(json, "rpo_ms", true, JOB_RPO_MIN_NS / 1000000, JOB_RPO_MAX_NS / 1000000, &rpo_ms,
+		     err) ||
 	    jobj_string(json, "keep", true, RETENTION_TEXT - 1, &keep, err) ||
 	    retention_parse(keep, &job->keep, err) ||
 	    jobj_u64(json, "bytes_per_s", true, 0, INT64_MAX, &job->bytes_per_s, err) ||
@@ -151,10 +152,11 @@ int job_load(const char *name, struct job *job, struct err *err)
 	if (paths_job(name, ".json", path, err))
 		return -1;
 	if (access(path, F_OK) && (errno == ENOENT || errno == ENOTDIR))
-		return err_set(err, ERR_STATE,
-			       "there is no job '%s'; 'drover jobs' shows those that there are, 'drover protect' "
-			       "makes one",
-			       name);
+		return err_set(
+		    err, ERR_STATE,
+		    "there is no job '%s'; 'drover jobs' shows those that there are, 'drover protect' "
+		    "makes one",
+		    name);
 	json = read_file(path, err);
 	if (!json)
 		return -1;
@@ -173,7 +175,8 @@ int job_save(const struct job *job, struct err *err)
 int job_remove(const char *name, struct err *err)
 {
 	/* The definition first: without it there is no job, whatever is left. */
-	static const char *const suffixes[] = {".json", ".state", ".events", ".events.old", ".lock"};
+	static const char *const suffixes[] = {".json",       ".state",  ".events",
+					       ".events.old", ".missed", ".lock"};
 	char path[PATHS_MAX];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -247,12 +250,12 @@ static json_t *state_json(const struct job_state *state)
 
 	for (unsigned i = 0; i < SCHEDULE_HISTORY; i++)
 		json_array_append_new(took, json_integer((json_int_t)state->took_ns[i]));
-	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:i, s:s}", "term",
-			 (json_int_t)state->acked.term, "epoch", (json_int_t)state->acked.number, "boundary_ns",
-			 (json_int_t)state->boundary_ns, "ended_ns", (json_int_t)state->ended_ns, "took_ns", took,
-			 "bytes", (json_int_t)state->bytes, "total_bytes", (json_int_t)state->total_bytes, "cycles",
-			 (json_int_t)state->cycles, "failures", (json_int_t)state->failures, "missed",
-			 (json_int_t)state->missed, "in_a_row", (int)state->in_a_row, "why", state->why);
+	return json_pack(
+	    "{s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:i, s:s}", "term", (json_int_t)state->acked.term,
+	    "epoch", (json_int_t)state->acked.number, "boundary_ns", (json_int_t)state->boundary_ns,
+	    "ended_ns", (json_int_t)state->ended_ns, "took_ns", took, "bytes", (json_int_t)state->bytes,
+	    "total_bytes", (json_int_t)state->total_bytes, "cycles", (json_int_t)state->cycles, "failures",
+	    (json_int_t)state->failures, "in_a_row", (int)state->in_a_row, "why", state->why);
 }
 
 static int take_state(const json_t *json, struct job_state *state, struct err *err)
@@ -269,7 +272,6 @@ static int take_state(const json_t *json, struct job_state *state, struct err *e
 	    jobj_u64(json, "total_bytes", true, 0, INT64_MAX, &state->total_bytes, err) ||
 	    jobj_u64(json, "cycles", true, 0, INT64_MAX, &state->cycles, err) ||
 	    jobj_u64(json, "failures", true, 0, INT64_MAX, &state->failures, err) ||
-	    jobj_u64(json, "missed", true, 0, INT64_MAX, &state->missed, err) ||
 	    jobj_u64(json, "in_a_row", true, 0, INT32_MAX, &in_a_row, err) ||
 	    copy_text(json, "why", state->why, sizeof(state->why), err))
 		return -1;
@@ -277,6 +279,32 @@ static int take_state(const json_t *json, struct job_state *state, struct err *e
 	for (size_t i = 0; i < SCHEDULE_HISTORY; i++)
 		state->took_ns[i] = (uint64_t)json_integer_value(json_array_get(took, i));
 	return 0;
+}
+
+static void load_missed(const char *name, struct job_state *state)
+{
+	char path[PATHS_MAX];
+	json_t *json;
+
+	if (paths_job(name, ".missed", path, NULL) || access(path, F_OK) || !(json = read_file(path, NULL)))
+		return;
+	if (jobj_u64(json, "missed", true, 0, INT64_MAX, &state->missed, NULL) ||
+	    copy_text(json, "why", state->why_missed, sizeof(state->why_missed), NULL))
+		state->missed = 0;
+	json_decref(json);
+}
+
+void job_note_missed(const char *name, const char *why)
+{
+	struct job_state state = {0};
+	char path[PATHS_MAX];
+
+	load_missed(name, &state);
+	job_event(name, "missed", why);
+	if (!paths_job(name, ".missed", path, NULL))
+		(void)write_file(
+		    path, json_pack("{s:I, s:s}", "missed", (json_int_t)(state.missed + 1), "why", why),
+		    NULL);
 }
 
 int job_load_state(const char *name, struct job_state *state, struct err *err)
@@ -288,6 +316,7 @@ int job_load_state(const char *name, struct job_state *state, struct err *err)
 	*state = (struct job_state){0};
 	if (paths_job(name, ".state", path, err))
 		return -1;
+	load_missed(name, state);
 	if (access(path, F_OK) && errno == ENOENT)
 		return 0;
 	json = read_file(path, err);
@@ -347,8 +376,8 @@ bool job_locked(const char *name)
 void job_event(const char *name, const char *kind, const char *detail)
 {
 	char path[PATHS_MAX], old[PATHS_MAX + 8], *text;
-	json_t *json = json_pack("{s:I, s:s, s:s}", "time_ns", (json_int_t)clock_real_ns(), "event", kind, "detail",
-				 detail);
+	json_t *json = json_pack("{s:I, s:s, s:s}", "time_ns", (json_int_t)clock_real_ns(), "event", kind,
+				 "detail", detail);
 	struct stat st;
 	int fd;
 
@@ -373,6 +402,8 @@ json_t *job_json(const struct job *job, const struct job_state *state)
 	json_t *json = to_json(job);
 
 	json_object_set_new(json, "running", json_boolean(job_locked(job->name)));
+	json_object_set_new(json, "missed", json_integer((json_int_t)state->missed));
+	json_object_set_new(json, "why_missed", json_string(state->why_missed));
 	json_object_set_new(json, "state", state_json(state));
 	return json;
 }

@@ -37,15 +37,17 @@ struct job {
 
 /* What has become of it.  Times are of CLOCK_REALTIME, 0: never. */
 struct job_state {
-	struct dvol_id acked;  /* the newest point that the other host has */
-	uint64_t boundary_ns;  /* of that one */
-	uint64_t ended_ns;     /* the last cycle, however */
+	struct dvol_id acked;               /* the newest point that the other host has */
+	uint64_t boundary_ns;               /* of that one */
+	uint64_t ended_ns;                  /* the last cycle, however */
 	uint64_t took_ns[SCHEDULE_HISTORY]; /* cycles that brought a point, newest last; 0: fewer */
-	uint64_t bytes;        /* of the last of these, on the stream */
+	uint64_t bytes;                     /* of the last of these, on the stream */
 	uint64_t total_bytes;
-	uint64_t cycles, failures, missed;
-	unsigned in_a_row;     /* failures, since the last point */
-	char why[ERR_TEXT];    /* of the last failure; "" after a point */
+	uint64_t cycles, failures;
+	uint64_t missed;           /* objectives; the daemon's to count (job_note_missed) */
+	char why_missed[ERR_TEXT]; /* the last one */
+	unsigned in_a_row;         /* failures, since the last point */
+	char why[ERR_TEXT];        /* of the last failure; "" after a point */
 };
 
 /* job_load, job_save, job_remove: ERR_STATE when there is none of that name.  job_list(names, count, err): all, sorted; job_list_free.
@@ -57,6 +59,9 @@ int job_list(char ***names, size_t *count, struct err *err);
 void job_list_free(char **names, size_t count);
 int job_load_state(const char *name, struct job_state *state, struct err *err);
 int job_save_state(const char *name, const struct job_state *state, struct err *err);
+
+/* job_note_missed(name, why): one more, and an event.  By the daemon, which alone writes NAME.missed: cycles run meanwhile. */
+void job_note_missed(const char *name, const char *why);
 
 /* job_lock(name, err): a descriptor that holds it until it is closed; -1 with ERR_STATE: somebody else does.
  * job_locked(name): somebody does. */

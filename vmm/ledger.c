@@ -359,23 +359,25 @@ int ledger_may_keep(const struct ledger_record *record, const char *name, const 
 	bool seen = record->state == LEDGER_STANDBY || record->state == LEDGER_HANDED_OVER;
 
 	if (record->state == LEDGER_INTENT)
-		return err_set(err, ERR_REFUSED,
-			       "VM '%s' has an unfinished hand-over from that host to %s; run 'drover resolve %s' "
-			       "there first",
-			       name, record->peer, name);
+		return err_set(
+		    err, ERR_REFUSED,
+		    "VM '%s' has an unfinished hand-over from that host to %s; run 'drover resolve %s' "
+		    "there first",
+		    name, record->peer, name);
 	if (!same && seen)
-		return err_set(err, ERR_REFUSED,
-			       "that host knows another VM by the name '%s' (%s); run 'drover forget %s' there if "
-			       "that one is over",
-			       name, record->uuid, name);
+		return err_set(
+		    err, ERR_REFUSED,
+		    "that host knows another VM by the name '%s' (%s); run 'drover forget %s' there if "
+		    "that one is over",
+		    name, record->uuid, name);
 	if (same && record->ran_term >= term)
 		return err_set(err, ERR_REFUSED,
-			       "VM '%s' has run on that host under term %llu, and is older here (term %llu)", name,
-			       (unsigned long long)record->ran_term, (unsigned long long)term);
+			       "VM '%s' has run on that host under term %llu, and is older here (term %llu)",
+			       name, (unsigned long long)record->ran_term, (unsigned long long)term);
 	if (same && seen && record->term > term)
 		return err_set(err, ERR_REFUSED,
-			       "that host has seen VM '%s' under term %llu, and it is older here (term %llu)", name,
-			       (unsigned long long)record->term, (unsigned long long)term);
+			       "that host has seen VM '%s' under term %llu, and it is older here (term %llu)",
+			       name, (unsigned long long)record->term, (unsigned long long)term);
 	return 0;
 }
 

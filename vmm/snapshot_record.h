@@ -21,12 +21,12 @@ struct snapshot_clone {
 
 /* What a snapshot has besides that a job made, or that came from one (docs/replication.md). */
 struct snapshot_point {
-	bool is;                         /* else the rest is empty */
+	bool is; /* else the rest is empty */
 	char job[CONFIG_NAME_MAX + 1];
 	char from[CONFIG_NAME_MAX + 193]; /* the primary's name for itself */
-	bool quiet;                      /* file systems were frozen: consistent for applications */
-	uint64_t arrived_ns;             /* this host's CLOCK_REALTIME; 0: it was made here */
-	uint64_t verified_ns;            /* when it was last read and found right; 0: never */
+	bool quiet;                       /* file systems were frozen: consistent for applications */
+	uint64_t arrived_ns;              /* this host's CLOCK_REALTIME; 0: it was made here */
+	uint64_t verified_ns;             /* when it was last read and found right; 0: never */
 };
 
 struct snapshot_record {

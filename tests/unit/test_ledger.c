@@ -248,7 +248,8 @@ static void a_start_never_goes_back_to_an_older_term(void **state)
 static void points_are_kept_for_the_newest_term_only(void **state)
 {
 	struct ledger_record none = {.state = LEDGER_NONE}, ran = record(LEDGER_STOPPED, 4),
-			     moved = record(LEDGER_HANDED_OVER, 5), refused = record(LEDGER_REFUSED, 9), standby;
+			     moved = record(LEDGER_HANDED_OVER, 5), refused = record(LEDGER_REFUSED, 9),
+			     standby;
 	struct err err;
 
 	(void)state;

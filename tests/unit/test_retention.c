@@ -1,7 +1,7 @@
 /* test_retention.c: which recovery points stay. */
-#include "vmm/retention.h"
 #include "tests/lib/random.h"
 #include "tests/lib/test.h"
+#include "vmm/retention.h"
 
 #include <string.h>
 
