@@ -35,8 +35,9 @@ static void print(const struct job *job, const struct job_state *state)
 	char age[24], rpo[24];
 
 	output_say("%-16s %-16s %-20s %8s  %12s  %6llu  %-8s%s%s", job->name, job->vm, job->host,
-		   units_format_duration(job->rpo_ns, rpo), age_text(state, age), (unsigned long long)state->missed,
-		   what_now(job, state), state->why[0] ? "  " : "", state->why);
+		   units_format_duration(job->rpo_ns, rpo), age_text(state, age),
+		   (unsigned long long)state->missed, what_now(job, state), state->why[0] ? "  " : "",
+		   state->why);
 }
 
 int cmd_jobs(const struct args *args, struct err *err)
@@ -47,7 +48,8 @@ int cmd_jobs(const struct args *args, struct err *err)
 	int failed = job_list(&names, &count, err);
 
 	if (!failed && count && !args->json)
-		printf("%-16s %-16s %-20s %8s  %12s  %6s  %s\n", "JOB", "VM", "HOST", "RPO", "NEWEST", "MISSED", "NOW");
+		printf("%-16s %-16s %-20s %8s  %12s  %6s  %s\n", "JOB", "VM", "HOST", "RPO", "NEWEST",
+		       "MISSED", "NOW");
 	for (size_t i = 0; !failed && i < count; i++) {
 		struct job_state state;
 		struct job job;
@@ -84,7 +86,8 @@ int cmd_job_show(const struct args *args, struct err *err)
 	output_say("  a point at most %s old; kept there: %s", units_format_duration(job.rpo_ns, rpo),
 		   retention_format(&job.keep, keep));
 	if (state.cycles)
-		output_say("  newest point: %s, taken %s ago, sent in %s", image_id(state.acked, id), age_text(&state, text),
+		output_say("  newest point: %s, taken %s ago, sent in %s", image_id(state.acked, id),
+			   age_text(&state, text),
 			   units_format_duration(state.took_ns[SCHEDULE_HISTORY - 1], rpo));
 	output_say("  cycles: %llu, failed: %llu, objectives missed: %llu", (unsigned long long)state.cycles,
 		   (unsigned long long)state.failures, (unsigned long long)state.missed);
@@ -148,9 +151,10 @@ static void say(const struct job *job, const struct replica_report *report, bool
 
 	if (json) {
 		output_json(json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:I}", "job", job->name, "point",
-				      image_id_json(report->point), "bytes", (json_int_t)report->bytes, "pages",
-				      (json_int_t)report->pages, "connect_ms", output_ms(report->connect_ns), "cut_ms",
-				      output_ms(report->cut_ns), "total_ms", output_ms(report->total_ns), "reconnects",
+				      image_id_json(report->point), "bytes", (json_int_t)report->bytes,
+				      "pages", (json_int_t)report->pages, "connect_ms",
+				      output_ms(report->connect_ns), "cut_ms", output_ms(report->cut_ns),
+				      "total_ms", output_ms(report->total_ns), "reconnects",
 				      (json_int_t)report->reconnects));
 		return;
 	}

@@ -15,11 +15,11 @@ static json_t *point_json(const struct snapshot_record *record)
 {
 	const struct snapshot_point *point = &record->point;
 
-	return json_pack("{s:o, s:I, s:s, s:s, s:s, s:I, s:I, s:I}", "point", image_id_json(record->id), "taken_ns",
-			 (json_int_t)record->time_ns, "kind", record->ram ? "warm" : "cold", "consistency",
-			 point->quiet ? "application" : "crash", "job", point->job, "arrived_ns",
-			 (json_int_t)point->arrived_ns, "verified_ns", (json_int_t)point->verified_ns, "disks",
-			 (json_int_t)record->ndisks);
+	return json_pack("{s:o, s:I, s:s, s:s, s:s, s:I, s:I, s:I}", "point", image_id_json(record->id),
+			 "taken_ns", (json_int_t)record->time_ns, "kind", record->ram ? "warm" : "cold",
+			 "consistency", point->quiet ? "application" : "crash", "job", point->job,
+			 "arrived_ns", (json_int_t)point->arrived_ns, "verified_ns",
+			 (json_int_t)point->verified_ns, "disks", (json_int_t)record->ndisks);
 }
 
 static void print(const struct snapshot_record *record)
@@ -33,7 +33,8 @@ static void print(const struct snapshot_record *record)
 		snprintf(when, sizeof(when), "?");
 	output_say("%-8s %-19s  %12s  %-4s  %-11s  %s", image_id(record->id, id), when,
 		   units_format_duration(now > record->time_ns ? now - record->time_ns : 0, age),
-		   record->ram ? "warm" : "cold", record->point.quiet ? "application" : "crash", record->point.job);
+		   record->ram ? "warm" : "cold", record->point.quiet ? "application" : "crash",
+		   record->point.job);
 }
 
 int cmd_points(const struct args *args, struct err *err)
@@ -58,8 +59,8 @@ int cmd_points(const struct args *args, struct err *err)
 		if (snapshot_store_load(&store, ids[i], &record, NULL))
 			continue;
 		if (record.point.is && !shown++ && !args->json)
-			printf("%-8s %-19s  %12s  %-4s  %-11s  %s\n", "POINT", "TAKEN", "AGE", "KIND", "CONSISTENCY",
-			       "JOB");
+			printf("%-8s %-19s  %12s  %-4s  %-11s  %s\n", "POINT", "TAKEN", "AGE", "KIND",
+			       "CONSISTENCY", "JOB");
 		if (record.point.is && args->json)
 			json_array_append_new(list, point_json(&record));
 		else if (record.point.is)

@@ -25,7 +25,8 @@ static int find_uuid(const char *vm, char uuid[CONFIG_UUID_LEN + 1], struct err 
 	}
 	if (!view.known)
 		return vms_no_process(&view, err);
-	if (!strcmp(view.state, "standby") || !strcmp(view.state, "handed-over") || !strcmp(view.state, "pending"))
+	if (!strcmp(view.state, "standby") || !strcmp(view.state, "handed-over") ||
+	    !strcmp(view.state, "pending"))
 		return vms_no_process(&view, err);
 	status = definition_load(vm, &definition, err);
 	if (status)
@@ -53,7 +54,8 @@ static int check_host(const char *word, struct err *err)
 	int status;
 
 	if (strlen(word) > JOB_HOST_MAX)
-		return err_set(err, ERR_USAGE, "protect: the host's name is longer than %d characters", JOB_HOST_MAX);
+		return err_set(err, ERR_USAGE, "protect: the host's name is longer than %d characters",
+			       JOB_HOST_MAX);
 	status = peer_find(word, &peer, err);
 	peer_free(&peer);
 	return status;
@@ -92,10 +94,11 @@ static int check_free(const struct job *job, struct err *err)
 	}
 	if (!strcmp(there.uuid, job->uuid) && !strcmp(there.host, job->host))
 		return 0;
-	return err_set(err, ERR_STATE,
-		       "there is a job '%s' already, of VM '%s' to %s; give this one another name with --job, or "
-		       "'drover unprotect %s' first",
-		       job->name, there.vm, there.host, job->name);
+	return err_set(
+	    err, ERR_STATE,
+	    "there is a job '%s' already, of VM '%s' to %s; give this one another name with --job, or "
+	    "'drover unprotect %s' first",
+	    job->name, there.vm, there.host, job->name);
 }
 
 int cmd_protect(const struct args *args, struct err *err)
@@ -142,8 +145,10 @@ int cmd_unprotect(const struct args *args, struct err *err)
 	if (status)
 		return -1;
 	if (args->json)
-		output_json(json_pack("{s:s, s:s, s:s}", "unprotected", name, "vm", job.vm, "host", job.host));
+		output_json(
+		    json_pack("{s:s, s:s, s:s}", "unprotected", name, "vm", job.vm, "host", job.host));
 	else
-		output_say("job '%s' is no more; the points of VM '%s' on %s stay there", name, job.vm, job.host);
+		output_say("job '%s' is no more; the points of VM '%s' on %s stay there", name, job.vm,
+			   job.host);
 	return 0;
 }

@@ -35,8 +35,8 @@ const struct command job_commands[] = {
     {.name = "job run-now",
      .summary = "make a point, and wait until it is on the other host",
      .synopsis = "JOB [--json]",
-     .details = "One cycle, also of a job that is paused. Ctrl-C gives it up: the other host keeps\n"
-		"the point before it.",
+     .details = "One cycle, also of a job that is paused. Ctrl-C gives it up: the other host\n"
+		"keeps the point before it.",
      .run = cmd_job_run_now,
      .options = json_only,
      .operands = {JOB}},

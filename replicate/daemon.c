@@ -25,7 +25,7 @@
 
 #define SECOND_NS 1000000000ull
 /* Files may change without an event (another file system below, an overrun); a cycle that is nobody's child ends without one. */
-#define LOOK_NS (10 * SECOND_NS)
+#define LOOK_NS         (10 * SECOND_NS)
 #define FOREIGN_LOOK_NS (SECOND_NS / 2)
 
 extern char **environ;
@@ -199,7 +199,8 @@ static void start(struct daemon *daemon, struct known *known, uint64_t now)
 	if (!failed)
 		known->pidfd = (int)syscall(SYS_pidfd_open, known->pid, 0);
 	if (failed || known->pidfd < 0) {
-		tell(daemon, known->job.name, "no cycle can be started: %s", strerror(failed ? failed : errno));
+		tell(daemon, known->job.name, "no cycle can be started: %s",
+		     strerror(failed ? failed : errno));
 		schedule_failed(&known->plan, now);
 	}
 }
@@ -225,7 +226,8 @@ static void ended(struct daemon *daemon, struct known *known, uint64_t now)
 		return;
 	}
 	schedule_failed(&known->plan, now);
-	tell(daemon, known->job.name, "no point: %s", state.why[0] ? state.why : "its cycle ended without a word");
+	tell(daemon, known->job.name, "no point: %s",
+	     state.why[0] ? state.why : "its cycle ended without a word");
 }
 
 static void look_after(struct daemon *daemon, uint64_t now)
@@ -381,7 +383,8 @@ static int open_folder(struct daemon *daemon, struct err *err)
 	if (daemon->lock_fd < 0)
 		return err_sys(err, "cannot open %s", path);
 	if (fcntl(daemon->lock_fd, F_OFD_SETLK, &lock))
-		return err_set(err, ERR_STATE, "a daemon runs already for the jobs of this host (it holds %s)", path);
+		return err_set(err, ERR_STATE,
+			       "a daemon runs already for the jobs of this host (it holds %s)", path);
 	return 0;
 }
 
@@ -389,7 +392,9 @@ int daemon_run(const struct daemon_options *options, struct err *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct daemon daemon = {.options = options,
-				.parallel = options->parallel ? options->parallel : cpus > 2 ? (unsigned)cpus : 2,
+				.parallel = options->parallel ? options->parallel
+					    : cpus > 2        ? (unsigned)cpus
+							      : 2,
 				.lock_fd = -1,
 				.signal_fd = -1,
 				.watch_fd = -1};

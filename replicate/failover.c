@@ -23,7 +23,8 @@ static int take_lock(const char *vm, struct ledger *ledger, struct err *err)
 	if (ledger_peek(vm, &record, &locked, err))
 		return -1;
 	if (record.state == LEDGER_NONE)
-		return err_set(err, ERR_STATE, "this host has no points of a VM '%s'; 'drover list' shows what it has", vm);
+		return err_set(err, ERR_STATE,
+			       "this host has no points of a VM '%s'; 'drover list' shows what it has", vm);
 	if (locked) {
 		serve_supersede(vm, record.uuid);
 		if (ledger_peek_settled(vm, &record, &locked, err))
@@ -49,8 +50,10 @@ static int choose(const struct ledger *ledger, const struct snapshot_store *stor
 		return err_set(err, ERR_STATE, "this host is no standby of VM '%s' (%s)", store->vm,
 			       ledger_state_name(ledger->now.state));
 	if (!record->point.is)
-		return err_set(err, ERR_STATE, "%llu.%llu of VM '%s' is a snapshot, not a recovery point: 'drover restore'",
-			       (unsigned long long)record->id.term, (unsigned long long)record->id.number, store->vm);
+		return err_set(err, ERR_STATE,
+			       "%llu.%llu of VM '%s' is a snapshot, not a recovery point: 'drover restore'",
+			       (unsigned long long)record->id.term, (unsigned long long)record->id.number,
+			       store->vm);
 	if (strcmp(record->config.uuid, ledger->now.uuid))
 		return err_set(err, ERR_INPUT, "the point is of another VM (%s)", record->config.uuid);
 	if (snapshot_store_ids(store, "json", &ids, &count, err))
@@ -90,7 +93,8 @@ static int become(const struct snapshot_store *store, struct failover *failover,
 	struct snapshot_take none = {.made_by = "drover " DROVER_VERSION};
 	const struct snapshot_record *record = &failover->record;
 
-	if (snapshot_restore_disks(store, record, false, &none, err) || disk_record_save(&record->config, err))
+	if (snapshot_restore_disks(store, record, false, &none, err) ||
+	    disk_record_save(&record->config, err))
 		return -1;
 	return define(&record->config, err);
 }

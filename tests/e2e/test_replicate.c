@@ -65,7 +65,8 @@ static size_t points_on(const struct host *host, char newest[32])
 	size_t count = json_array_size(list);
 
 	if (newest && count)
-		snprintf(newest, 32, "%s", json_string_value(json_object_get(json_array_get(list, count - 1), "point")));
+		snprintf(newest, 32, "%s",
+			 json_string_value(json_object_get(json_array_get(list, count - 1), "point")));
 	json_decref(json);
 	return count;
 }
@@ -76,10 +77,10 @@ static void await_points(const struct host *host, size_t least, size_t most)
 	size_t count;
 
 	while ((count = points_on(host, NULL)) < least || count > most) {
-		if (clock_mono_ns() > until)
-		{
+		if (clock_mono_ns() > until) {
 			(void)host_drover(host, output, "points", "g", NULL);
-			fail_msg("host %s has %zu points, not %zu to %zu: %s", host->name, count, least, most, output);
+			fail_msg("host %s has %zu points, not %zu to %zu: %s", host->name, count, least, most,
+				 output);
 		}
 		usleep(50000);
 	}
@@ -165,14 +166,15 @@ static void test_failover(void **state)
 	flushed = diskhost_flushed(&world.a, "g");
 	cycle();
 	before = host_ledger(&world.b, "g");
-	assert_int_equal(host_drover(&world.b, output, "run", "--name", "g", "--kernel", "/nowhere", NULL), 2);
+	assert_int_equal(host_drover(&world.b, output, "run", "--name", "g", "--kernel", "/nowhere", NULL),
+			 2);
 	assert_int_equal(host_drover(&world.b, output, "failover", "nobody", NULL), 1);
 	must_say("nobody");
 	assert_int_equal(host_drover(&world.b, output, "failover", "g", "--point", "9.9", NULL), 1);
 	assert_int_equal(host_ledger(&world.b, "g").state, LEDGER_STANDBY);
 	if (host_drover(&world.b, output, "failover", "g", NULL))
 		fail_msg("failover: %s", output);
-	must_say("under term 2");
+	must_say("term 2)");
 	host_wait_state(&world.b, "g", "running");
 	after = host_ledger(&world.b, "g");
 	assert_int_equal(after.state, LEDGER_RUNNING);
@@ -206,7 +208,8 @@ static void test_a_stopped_vm_and_what_is_wrong(void **state)
 	diskhost_start(&world.a, "g", NULL, disk, "");
 	assert_int_equal(host_drover(&world.a, output, "protect", "g", "b", "--rpo", "1ms", NULL), 2);
 	must_say("--rpo");
-	assert_int_equal(host_drover(&world.a, output, "protect", "g", "b", "--rpo", "1m", "--keep", "5", NULL), 2);
+	assert_int_equal(
+	    host_drover(&world.a, output, "protect", "g", "b", "--rpo", "1m", "--keep", "5", NULL), 2);
 	must_say("--keep");
 	host_must(&world.a, "protect", "g", "b", "--rpo", "1m", NULL);
 	assert_int_equal(host_drover(&world.a, output, "jobs", NULL), 0);
