@@ -54,7 +54,8 @@ void processes_show(void)
 
 	while (folder && (entry = readdir(folder))) {
 		snprintf(path, sizeof(path), "/proc/%.16s/comm", entry->d_name);
-		if (!isdigit((unsigned char)entry->d_name[0]) || strncmp(read_text(path, name), "drover", 6) != 0)
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    strncmp(read_text(path, name), "drover", 6) != 0)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.16s/cmdline", entry->d_name);
 		fprintf(stderr, "  process %s: %s\n", entry->d_name, read_text(path, line));
