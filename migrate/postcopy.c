@@ -12,6 +12,7 @@ enum {
 	OWE_ROUNDS = 4, /* before the pause, at most */
 	FEW = 256,      /* owed pages that need no round of their own */
 	FAILURES = 3,   /* that are not the link's, one after the other */
+	LACKING = 20,   /* tries to connect, MOVER_RETRY_NS apart, at which this process lacked something */
 };
 
 /* ---- before and in the pause ----------------------------------------------------------------------------------- */
@@ -170,9 +171,13 @@ static int ask_why(struct mover *mover, struct err *err)
 				 mover->config.name, mover->peer);
 }
 
-/* Without a control link: until there is one, or the guest needs nothing any more. */
+/* Without a control link: until there is one, or the guest needs nothing any more.  What is wrong on the way may mend itself at any
+ * time; what this process lacks (memory, descriptors) another one may have, which `drover resolve` starts. */
 static int come_back(struct mover *mover, struct err *err)
 {
+	char told[ERR_TEXT] = "";
+	unsigned lacking = 0;
+
 	for (;;) {
 		struct err last;
 
@@ -184,6 +189,13 @@ static int come_back(struct mover *mover, struct err *err)
 			return -1;
 		if (mover->postcopy.whole)
 			return 0;
+		lacking = last.kind == ERR_SYSTEM ? lacking + 1 : 0;
+		if (lacking > LACKING)
+			return err_set(err, ERR_SYSTEM, "%s", last.text);
+		if (strcmp(told, last.text)) {
+			memcpy(told, last.text, sizeof(told));
+			mover_notice(mover, "not yet: %s", last.text);
+		}
 		if (mover_wait(mover, MOVER_RETRY_NS, err))
 			return -1;
 	}

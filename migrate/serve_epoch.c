@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "migrate/serve_internal.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -173,6 +174,26 @@ void serve_not_last(struct serve *serve)
 	serve->state_len = 0;
 }
 
+/* A device may wait for a page of RAM that is owed, and that never comes when the sender goes away meanwhile: a word of his, or the end of
+ * the link, ends this.  Until PREPARED he has nothing else to say. */
+static int load_state(struct serve *serve, struct err *err)
+{
+	enum { LOOK_MS = 50 };
+	uint64_t id, until = clock_mono_ns() + SERVE_VM_MS * 1000000ull;
+	struct pollfd answer = {.fd = serve->vm.fd, .events = POLLIN};
+	struct frame frame;
+
+	if (control_start(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, &id, err))
+		return -1;
+	while (poll(&answer, 1, LOOK_MS) <= 0 && clock_mono_ns() < until) {
+		int got = link_receive(serve->control.link, 0, &frame, err);
+
+		if (got != 0)
+			return got < 0 ? -1 : message_unexpected(serve->control.link, &frame, err);
+	}
+	return control_finish(&serve->vm, id, 0, NULL, NULL, NULL, err);
+}
+
 static int prepare(struct serve *serve, struct err *err)
 {
 	if (serve->state_len != serve->seal.state_bytes)
@@ -181,9 +202,7 @@ static int prepare(struct serve *serve, struct err *err)
 		    "the consistent epoch came with %llu bytes of machine state, its seal says %llu",
 		    (unsigned long long)serve->state_len, (unsigned long long)serve->seal.state_bytes);
 	if (link_fault(serve->control.link, FAULT_SERVE_STATE, err) || serve_postcopy_settle(serve, err) ||
-	    control_call_fd(&serve->vm, json_pack("{s:s}", "cmd", "load-state"), serve->state_fd, SERVE_VM_MS,
-			    NULL, err) ||
-	    link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
+	    load_state(serve, err) || link_fault(serve->control.link, FAULT_SERVE_PREPARED, err))
 		return -1;
 	return message_send_number(serve->control.link, MESSAGE_PREPARED, serve->epoch.epoch, err);
 }

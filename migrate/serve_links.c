@@ -20,9 +20,46 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { LOOK_MS = 1000, STALL_MS = 10000 /* of a joined link */ };
 enum { HELLO_MAX = 4096, HAND_OVER_MS = 10000, SUPERSEDE_MS = 10000 };
 
 /* ---- a joined link's thread ------------------------------------------------------------------------------------ */
+
+/* The epoch is sealed, and waits for frames of this link. */
+static bool is_awaited_for(struct serve_link *of)
+{
+	struct serve *serve = of->serve;
+	bool awaited = false;
+
+	pthread_mutex_lock(&serve->lock);
+	for (unsigned i = 0; serve->state == SERVE_SEALED && i < serve->seal.links; i++)
+		awaited =
+		    awaited || (serve->seal.link[i].id == of->id && serve->seal.link[i].frames > of->applied);
+	pthread_mutex_unlock(&serve->lock);
+	return awaited;
+}
+
+/* The next frame: 1, or -1.  All that the sender wrote is on its way when he seals the epoch: a link over which nothing comes for long then has
+ * lost it (an SSH packet whose length was damaged waits for bytes that never come), and he sends it again over the others. */
+static int next_frame(struct serve_link *of, struct frame *frame, struct err *err)
+{
+	uint64_t bytes = link_bytes_received(of->link), since = clock_mono_ns();
+
+	for (;;) {
+		uint64_t now = clock_mono_ns();
+		int got = link_receive(of->link, now + LOOK_MS * 1000000ull, frame, err);
+
+		if (got != 0)
+			return got;
+		if (link_bytes_received(of->link) != bytes || !is_awaited_for(of)) {
+			bytes = link_bytes_received(of->link);
+			since = now;
+		} else if (now - since > STALL_MS * 1000000ull) {
+			link_cut(of->link);
+			return err_set(err, ERR_LINK, "what the sender wrote to this link does not arrive");
+		}
+	}
+}
 
 static void *joined_thread(void *arg)
 {
@@ -31,7 +68,7 @@ static void *joined_thread(void *arg)
 	struct err err = {.kind = ERR_NONE};
 	struct frame frame;
 
-	while (link_receive(of->link, UINT64_MAX, &frame, &err) > 0) {
+	while (next_frame(of, &frame, &err) > 0) {
 		if (frame.type != MESSAGE_PAGES || frame.flags) {
 			message_unexpected(of->link, &frame, &err);
 			break;

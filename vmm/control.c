@@ -215,12 +215,6 @@ int control_call_fds(struct control *control, json_t *request, const int *fds, s
 	return control_finish(control, id, timeout_ms, reply, NULL, NULL, err);
 }
 
-int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
-		    struct err *err)
-{
-	return control_call_fds(control, request, &fd, fd >= 0 ? 1 : 0, timeout_ms, reply, err);
-}
-
 json_t *control_event(struct control *control, int timeout_ms, struct err *err)
 {
 	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;

@@ -37,11 +37,9 @@ int control_call(struct control *control, json_t *request, int timeout_ms, json_
 		 size_t *nfds, struct err *err);
 /* control_expect_fds(fds, nfds, want, err): so many came; else all are closed, and ERR_INPUT. */
 int control_expect_fds(int fds[CONTROL_MAX_FDS], size_t nfds, size_t want, struct err *err);
-/* control_call_fds: the same with descriptors sent along (borrowed), and none taken.  control_call_fd: with one, or -1. */
+/* control_call_fds: the same with descriptors sent along (borrowed), and none taken. */
 int control_call_fds(struct control *control, json_t *request, const int *fds, size_t nfds, int timeout_ms,
 		     json_t **reply, struct err *err);
-int control_call_fd(struct control *control, json_t *request, int fd, int timeout_ms, json_t **reply,
-		    struct err *err);
 /* The two halves of control_call, for work that overlaps the answer: control_start sends (fd -1: none) and gives
  * the id that control_finish then waits for.  Answers must be finished in the order of the requests. */
 int control_start(struct control *control, json_t *request, int fd, uint64_t *id, struct err *err);

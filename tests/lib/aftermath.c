@@ -1,5 +1,6 @@
 #include "tests/lib/aftermath.h"
 
+#include "tests/lib/processes.h"
 #include "tests/lib/test.h"
 
 #include <stdlib.h>
@@ -99,8 +100,10 @@ static void move_again(const struct aftermath *after, bool on_a)
 
 	assert_non_null(command);
 	command_start(command, from, NULL, host_migrate_argv(&world.sshd, to, after->vm, NULL));
-	if (command_wait(command))
+	if (command_wait(command)) {
+		processes_show();
 		fail_msg("%s: the move after that: %s", after->what, command->output);
+	}
 	free(command);
 	diskhost_wait(to, after->vm, flushed_anywhere(after) + 50);
 }

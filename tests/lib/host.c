@@ -1,4 +1,5 @@
 #include "tests/lib/host.h"
+#include "tests/lib/processes.h"
 
 #include "common/io.h"
 #include "vmm/control.h"
@@ -192,6 +193,7 @@ int command_wait(struct command *command)
 		ssize_t got;
 
 		if (clock_mono_ns() > until) {
+			processes_show();
 			kill(command->pid, SIGKILL);
 			late = true;
 		}
@@ -276,6 +278,7 @@ void host_state(const struct host *host, const char *vm, char state[16])
 	enter(host);
 	if (control_connect(&control, vm, &err))
 		return;
+	strcpy(state, "silent");
 	if (!control_call(&control, json_pack("{s:s}", "cmd", "status"), 5000, &reply, NULL, NULL, &err)) {
 		snprintf(state, 16, "%s", json_string_value(json_object_get(reply, "state")));
 		json_decref(reply);
@@ -325,8 +328,10 @@ void host_wait_state(const struct host *host, const char *vm, const char *list)
 		host_state(host, vm, state);
 		if (one_of(state, list))
 			return;
-		if (clock_mono_ns() > until)
+		if (clock_mono_ns() > until) {
+			processes_show();
 			fail_msg("VM %s on host %s is %s, not one of: %s", vm, host->name, state, list);
+		}
 		pause_ms(5);
 	}
 }

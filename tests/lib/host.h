@@ -54,7 +54,8 @@ void host_must(const struct host *host, ...) __attribute__((sentinel));
 /* host_fault_fired(host, point): an injected fault took place in a process of this host since the last call. */
 bool host_fault_fired(const struct host *host, const char *point);
 
-/* host_state(host, vm, state): what the VM process says it is ("running", …), or "none" when none answers. */
+/* host_state(host, vm, state): what the VM process says it is ("running", …), "silent" when it does not, or "none" when there is none to
+ * answer. */
 void host_state(const struct host *host, const char *vm, char state[16]);
 /* host_wait_state(host, vm, list): until the state is one of the space-separated list; fails after 20 s. */
 void host_wait_state(const struct host *host, const char *vm, const char *list);
