@@ -158,12 +158,14 @@ int cycle_run(const struct job *job, const volatile sig_atomic_t *cancel,
 	    .arg = &cycle,
 	};
 	struct err ignored;
+	uint64_t term;
+	bool runs;
 	int status;
 
 	*report = (struct replica_report){0};
 	if (job_load_state(job->name, &cycle.state, err))
 		return -1;
-	status = replica_send(&options, observer, report, err);
+	status = look(job, &runs, &term, err) || replica_send(&options, observer, report, err) ? -1 : 0;
 	cycle.state.ended_ns = clock_real_ns();
 	if (status) {
 		note_failure(&cycle.state, err);

@@ -225,6 +225,57 @@ static void test_a_stopped_vm_and_what_is_wrong(void **state)
 	host_must(&world.a, "kill", "g", NULL);
 }
 
+/* Host a, by the name a, for host b. */
+static void add_peer_back(void)
+{
+	char command[4 * HOST_PATH + 128];
+
+	snprintf(command, sizeof(command),
+		 "env DROVER_STATE=%s/state DROVER_RUN=%s/run %s/drover serve --images %s/guest",
+		 world.a.root, world.a.root, host_build(), host_build());
+	host_must(&world.b, "peer", "add", "a", world.url, "--identity", world.sshd.identity, "--known-hosts",
+		  world.sshd.known_hosts, "--remote-command", command, NULL);
+}
+
+static json_int_t migrate(const struct host *from, const struct host *to)
+{
+	static struct command command;
+
+	command_start(&command, from, NULL, host_migrate_argv(&world.sshd, to, "g", NULL));
+	if (command_wait(&command))
+		fail_msg("migrate: %s", command.output);
+	return command_number(&command, "disk_bytes");
+}
+
+/* Planned: it moves to where its points are, running, for what they lack; its protection turns round, and it comes back the same way. */
+static void test_moves_to_its_standby_and_back(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"drover", "job", "run-now", "g", "--json", NULL};
+	json_int_t first;
+	json_t *json;
+
+	begin("all");
+	first = cycle();
+	assert_true(migrate(&world.a, &world.b) < first / 3);
+	diskhost_wait(&world.b, "g", diskhost_flushed(&world.a, "g") + 100);
+	assert_int_equal(host_drover(&world.a, output, "job", "run-now", "g", NULL), 1);
+	must_say("not this host's any more");
+	host_must(&world.a, "unprotect", "g", NULL);
+	add_peer_back();
+	host_must(&world.b, "protect", "g", "a", "--rpo", "1m", NULL);
+	json = run_json(&world.b, words);
+	assert_true(json_integer_value(json_object_get(json, "bytes")) < first / 3);
+	json_decref(json);
+	assert_int_equal(points_on(&world.a, NULL), 1);
+	assert_int_equal(host_ledger(&world.a, "g").state, LEDGER_STANDBY);
+	assert_true(migrate(&world.b, &world.a) < first / 3);
+	diskhost_wait(&world.a, "g", diskhost_flushed(&world.b, "g") + 100);
+	host_must(&world.a, "kill", "g", NULL);
+	host_wait_state(&world.a, "g", "none");
+	diskhost_verify(&world.a, disk, diskhost_flushed(&world.a, "g"));
+}
+
 static json_int_t cycles_of_job(void)
 {
 	const char *const words[] = {"drover", "job", "show", "g", "--json", NULL};
@@ -293,6 +344,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_points_arrive, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_retention_holds, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_failover, setup, pair_close),
+	    cmocka_unit_test_setup_teardown(test_moves_to_its_standby_and_back, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_daemon, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_a_stopped_vm_and_what_is_wrong, setup, pair_close),
 	};

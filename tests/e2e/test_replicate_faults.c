@@ -20,8 +20,8 @@ static void add_peer(const char *fault)
 	char command[sizeof(world.serve) + HOST_PATH + 96], trace[HOST_PATH + 16];
 
 	snprintf(trace, sizeof(trace), "%s/fault-trace", world.b.root);
-	snprintf(command, sizeof(command), "env DROVER_FAULT=%s DROVER_FAULT_TRACE=%s %s", fault ? fault : "", trace,
-		 world.serve);
+	snprintf(command, sizeof(command), "env DROVER_FAULT=%s DROVER_FAULT_TRACE=%s %s", fault ? fault : "",
+		 trace, world.serve);
 	host_must(&world.a, "peer", "add", "b", world.url, "--identity", world.sshd.identity, "--known-hosts",
 		  world.sshd.known_hosts, "--remote-command", command, NULL);
 }
@@ -39,7 +39,8 @@ static size_t points_on(const struct host *host, char newest[32])
 	list = json_object_get(json, "points");
 	count = json_array_size(list);
 	if (count)
-		snprintf(newest, 32, "%s", json_string_value(json_object_get(json_array_get(list, count - 1), "point")));
+		snprintf(newest, 32, "%s",
+			 json_string_value(json_object_get(json_array_get(list, count - 1), "point")));
 	json_decref(json);
 	return count;
 }
