@@ -49,7 +49,11 @@ static struct job example(const char *name)
 static void what_is_saved_is_loaded(void **state)
 {
 	struct job job = example("web"), loaded;
-	struct job_state before = {.acked = {3, 7}, .boundary_ns = 11, .took_ns = {0, 5, 6}, .cycles = 2, .why = "no way"},
+	struct job_state before = {.acked = {3, 7},
+				   .boundary_ns = 11,
+				   .took_ns = {0, 5, 6},
+				   .cycles = 2,
+				   .why = "no way"},
 			 after;
 	char keep[RETENTION_TEXT], window[WINDOW_TEXT];
 	struct err err;
