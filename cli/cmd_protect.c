@@ -125,18 +125,23 @@ int cmd_unprotect(const struct args *args, struct err *err)
 {
 	const char *name = args->operand[0];
 	struct snapshot_store store;
+	struct vm_view view;
 	struct job job;
 	int lock, status;
+	bool gone;
 
 	if (job_load(name, &job, err))
 		return -1;
 	lock = job_lock(name, err);
 	if (lock < 0)
 		return -1;
-	/* What it kept here to send the next difference from. */
+	/* What it kept here to send the next difference from; where the VM has gone over, the difference on its way back is from that. */
+	vms_view(job.vm, &view);
+	gone = !strcmp(view.state, "standby") || !strcmp(view.state, "handed-over") ||
+	       !strcmp(view.state, "pending");
 	status = snapshot_store_open(&store, job.vm, err);
 	if (!status) {
-		status = points_leave(&store, name, (struct dvol_id){0}, err);
+		status = gone ? 0 : points_leave(&store, name, (struct dvol_id){0}, err);
 		snapshot_store_close(&store);
 	}
 	if (!status)

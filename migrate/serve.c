@@ -273,10 +273,10 @@ static json_t *there_json(const struct serve *serve)
 {
 	const char *name = serve->config.name, *uuid = serve->config.uuid;
 	struct err why = {.kind = ERR_NONE};
-	struct ledger_record record;
+	struct ledger_record record = {.state = LEDGER_NONE};
 	bool locked;
 
-	if (!permit_check(serve->permit, PERMIT_MOVE, name, &why) &&
+	if (!permit_check(serve->permit, PERMIT_MOVE | PERMIT_REPLICATE, name, &why) &&
 	    !ledger_peek_settled(name, &record, &locked, &why)) {
 		if (locked)
 			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
@@ -284,7 +284,8 @@ static json_t *there_json(const struct serve *serve)
 			(void)ledger_may_receive(&record, name, uuid, ledger_promised_term(&record, uuid) + 1,
 						 &why);
 	}
-	return json_pack("{s:s}", "refusal", why.kind == ERR_NONE ? "" : why.text);
+	return json_pack("{s:s, s:I}", "refusal", why.kind == ERR_NONE ? "" : why.text, "ran_term",
+			 (json_int_t)(strcmp(record.uuid, uuid) ? 0 : record.ran_term));
 }
 
 /* What this host is like, and how fast the link is. */

@@ -23,6 +23,7 @@ struct serve_disk {
 	bool compare;        /* it has something to be compared with the sender's, until there is an epoch */
 	struct dvol *seed;   /* what it is made of, where it has nothing yet (serve_compare.c); or NULL */
 	bool prepared;       /* its head is this session's to change */
+	bool diverged;       /* the VM ran here last, and has written what no other host has */
 	uint64_t size_bytes; /* the sender's */
 	struct dvol_id common, last;
 	struct dvol_id closed; /* by this session, and those before it are still there; number 0: none */

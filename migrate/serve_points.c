@@ -8,6 +8,7 @@
 #include "migrate/serve_internal.h"
 #include "vmm/points.h"
 #include "vmm/snapshot_delete.h"
+#include "vmm/snapshot_take.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,37 @@ static int become_standby(struct serve *serve, struct err *err)
 	return is_same(&record, &ledger->now) ? 0 : ledger_write(ledger, &record, err);
 }
 
+/* The VM ran here, was lost, and runs elsewhere from an older point: what only this host has of it becomes a snapshot before its disks
+ * are taken back. */
+static int keep_diverged(struct serve *serve, struct err *err)
+{
+	struct snapshot_take take = {.made_by = "drover " DROVER_VERSION};
+	struct snapshot_volumes volumes = {.count = 0};
+	char note[SNAPSHOT_NOTE_MAX + 1];
+	bool diverged = false;
+
+	for (unsigned i = 0; i < serve->disks.count; i++) {
+		const struct serve_disk *disk = &serve->disks.disk[i];
+
+		if (disk->made)
+			continue;
+		diverged = diverged || disk->diverged;
+		volumes.path[volumes.count] = (char *)disk->path;
+		volumes.vol[volumes.count++] = disk->vol;
+	}
+	if (!diverged)
+		return 0;
+	snprintf(note, sizeof(note),
+		 "what it wrote here under term %llu, and %.64s, which has it now, does not have",
+		 (unsigned long long)serve->points.ledger.now.term, serve->points.from);
+	if (snapshot_take_stopped(&serve->points.store, &serve->config, &volumes, note, &take, err))
+		return -1;
+	for (unsigned i = 0; i < serve->disks.count; i++)
+		if (!serve->disks.disk[i].made)
+			serve->disks.disk[i].last = take.id;
+	return 0;
+}
+
 int serve_points_begin(struct serve *serve, struct err *err)
 {
 	struct serve_points *points = &serve->points;
@@ -116,7 +148,7 @@ int serve_points_begin(struct serve *serve, struct err *err)
 	failed = read_begin(serve, begin, err) ||
 		 snapshot_store_open(&points->store, serve->config.name, err) ||
 		 snapshot_clean(&points->store, err) || serve_disks_find(serve, begin, err) ||
-		 become_standby(serve, err);
+		 keep_diverged(serve, err) || become_standby(serve, err);
 	json_decref(begin);
 	serve->targets = 1; /* RAM, of no pages */
 	if (failed || serve_disks_prepare(serve, err))

@@ -276,6 +276,65 @@ static void test_moves_to_its_standby_and_back(void **state)
 	diskhost_verify(&world.a, disk, diskhost_flushed(&world.a, "g"));
 }
 
+static void define(void)
+{
+	char yaml[TEMP_MAX + 16], text[TEMP_MAX + 512];
+
+	snprintf(text, sizeof(text),
+		 "memory: 32M\nkernel: %s/guest/testguest.elf\ncmdline: io=disk-log qd=8 span=4M report=20\n"
+		 "disks: [{path: %s}]\n",
+		 host_build(), disk);
+	snprintf(yaml, sizeof(yaml), "%s/vm.yaml", world.folder);
+	assert_int_equal(io_replace_file(yaml, text, strlen(text)), 0);
+	host_must(&world.a, "create", "g", "-f", yaml, NULL);
+}
+
+/* The primary's VM dies with writes that no point has; the standby takes over; the primary that comes back does not start its copy, and keeps what
+ * only it has; then it is the standby, and the VM comes home. */
+static void test_failback(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"drover", "job", "run-now", "g", "--json", NULL};
+	json_int_t first;
+	json_t *json;
+
+	need_kvm();
+	add_peer();
+	diskhost_make(&world.a, disk, "64M", 24 << 20);
+	define();
+	host_must(&world.a, "start", "g", NULL);
+	diskhost_wait(&world.a, "g", 100);
+	host_must(&world.a, "protect", "g", "b", "--rpo", "1m", NULL);
+	first = cycle();
+	diskhost_wait(&world.a, "g", diskhost_flushed(&world.a, "g") + 100);
+	host_must(&world.a, "kill", "g", NULL);
+	host_wait_state(&world.a, "g", "none");
+	host_must(&world.b, "failover", "g", NULL);
+	diskhost_wait(&world.b, "g", 50);
+	/* The lost host is there again. */
+	assert_int_equal(host_drover(&world.a, output, "start", "g", NULL), 1);
+	must_say("has taken VM 'g' over (term 2)");
+	assert_int_equal(host_ledger(&world.a, "g").state, LEDGER_STANDBY);
+	assert_int_equal(host_drover(&world.a, output, "snapshots", "g", NULL), 0);
+	must_say("what it wrote here before b had taken it over");
+	assert_int_equal(host_drover(&world.a, output, "start", "g", NULL), 1);
+	must_say("drover failover g");
+	host_must(&world.a, "unprotect", "g", NULL);
+	/* Only what differs from the last common epoch goes back. */
+	add_peer_back();
+	host_must(&world.b, "protect", "g", "a", "--rpo", "1m", NULL);
+	json = run_json(&world.b, words);
+	assert_true(json_integer_value(json_object_get(json, "bytes")) < first / 3);
+	json_decref(json);
+	assert_true(migrate(&world.b, &world.a) < first / 3);
+	diskhost_wait(&world.a, "g", diskhost_flushed(&world.b, "g") + 50);
+	assert_int_equal(host_drover(&world.a, output, "snapshots", "g", NULL), 0);
+	must_say("what it wrote here before b had taken it over");
+	host_must(&world.a, "kill", "g", NULL);
+	host_wait_state(&world.a, "g", "none");
+	host_must(&world.a, "image", "check", disk, NULL);
+}
+
 static json_int_t cycles_of_job(void)
 {
 	const char *const words[] = {"drover", "job", "show", "g", "--json", NULL};
@@ -345,6 +404,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_retention_holds, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_failover, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_moves_to_its_standby_and_back, setup, pair_close),
+	    cmocka_unit_test_setup_teardown(test_failback, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_daemon, setup, pair_close),
 	    cmocka_unit_test_setup_teardown(test_a_stopped_vm_and_what_is_wrong, setup, pair_close),
 	};
