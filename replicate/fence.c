@@ -28,8 +28,8 @@ static uint64_t ask_host(const struct job *job, void (*note)(const char *sentenc
 		peer_free(&peer);
 	}
 	if (failed) {
-		snprintf(text, sizeof(text), "%s cannot be asked whether it has taken VM '%s' over (%s)", job->host,
-			 job->vm, why.text);
+		snprintf(text, sizeof(text), "%s cannot be asked whether it has taken VM '%s' over (%s)",
+			 job->host, job->vm, why.text);
 		note(text);
 	} else if (json_is_object(there.there)) {
 		(void)jobj_u64(there.there, "ran_term", false, 0, INT64_MAX - 1, &term, NULL);
@@ -50,8 +50,8 @@ static int has_changed(const struct snapshot_volumes *volumes, bool *changed, st
 		if (dvol_epochs(volumes->vol[i], &epochs, &count, err))
 			return -1;
 		int status = count == 0 ? 0
-					: dvol_changed(volumes->vol[i], epochs[count - 1].id, (struct dvol_id){0}, &list,
-						       &extents, err);
+					: dvol_changed(volumes->vol[i], epochs[count - 1].id,
+						       (struct dvol_id){0}, &list, &extents, err);
 		free(epochs);
 		free(list);
 		if (status)
@@ -72,8 +72,8 @@ static int keep_diverged(const struct job *job, const struct ledger_record *stan
 	bool changed = false;
 	int status;
 
-	snprintf(note, sizeof(note), "what it wrote here before %.64s had taken it over under term %llu", job->host,
-		 (unsigned long long)standby->term);
+	snprintf(note, sizeof(note), "what it wrote here before %.64s had taken it over under term %llu",
+		 job->host, (unsigned long long)standby->term);
 	status = definition_load(job->vm, &definition, err) || snapshot_store_open(&store, job->vm, err);
 	if (!status) {
 		snapshot_volumes_of(&definition.config, &volumes);
@@ -81,7 +81,8 @@ static int keep_diverged(const struct job *job, const struct ledger_record *stan
 		if (!status) {
 			status = has_changed(&volumes, &changed, err);
 			if (!status && changed)
-				status = snapshot_take_stopped(&store, &definition.config, &volumes, note, &take, err);
+				status = snapshot_take_stopped(&store, &definition.config, &volumes, note,
+							       &take, err);
 			status = snapshot_volumes_close(&volumes, status, err);
 		}
 		snapshot_store_close(&store);
@@ -105,7 +106,8 @@ static int stand_back(const struct job *job, uint64_t term, struct err *err)
 		return -1;
 	job_event(job->name, "fenced", job->host);
 	return err_set(err, ERR_STATE,
-		       "%s has taken VM '%s' over (term %llu), so it does not start here; what only this host has of it is "
+		       "%s has taken VM '%s' over (term %llu), so it does not start here; what only this "
+		       "host has of it is "
 		       "a snapshot now",
 		       job->host, job->vm, (unsigned long long)term);
 }
