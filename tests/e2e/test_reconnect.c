@@ -154,7 +154,8 @@ static void a_break_in_the_pause(const char *vm, const char *point, const char *
 	if (command_wait(&command))
 		fail_msg("%s: %s", point, command.output);
 	assert_non_null(strstr(command.output, "a link broke in the switch-over"));
-	assert_int_equal(command_number(&command, "resumes"), 1);
+	/* Links that break at one moment may be found out one after the other. */
+	assert_true(command_number(&command, "resumes") > 0);
 	assert_true(command_number(&command, "reconnects") > 0);
 	relay_stop(relay);
 	pair_goes_on(vm);
