@@ -49,10 +49,10 @@ all: deps
 	@$(MAKE) --no-print-directory build
 
 # ---- libraries and programs -------------------------------------------------------------------------------
-LIB_DIRS := common imagefmt vmm migrate convert cli
+LIB_DIRS := common imagefmt vmm migrate replicate convert cli
 lib_objs = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
 $(foreach d,$(LIB_DIRS),$(eval $(B)/lib$(d).a: $(call lib_objs,$(d))))
-LIBS_ALL := $(foreach d,cli convert migrate vmm imagefmt common,$(B)/lib$(d).a)
+LIBS_ALL := $(foreach d,cli convert replicate migrate vmm imagefmt common,$(B)/lib$(d).a)
 
 build: $(B)/drover $(B)/drover-vm $(B)/nbdkit-dvol-plugin.so $(B)/man/drover-vm.yaml.5
 
@@ -190,6 +190,7 @@ NBDKIT_PLUGINS ?= $(if $(filter /usr,$(PREFIX)),$(shell pkg-config --variable=pl
 
 # For root's systemd, and that of a user.
 UNITS := $(PREFIX)/lib/systemd/system $(PREFIX)/lib/systemd/user
+SERVICES := drover-vm@.service drover-daemon.service
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/drover $(DESTDIR)$(PREFIX)/share/man/man1
@@ -199,7 +200,7 @@ install: build
 	install -m 755 $(B)/drover-vm $(DESTDIR)$(PREFIX)/libexec/drover/drover-vm
 	$(foreach m,$(wildcard docs/man/*.1),install -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man1/;)
 	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(foreach d,$(UNITS),$(DESTDIR)$(d))
-	$(foreach d,$(UNITS),sed 's,/usr/local/,$(PREFIX)/,' tools/systemd/drover-vm@.service >$(DESTDIR)$(d)/drover-vm@.service;)
+	$(foreach d,$(UNITS),$(foreach u,$(SERVICES),sed 's,/usr/local/,$(PREFIX)/,' tools/systemd/$(u) >$(DESTDIR)$(d)/$(u);))
 	install -m 644 $(B)/man/drover-vm.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
 
 uninstall:
@@ -207,7 +208,7 @@ uninstall:
 	rm -f $(DESTDIR)$(NBDKIT_PLUGINS)/nbdkit-dvol-plugin.so
 	rm -f $(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man1/%,$(wildcard docs/man/*.1))
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man5/drover-vm.yaml.5
-	rm -f $(patsubst %,$(DESTDIR)%/drover-vm@.service,$(UNITS))
+	rm -f $(foreach d,$(UNITS),$(addprefix $(DESTDIR)$(d)/,$(SERVICES)))
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/drover
 
 clean:

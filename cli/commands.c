@@ -5,6 +5,7 @@
 #include "migrate/message.h"
 #include "migrate/move.h"
 #include "migrate/packer.h"
+#include "replicate/job.h"
 #include "vmm/config.h"
 
 #include <stdio.h>
@@ -13,6 +14,11 @@
 #define VM                                                                                                   \
 	{                                                                                                    \
 		.label = "NAME", .type = OPERAND_NAME                                                        \
+	}
+
+#define JOB                                                                                                  \
+	{                                                                                                    \
+		.label = "JOB", .type = OPERAND_NAME                                                         \
 	}
 
 static const struct option_spec json_only[] = {JSON, END};
@@ -190,27 +196,7 @@ static const struct option_spec dirty_rate_options[] = {
 	 .min = 1000000,                                                                                     \
 	 .max = 3600000000000,                                                                               \
 	 .initial = 30000000},                                                                               \
-	    {.name = "streams",                                                                              \
-	     .argument = "N",                                                                                \
-	     .help = "SSH connections, 1 to 16 (auto: 2 or more)",                                           \
-	     .type = OPTION_COUNT,                                                                           \
-	     .offset = AT(streams),                                                                          \
-	     .words = only_auto,                                                                             \
-	     .min = 1,                                                                                       \
-	     .max = STREAM_LINKS},                                                                           \
-	    {.name = "bandwidth",                                                                            \
-	     .argument = "SIZE",                                                                             \
-	     .help = "bytes a second, of all connections (no limit)",                                        \
-	     .type = OPTION_SIZE,                                                                            \
-	     .offset = AT(bytes_per_s),                                                                      \
-	     .min = 65536,                                                                                   \
-	     .max = INT64_MAX},                                                                              \
-	    {.name = "compress",                                                                             \
-	     .argument = "HOW",                                                                              \
-	     .help = "auto, none, lz4 or zstd (auto: what is fastest)",                                      \
-	     .type = OPTION_WORD,                                                                            \
-	     .offset = AT(packing),                                                                          \
-	     .words = packer_modes},                                                                         \
+	    STREAM_OPTIONS,                                                                                  \
 	    {.name = "if-busy",                                                                              \
 	     .argument = "HOW",                                                                              \
 	     .help = "throttle, postcopy, wait or cancel (throttle)",                                        \
@@ -244,6 +230,62 @@ static const struct option_spec migrate_options[] = {
      .min = 0,
      .max = 3600000000000,
      .initial = 60000000000},
+    JSON,
+    END,
+};
+
+static const struct option_spec protect_options[] = {
+    {.name = "rpo",
+     .argument = "TIME",
+     .help = "how old the newest point may become, 1s to 168h",
+     .type = OPTION_DURATION,
+     .offset = AT(rpo_ns),
+     .min = JOB_RPO_MIN_NS,
+     .max = JOB_RPO_MAX_NS,
+     .required = true},
+    {.name = "keep",
+     .argument = "RULES",
+     .help = "which points stay there (12x5m,24x1h,7x1d)",
+     .type = OPTION_TEXT,
+     .offset = AT(keep)},
+    {.name = "job",
+     .argument = "JOB",
+     .help = "the job's name (the VM's)",
+     .type = OPTION_NAME,
+     .offset = AT(job)},
+    {.name = "window",
+     .argument = "WHEN",
+     .help = "points may be made then; again for more (any time)",
+     .type = OPTION_LIST,
+     .offset = AT(windows)},
+    {.name = "priority",
+     .argument = "N",
+     .help = "0 to 9: which job goes first when many are due (0)",
+     .type = OPTION_COUNT,
+     .offset = AT(priority),
+     .max = JOB_PRIORITY_MAX},
+    STREAM_OPTIONS,
+    JSON,
+    END,
+};
+
+static const struct option_spec daemon_options[] = {
+    {.name = "parallel",
+     .argument = "N",
+     .help = "how many points at a time (2, or the processors)",
+     .type = OPTION_COUNT,
+     .offset = AT(parallel),
+     .min = 1,
+     .max = 256},
+    END,
+};
+
+static const struct option_spec failover_options[] = {
+    {.name = "point",
+     .argument = "POINT",
+     .help = "which one, as 'drover points' has it (the newest)",
+     .type = OPTION_EPOCH,
+     .offset = AT(point)},
     JSON,
     END,
 };
@@ -521,6 +563,68 @@ const struct command commands[] = {
      .details = "The guest runs on here. Refused once the destination may have started it.",
      .run = cmd_cancel,
      .options = json_only,
+     .operands = {VM}},
+    {.name = "protect",
+     .summary = "keep recovery points of a VM on another host",
+     .synopsis = "NAME HOST --rpo TIME [--keep RULES] [--job JOB]\n"
+		 "[--window WHEN]... [--priority N] [--bandwidth SIZE]\n"
+		 "[--streams N] [--compress HOW] [--json]",
+     .details = "Makes a job, or changes one: 'drover daemon' then sends what the VM has written\n"
+		"to HOST often enough that the newest point there is never older than --rpo, 1s\n"
+		"to 168h. A point has all disks of one moment. The first one sends all of them.\n"
+		"--keep says which points stay there: 'all', or rules as in 12x5m,24x1h,7x1d: the\n"
+		"newest point of each of the last 12 spans of 5 minutes that have any, and so on.\n"
+		"--window, as in 'mon-fri 20:00-06:00', says when points may be made.",
+     .run = cmd_protect,
+     .options = protect_options,
+     .operands = {VM, {.label = "HOST"}}},
+    {.name = "unprotect",
+     .summary = "end a replication job",
+     .synopsis = "JOB [--json]",
+     .details = "What it kept on this host goes. The points on the other host stay.",
+     .run = cmd_unprotect,
+     .options = json_only,
+     .operands = {JOB}},
+    {.name = "jobs",
+     .summary = "list the replication jobs of this host",
+     .synopsis = "[--json]",
+     .details = "With the age of each one's newest point, and how often that was more than the\n"
+		"job's --rpo.",
+     .run = cmd_jobs,
+     .options = json_only},
+    {.name = "job",
+     .summary = "one replication job: show, pause, resume, run-now",
+     .synopsis = "COMMAND JOB [OPTION...]",
+     .details = "'drover protect' makes one, 'drover unprotect' ends it.",
+     .options = none,
+     .group = job_commands},
+    {.name = "daemon",
+     .summary = "send recovery points, as the jobs of this host say",
+     .synopsis = "[--parallel N]",
+     .details = "In the foreground, until SIGTERM or SIGINT; drover-daemon.service runs it. Each\n"
+		"point is made by a process of its own ('drover job run-now'), which goes on\n"
+		"should this one end. It says on stderr what goes wrong, and which objectives\n"
+		"were missed and why; 'drover jobs' has the sums.",
+     .run = cmd_daemon,
+     .options = daemon_options},
+    {.name = "points",
+     .summary = "list the recovery points that this host has of a VM",
+     .synopsis = "NAME [--json]",
+     .details = "On the standby: what 'drover failover' can start. On the primary: what its jobs\n"
+		"send the next difference from. They are snapshots, too: 'drover restore --as'\n"
+		"makes a second VM of one.",
+     .run = cmd_points,
+     .options = json_only,
+     .operands = {VM}},
+    {.name = "failover",
+     .summary = "start a VM from its recovery points here",
+     .synopsis = "NAME [--point POINT] [--json]",
+     .details = "On the standby, when the primary is lost: nothing else needs to be alive. The VM\n"
+		"is this host's from then on: points of the old primary are refused. What it did\n"
+		"since the point is lost, and drover says how much that is. Be sure that the\n"
+		"primary does not run it any more.",
+     .run = cmd_failover,
+     .options = failover_options,
      .operands = {VM}},
     {.name = "resolve",
      .summary = "learn how a broken hand-over ended",

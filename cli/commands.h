@@ -8,6 +8,7 @@
 extern const struct command commands[];
 extern const struct command image_commands[];
 extern const struct command peer_commands[];
+extern const struct command job_commands[];
 
 /* commands_find(words, count, &used): the command that the first words name, and how many of them (1, or 2 of a command in a
  * group).  The group itself where no command of it is named; NULL, used 0, when there is none of that name. */
@@ -38,6 +39,16 @@ int cmd_restore(const struct args *args, struct err *err);
 int cmd_resolve(const struct args *args, struct err *err);
 int cmd_forget(const struct args *args, struct err *err);
 int cmd_serve(const struct args *args, struct err *err);
+int cmd_protect(const struct args *args, struct err *err);
+int cmd_unprotect(const struct args *args, struct err *err);
+int cmd_jobs(const struct args *args, struct err *err);
+int cmd_job_show(const struct args *args, struct err *err);
+int cmd_job_pause(const struct args *args, struct err *err);
+int cmd_job_resume(const struct args *args, struct err *err);
+int cmd_job_run_now(const struct args *args, struct err *err);
+int cmd_daemon(const struct args *args, struct err *err);
+int cmd_points(const struct args *args, struct err *err);
+int cmd_failover(const struct args *args, struct err *err);
 int cmd_help(const struct args *args, struct err *err);
 int cmd_image_create(const struct args *args, struct err *err);
 int cmd_image_convert(const struct args *args, struct err *err);

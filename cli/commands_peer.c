@@ -64,9 +64,9 @@ const struct command peer_commands[] = {
 		 "[--memory-max SIZE] [--identity FILE]\n"
 		 "[--remote-command COMMAND] [--json]",
      .details = "For authorized_keys of the user there: a forced command, and nothing else that\n"
-		"SSH offers. Actions are move, outcome (needed with move) and check; without any,\n"
-		"and without a pattern, all actions and all VMs. Files of that host that a VM\n"
-		"only reads (--images) are none unless they are named.",
+		"SSH offers. Actions are move, outcome (needed with move), check and replicate;\n"
+		"without any, and without a pattern, all actions and all VMs. Files of that host\n"
+		"that a VM only reads (--images) are none unless they are named.",
      .run = cmd_peer_authorize,
      .options = authorize_options,
      .operands = {{.label = "HOST"}}},

@@ -93,6 +93,14 @@ struct args {
 	bool discard_current;
 	struct dvol_id delete_epoch;
 	const char *as; /* a new VM's name */
+	/* of replication */
+	const char *job;
+	const char *keep;
+	uint64_t rpo_ns;
+	uint64_t priority;
+	uint64_t parallel; /* 0: not given */
+	struct args_list windows;
+	struct dvol_id point;
 };
 
 enum option_type {

@@ -45,6 +45,12 @@ int start_check_name(const char *name, struct err *err)
 		    "VM '%s' was handed over to %s; take another name, or 'drover forget %s' if that VM is "
 		    "over",
 		    name, view.peer, name);
+	if (!strcmp(view.state, "standby"))
+		return err_set(err, ERR_STATE,
+			       "VM '%s' runs on %s, and this host keeps copies of it: 'drover failover %s' "
+			       "starts it here "
+			       "when that host is lost; or take another name",
+			       name, view.peer, name);
 	if (!strcmp(view.state, "damaged"))
 		return err_set(
 		    err, ERR_INPUT,
@@ -164,6 +170,16 @@ static void say_huge_pages(const struct vm_config *config)
 		    config->name, file);
 }
 
+static int start(const struct vm_config *config, struct control *control, pid_t *pid, struct err *err)
+{
+	if (snapshot_restore_finish(config->name, err) || spawn_vm(config, NULL, control, pid, err))
+		return -1;
+	tell_manager(*pid);
+	say_limits(config, control);
+	say_huge_pages(config);
+	return 0;
+}
+
 int start_vm(const struct vm_config *config, bool detach, bool json, struct err *err)
 {
 	off_t log_from = log_size(config->name);
@@ -171,15 +187,22 @@ int start_vm(const struct vm_config *config, bool detach, bool json, struct err 
 	int status = 0;
 	pid_t pid;
 
-	if (snapshot_restore_finish(config->name, err) || spawn_vm(config, NULL, &control, &pid, err))
+	if (start(config, &control, &pid, err))
 		return -1;
-	tell_manager(pid);
-	say_limits(config, &control);
-	say_huge_pages(config);
 	if (detach)
 		say_started(config, pid, json);
 	else
 		status = attach(config->name, &control, log_from, err);
 	control_close(&control);
 	return status;
+}
+
+int start_detached(const struct vm_config *config, pid_t *pid, struct err *err)
+{
+	struct control control;
+
+	if (start(config, &control, pid, err))
+		return -1;
+	control_close(&control);
+	return 0;
 }

@@ -29,6 +29,28 @@
 		.help = "what to start there ('drover serve')", .type = OPTION_TEXT,                         \
 		.offset = AT(remote_command)                                                                 \
 	}
+/* How a stream goes to another host.  only_auto: of the file that uses it. */
+#define STREAM_OPTIONS                                                                                       \
+	{.name = "streams",                                                                                  \
+	 .argument = "N",                                                                                    \
+	 .help = "SSH connections, 1 to 16 (auto: 2 or more)",                                               \
+	 .type = OPTION_COUNT,                                                                               \
+	 .offset = AT(streams),                                                                              \
+	 .words = only_auto,                                                                                 \
+	 .min = 1,                                                                                           \
+	 .max = STREAM_LINKS},                                                                               \
+	    {.name = "bandwidth",                                                                            \
+	     .argument = "SIZE",                                                                             \
+	     .help = "bytes a second, of all connections (no limit)",                                        \
+	     .type = OPTION_SIZE,                                                                            \
+	     .offset = AT(bytes_per_s),                                                                      \
+	     .min = 65536,                                                                                   \
+	     .max = INT64_MAX},                                                                              \
+	{                                                                                                    \
+		.name = "compress", .argument = "HOW",                                                       \
+		.help = "auto, none, lz4 or zstd (auto: what is fastest)", .type = OPTION_WORD,              \
+		.offset = AT(packing), .words = packer_modes                                                 \
+	}
 #define PERMIT_OPTIONS                                                                                       \
 	{.name = "vm",                                                                                       \
 	 .argument = "PATTERN",                                                                              \
@@ -37,7 +59,7 @@
 	 .offset = AT(vms)},                                                                                 \
 	    {.name = "action",                                                                               \
 	     .argument = "ACTION",                                                                           \
-	     .help = "only this: move, outcome or check (all)",                                              \
+	     .help = "only this: as listed below (all)",                                                     \
 	     .type = OPTION_LIST,                                                                            \
 	     .offset = AT(actions)},                                                                         \
 	    {.name = "images",                                                                               \

@@ -78,6 +78,8 @@ static const char *state_without_process(enum ledger_state state)
 		return "dropped";
 	case LEDGER_REFUSED:
 		return "refused";
+	case LEDGER_STANDBY:
+		return "standby";
 	case LEDGER_STOPPED:
 		return "stopped";
 	case LEDGER_NONE:
@@ -178,6 +180,7 @@ const char *vms_state_text(const struct vm_view *view, char *text, size_t size)
 	    {"incoming", "incoming", "incoming from"},
 	    {"prepared", "prepared", "prepared, from"},
 	    {"handed-over", "handed over", "handed over to"},
+	    {"standby", "standby", "standby of"},
 	    {"not-answering", "not answering", NULL},
 	};
 

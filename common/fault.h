@@ -82,6 +82,13 @@
 	X(POSTCOPY_DEST_WATCHED, "postcopy-dest.watched") /* the VM process's RAM is watched, serve not told */       \
 	X(POSTCOPY_DEST_WHOLE, "postcopy-dest.whole")     /* it is not any more */                                    \
 	X(COMPARE_MIDDLE, "compare.middle")               /* mover: a part of a disk is compared with the copy there */ \
+	X(POINT_CUT, "point.cut")                         /* job: the snapshot to send is made */                     \
+	X(POINT_READY, "point.ready")                     /* job: the other host has its copies ready */              \
+	X(POINT_SENT, "point.sent")                       /* job: all is sealed, not acknowledged */                  \
+	X(POINT_ACKED, "point.acked")                     /* job: it is, and nobody knows here */                     \
+	X(POINT_BEGUN, "point.begun")                     /* serve: all has come, no epoch is closed */               \
+	X(POINT_CLOSED, "point.closed")                   /* serve: the epochs are closed, no record yet */           \
+	X(POINT_RECORDED, "point.recorded")               /* serve: the record is written, nobody told */             \
 	X(VM_USERFAULTFD, "vm.userfaultfd")               /* a VM process is about to watch the guest's RAM */
 /* clang-format on */
 

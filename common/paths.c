@@ -164,6 +164,21 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 	return port ? check_socket("port's", path, err) : 0;
 }
 
+int paths_job(const char *name, const char *suffix, char path[PATHS_MAX], struct err *err)
+{
+	char state[PATHS_MAX];
+
+	if (!units_name_valid(name))
+		return err_set(
+		    err, ERR_USAGE,
+		    "'%.80s' is no name for a job: 1 to 63 letters, digits, '.', '_', '-', the first one "
+		    "a letter or digit",
+		    name);
+	if (paths_state(state, err) < 0)
+		return -1;
+	return make_path(path, err, "%s/jobs/%s%s", state, name, suffix);
+}
+
 int paths_peer(const char *name, char path[PATHS_MAX], struct err *err)
 {
 	char state[PATHS_MAX];

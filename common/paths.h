@@ -40,6 +40,8 @@ int paths_vm_ports(const char *name, const char *port, char path[PATHS_MAX], str
 int paths_incoming(const char *name, char path[PATHS_MAX], struct err *err);
 
 int paths_peer(const char *name, char path[PATHS_MAX], struct err *err);
+/* paths_job(name, suffix, path, err): a file of a replication job: its definition (".json"), its state (".state"), … */
+int paths_job(const char *name, const char *suffix, char path[PATHS_MAX], struct err *err);
 int paths_vm_groups(const char *name, char path[PATHS_MAX], struct err *err);
 
 /* paths_helper(program, path, err): a program of drover's own (drover-vm): beside the running program, else

@@ -16,7 +16,7 @@ static const char *const names[MESSAGE_TYPES] = {
     [MESSAGE_STARTED] = "STARTED",   [MESSAGE_ABORT] = "ABORT",       [MESSAGE_OUTCOME] = "OUTCOME",
     [MESSAGE_RECEIVED] = "RECEIVED", [MESSAGE_PROBE] = "PROBE",       [MESSAGE_OWED] = "OWED",
     [MESSAGE_REQUEST] = "REQUEST",   [MESSAGE_WHOLE] = "WHOLE",       [MESSAGE_COMPARE] = "COMPARE",
-    [MESSAGE_DIGESTS] = "DIGESTS",
+    [MESSAGE_DIGESTS] = "DIGESTS",   [MESSAGE_POINT] = "POINT",
 };
 
 const char *message_name(unsigned type)

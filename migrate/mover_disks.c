@@ -302,8 +302,10 @@ static int turn(struct mover *mover, int timeout_ms, struct err *err)
 
 	if (disks->count == 0 || disks->turned)
 		return 0;
-	if (control_call(&mover->vm, close_request(disks), timeout_ms, NULL, NULL, NULL, err) ||
-	    turn_all(mover, err))
+	if (disks->cut ? disks->cut(mover, err)
+		       : control_call(&mover->vm, close_request(disks), timeout_ms, NULL, NULL, NULL, err))
+		return -1;
+	if (turn_all(mover, err))
 		return -1;
 	disks->turned = true;
 	hold(mover, false);

@@ -30,6 +30,8 @@ struct mover_disk {
 };
 
 struct mover_disks {
+	/* How an epoch is closed; disks.id is its name then.  NULL: the VM process does it, for a mover. */
+	int (*cut)(struct mover *mover, struct err *err);
 	struct mover_disk disk[CONFIG_MAX_DEVICES];
 	unsigned count;
 	struct dvol_id id; /* of the last epoch that was closed, or is being */

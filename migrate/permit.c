@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const permit_words[] = {"move", "outcome", "check", NULL};
+const char *const permit_words[] = {"move", "outcome", "check", "replicate", NULL};
 
 int permit_actions(const char *const *words, size_t n, unsigned *actions, struct err *err)
 {
@@ -16,8 +16,8 @@ int permit_actions(const char *const *words, size_t n, unsigned *actions, struct
 		while (permit_words[bit] && strcmp(permit_words[bit], words[i]))
 			bit++;
 		if (!permit_words[bit])
-			return err_set(err, ERR_USAGE, "'%.40s' is no action: move, outcome, check",
-				       words[i]);
+			return err_set(err, ERR_USAGE,
+				       "'%.40s' is no action: move, outcome, check, replicate", words[i]);
 		*actions |= 1u << bit;
 	}
 	return 0;
@@ -26,7 +26,7 @@ int permit_actions(const char *const *words, size_t n, unsigned *actions, struct
 static const char *word_of(enum permit_action action)
 {
 	for (size_t bit = 0; permit_words[bit]; bit++)
-		if (action == 1u << bit)
+		if (action & 1u << bit)
 			return permit_words[bit];
 	return "?";
 }

@@ -9,12 +9,13 @@
 
 /* What a session is for. */
 enum permit_action {
-	PERMIT_MOVE = 1,    /* bring a VM here */
-	PERMIT_OUTCOME = 2, /* ask how a hand-over ended */
-	PERMIT_CHECK = 4,   /* ask what this host is like */
-	PERMIT_ALL = 7,
+	PERMIT_MOVE = 1,      /* bring a VM here */
+	PERMIT_OUTCOME = 2,   /* ask how a hand-over ended */
+	PERMIT_CHECK = 4,     /* ask what this host is like */
+	PERMIT_REPLICATE = 8, /* keep copies of a VM here, which do not run */
+	PERMIT_ALL = 15,
 };
-extern const char *const permit_words[]; /* "move", "outcome", "check", NULL: bit n */
+extern const char *const permit_words[]; /* "move", "outcome", "check", "replicate", NULL: bit n */
 
 struct permit {
 	const char *const *vms; /* names, or patterns with * and ?; none at all: any VM */
@@ -32,7 +33,7 @@ struct permit {
 
 /* permit_actions(words, n, &actions, err): none at all: all of them.  ERR_USAGE for another word. */
 int permit_actions(const char *const *words, size_t n, unsigned *actions, struct err *err);
-/* permit_check(permit, action, vm, err): 0, or -1 with ERR_REFUSED.  vm NULL: the action is about none. */
+/* permit_check(permit, action, vm, err): 0, or -1 with ERR_REFUSED.  Of several actions one will do.  vm NULL: the action is about none. */
 int permit_check(const struct permit *permit, enum permit_action action, const char *vm, struct err *err);
 /* permit_tap(permit, tap): a VM that comes may be connected to that interface.
  * permit_names(permit, path): its path is that of an image, or below one, as it is written.  permit_reads(permit, path): there is such a file,

@@ -172,7 +172,7 @@ int preflight_run(const struct peer *peer, const struct preflight_ask *ask, stru
 		return -1;
 	prober[0] = (struct prober){.target = &target, .ask = ask};
 	status = ask_first(&prober[0], preflight, err);
-	if (!status)
+	if (!status && !ask->only_ask)
 		status = probe_all(prober, preflight_links(ask->links, preflight->rtt_ns), preflight, err);
 	link_close(prober[0].link);
 	return status;

@@ -5,12 +5,14 @@
 #include "common/err.h"
 #include "migrate/peer.h"
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What is asked for. */
 struct preflight_ask {
 	unsigned links;        /* measured together; 0: as many as a move would use */
 	const char *vm, *uuid; /* a VM that may go there; NULL: none */
+	bool only_ask;         /* nothing is measured */
 };
 
 struct preflight {

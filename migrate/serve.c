@@ -273,10 +273,10 @@ static json_t *there_json(const struct serve *serve)
 {
 	const char *name = serve->config.name, *uuid = serve->config.uuid;
 	struct err why = {.kind = ERR_NONE};
-	struct ledger_record record;
+	struct ledger_record record = {.state = LEDGER_NONE};
 	bool locked;
 
-	if (!permit_check(serve->permit, PERMIT_MOVE, name, &why) &&
+	if (!permit_check(serve->permit, PERMIT_MOVE | PERMIT_REPLICATE, name, &why) &&
 	    !ledger_peek_settled(name, &record, &locked, &why)) {
 		if (locked)
 			err_set(&why, ERR_REFUSED, "a VM '%s' lives on that host already", name);
@@ -284,7 +284,8 @@ static json_t *there_json(const struct serve *serve)
 			(void)ledger_may_receive(&record, name, uuid, ledger_promised_term(&record, uuid) + 1,
 						 &why);
 	}
-	return json_pack("{s:s}", "refusal", why.kind == ERR_NONE ? "" : why.text);
+	return json_pack("{s:s, s:I}", "refusal", why.kind == ERR_NONE ? "" : why.text, "ran_term",
+			 (json_int_t)(strcmp(record.uuid, uuid) ? 0 : record.ran_term));
 }
 
 /* What this host is like, and how fast the link is. */
@@ -316,8 +317,12 @@ static int may(const struct serve *serve, const char *purpose, struct err *err)
 	const char *vm = serve->config.name;
 
 	/* A link joins a session that was let in. */
-	if (!strcmp(purpose, "move") || !strcmp(purpose, "join"))
+	if (!strcmp(purpose, "join"))
+		return permit_check(serve->permit, PERMIT_MOVE | PERMIT_REPLICATE, vm, err);
+	if (!strcmp(purpose, "move"))
 		return permit_check(serve->permit, PERMIT_MOVE, vm, err);
+	if (!strcmp(purpose, "replicate"))
+		return permit_check(serve->permit, PERMIT_REPLICATE, vm, err);
 	if (!strcmp(purpose, "outcome"))
 		return permit_check(serve->permit, PERMIT_OUTCOME, vm, err);
 	if (!strcmp(purpose, "check"))
@@ -356,10 +361,11 @@ static int session(struct serve *serve, int in, int out, bool *refusal, struct e
 		json_decref(hello);
 		return failed ? -1 : 0;
 	}
+	serve->points.on = !failed && !strcmp(purpose, "replicate");
 	if (!failed)
-		failed = welcome(serve, err);
+		failed = serve->points.on ? serve_points_welcome(serve, err) : welcome(serve, err);
 	json_decref(hello);
-	if (failed || begin(serve, err))
+	if (failed || (serve->points.on ? serve_points_begin(serve, err) : begin(serve, err)))
 		return -1;
 	*refusal = false;
 	return receive(serve, err);
@@ -379,15 +385,17 @@ static void let_go(struct serve *serve)
 
 static int open_session(struct serve *serve, int in, int out, struct err *err)
 {
-	*serve = (struct serve){.vm.fd = -1,
-				.ram_fd = -1,
-				.state_fd = -1,
-				.listen_fd = -1,
-				.waiter_fd = -1,
-				.wake_fd = -1,
-				.quit_fd = -1,
-				.owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
-				.control = {.serve = serve, .process_fd = -1}};
+	*serve = (struct serve){
+	    .vm.fd = -1,
+	    .ram_fd = -1,
+	    .state_fd = -1,
+	    .listen_fd = -1,
+	    .waiter_fd = -1,
+	    .wake_fd = -1,
+	    .quit_fd = -1,
+	    .owed = {.uffd = -1, .offer_fd = -1, .pages.fd = -1},
+	    .points = {.ledger = {.dir_fd = -1, .lock_fd = -1, .fd = -1}, .store = {.lock_fd = -1}},
+	    .control = {.serve = serve, .process_fd = -1}};
 	pthread_mutex_init(&serve->lock, NULL);
 	pthread_cond_init(&serve->change, NULL);
 	serve->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -404,6 +412,7 @@ static void close_session(struct serve *serve)
 	serve_postcopy_close(serve);
 	let_go(serve);
 	serve_disks_close(serve);
+	serve_points_close(serve);
 	link_close(serve->control.link);
 	pages_decoder_close(serve->control.decoder);
 	pages_target_close(&serve->target[0]);

@@ -10,5 +10,8 @@
  * started, a question answered), else -1 with *err, which the other side was told where that was possible.
  * SIGPIPE must be ignored.  permit: what may be asked for; anything else is refused. */
 int serve_run(int in, int out, const struct permit *permit, struct err *err);
+/* serve_supersede(name, uuid): a session on this host that receives that VM, or points of it, shall end; returns when it has, or after a
+ * while. */
+void serve_supersede(const char *name, const char *uuid);
 
 #endif

@@ -156,8 +156,7 @@ static int find_common(struct serve_disk *disk, const struct offered *offered, s
 }
 
 /* What the guest wrote here after the last epoch is nowhere else, if it was here that the VM ended. */
-static int check_unchanged(const struct serve *serve, const struct serve_disk *disk, size_t epochs,
-			   struct err *err)
+static int check_unchanged(const struct serve *serve, struct serve_disk *disk, size_t epochs, struct err *err)
 {
 	struct ledger_record record;
 	struct dvol_extent *changed;
@@ -177,7 +176,9 @@ static int check_unchanged(const struct serve *serve, const struct serve_disk *d
 	if (status)
 		return -1;
 	free(changed);
-	if (count == 0)
+	disk->diverged = count > 0;
+	/* A host that keeps points keeps that, too. */
+	if (!disk->diverged || serve->points.on)
 		return 0;
 	return err_set(err, ERR_REFUSED,
 		       "VM '%s' ran on that host last, by its own record, and has written to %.200s there "

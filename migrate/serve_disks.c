@@ -4,6 +4,7 @@
 #include "common/paths.h"
 #include "migrate/serve_internal.h"
 #include "vmm/move_epochs.h"
+#include "vmm/snapshot_disks.h"
 #include "vmm/snapshot_store.h"
 
 #include <stdio.h>
@@ -22,9 +23,12 @@ static int go_back(const struct serve *serve, struct serve_disk *disk, struct er
 
 	if (disk->made)
 		return 0;
-	if (move_epochs_mark(disk->vol, disk->common, vm, err))
-		return -1;
-	move_epochs_drop(disk->vol, disk->common, false, vm);
+	/* Points have records, and are held by them. */
+	if (!serve->points.on) {
+		if (move_epochs_mark(disk->vol, disk->common, vm, err))
+			return -1;
+		move_epochs_drop(disk->vol, disk->common, false, vm);
+	}
 	if (dvol_epochs(disk->vol, &list, &count, err))
 		return -1;
 	bool newest = count > 0 && !snapshot_id_compare(list[count - 1].id, disk->common);
@@ -101,6 +105,18 @@ static int close_one(const struct serve *serve, struct serve_disk *disk, bool la
 		return 0;
 	disk->closed = id;
 	return move_epochs_mark(disk->vol, id, serve->config.name, err);
+}
+
+int serve_disks_close_point(struct serve *serve, struct dvol_id id, struct err *err)
+{
+	for (unsigned i = 0; i < serve->disks.count; i++) {
+		struct serve_disk *disk = &serve->disks.disk[i];
+
+		if (snapshot_disk_close(disk->vol, id, serve->config.name, NULL, err))
+			return in_disk(disk, err);
+		disk->made = disk->compare = false;
+	}
+	return 0;
 }
 
 void serve_disks_tidy(struct serve *serve)

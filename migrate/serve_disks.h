@@ -23,6 +23,7 @@ struct serve_disk {
 	bool compare;        /* it has something to be compared with the sender's, until there is an epoch */
 	struct dvol *seed;   /* what it is made of, where it has nothing yet (serve_compare.c); or NULL */
 	bool prepared;       /* its head is this session's to change */
+	bool diverged;       /* the VM ran here last, and has written what no other host has */
 	uint64_t size_bytes; /* the sender's */
 	struct dvol_id common, last;
 	struct dvol_id closed; /* by this session, and those before it are still there; number 0: none */
@@ -54,6 +55,8 @@ int serve_disks_written(struct serve *serve, uint16_t volume, uint64_t bytes, st
 /* serve_disks_close_epoch(serve, last, err): all of the epoch is there: close it on the disks; with the last one the volumes are
  * closed, too. */
 int serve_disks_close_epoch(struct serve *serve, bool last, struct err *err);
+/* serve_disks_close_point(serve, id, err): it is a point's: closed on every disk, and held by it. */
+int serve_disks_close_point(struct serve *serve, struct dvol_id id, struct err *err);
 /* serve_disks_tidy(serve): epochs of moves go that a later one replaces.  No link is at work.  It may take longer than a pause: the
  * sender must not be waiting for this host with its guest paused. */
 void serve_disks_tidy(struct serve *serve);

@@ -230,6 +230,12 @@ int serve_settle(struct serve *serve, struct err *err)
 		serve_set_state(serve, SERVE_PREPARED);
 		return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
 	}
+	if (serve->points.on) {
+		if ((ack.links == 0 && serve_points_commit(serve, err)) ||
+		    message_send_ack(serve->control.link, &ack, err))
+			return -1;
+		return link_flush(serve->control.link, err);
+	}
 	serve_not_last(serve);
 	/* What the lost links did not bring comes in the next epoch, and closes with it. */
 	if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
@@ -281,9 +287,11 @@ static const struct {
 	enum message_type type;
 	int (*handle)(struct serve *serve, const struct frame *frame, struct err *err);
 } handlers[] = {
-    {MESSAGE_PAGES, on_pages},        {MESSAGE_EPOCH, on_epoch},   {MESSAGE_SEAL, on_seal},
-    {MESSAGE_STATE, on_state},        {MESSAGE_COMMIT, on_commit}, {MESSAGE_OWED, serve_postcopy_owed},
-    {MESSAGE_COMPARE, serve_compare},
+    {MESSAGE_PAGES, on_pages},         {MESSAGE_EPOCH, on_epoch},
+    {MESSAGE_SEAL, on_seal},           {MESSAGE_STATE, on_state},
+    {MESSAGE_COMMIT, on_commit},       {MESSAGE_OWED, serve_postcopy_owed},
+    {MESSAGE_COMPARE, serve_compare},  {MESSAGE_POINT, serve_points_frame},
+    {MESSAGE_WHOLE, serve_points_end},
 };
 
 int serve_frame(struct serve *serve, const struct frame *frame, struct err *err)

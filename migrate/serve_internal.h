@@ -9,6 +9,7 @@
 #include "migrate/pages.h"
 #include "migrate/permit.h"
 #include "migrate/serve_disks.h"
+#include "migrate/serve_points.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
 #include "vmm/ledger.h"
@@ -30,7 +31,7 @@ enum serve_state {
 	SERVE_EPOCH,    /* inside one: PAGES, STATE, SEAL */
 	SERVE_SEALED,   /* waits for what other links have not brought yet */
 	SERVE_PREPARED, /* the machine state is being loaded, or is: COMMIT; no link joins any more */
-	SERVE_STARTED,  /* nothing: the session is over */
+	SERVE_STARTED,  /* nothing: the session is over, as it should be */
 };
 
 struct serve_link {
@@ -79,6 +80,7 @@ struct serve {
 	struct pages_target target[STREAM_VOLUMES]; /* by their number in the stream: the first one is RAM */
 	unsigned targets;
 	struct serve_disks disks;
+	struct serve_points points;
 	int ram_fd;
 	uint64_t ram_seen; /* atomic: bytes that RAM held when the host's memory was last looked at */
 	int state_fd;      /* memfd; machine state of the consistent epoch */
@@ -173,7 +175,5 @@ void serve_link_end(struct serve_link *of);
 /* In the process of a link that joins: serve_hand_over(name, hello, in, out, err): give the channel to the session that
  * receives VM `name`, and wait for the session's end.  -1: there is no such session. */
 int serve_hand_over(const char *name, const json_t *hello, int in, int out, struct err *err);
-/* serve_supersede(name, uuid): a session for this VM that has lost its sender shall end; returns when it has. */
-void serve_supersede(const char *name, const char *uuid);
 
 #endif

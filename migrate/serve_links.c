@@ -8,6 +8,7 @@
 #include "common/paths.h"
 #include "common/thread.h"
 #include "common/unixsock.h"
+#include "migrate/serve.h"
 #include "migrate/serve_internal.h"
 
 #include <errno.h>

@@ -39,7 +39,7 @@ static const char *const state_names[] = {
     [LEDGER_NONE] = "none",         [LEDGER_RUNNING] = "running",
     [LEDGER_INTENT] = "intent",     [LEDGER_HANDED_OVER] = "handed-over",
     [LEDGER_INCOMING] = "incoming", [LEDGER_REFUSED] = "refused",
-    [LEDGER_STOPPED] = "stopped",
+    [LEDGER_STOPPED] = "stopped",   [LEDGER_STANDBY] = "standby",
 };
 
 const char *ledger_state_name(enum ledger_state state)
@@ -72,7 +72,7 @@ static enum slot_kind decode(const uint8_t slot[SLOT], struct ledger_record *rec
 	if (!memcmp(slot, zeroes, SLOT))
 		return SLOT_EMPTY;
 	if (le64_get(slot + AT_SUM) != XXH3_64bits(slot, AT_SUM) || le32_get(slot) != MAGIC ||
-	    le32_get(slot + 4) != VERSION || le32_get(slot + 8) > LEDGER_STOPPED)
+	    le32_get(slot + 4) != VERSION || le32_get(slot + 8) > LEDGER_STANDBY)
 		return SLOT_BAD;
 	memset(record, 0, sizeof(*record));
 	record->state = (enum ledger_state)le32_get(slot + 8);
@@ -350,6 +350,50 @@ int ledger_may_receive(const struct ledger_record *record, const char *name, con
 		    name, record->uuid, record->peer, name);
 	}
 	return 0;
+}
+
+int ledger_may_keep(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,
+		    struct err *err)
+{
+	bool same = !strcmp(record->uuid, uuid);
+	bool seen = record->state == LEDGER_STANDBY || record->state == LEDGER_HANDED_OVER;
+
+	if (record->state == LEDGER_INTENT)
+		return err_set(
+		    err, ERR_REFUSED,
+		    "VM '%s' has an unfinished hand-over from that host to %s; run 'drover resolve %s' "
+		    "there first",
+		    name, record->peer, name);
+	if (!same && seen)
+		return err_set(
+		    err, ERR_REFUSED,
+		    "that host knows another VM by the name '%s' (%s); run 'drover forget %s' there if "
+		    "that one is over",
+		    name, record->uuid, name);
+	if (same && record->ran_term >= term)
+		return err_set(err, ERR_REFUSED,
+			       "VM '%s' has run on that host under term %llu, and is older here (term %llu)",
+			       name, (unsigned long long)record->ran_term, (unsigned long long)term);
+	if (same && seen && record->term > term)
+		return err_set(err, ERR_REFUSED,
+			       "that host has seen VM '%s' under term %llu, and it is older here (term %llu)",
+			       name, (unsigned long long)record->term, (unsigned long long)term);
+	return 0;
+}
+
+struct ledger_record ledger_standby(const struct ledger_record *record, const char *uuid, uint64_t term,
+				    const char *peer)
+{
+	struct ledger_record standby = {.state = LEDGER_STANDBY, .term = term};
+	uint64_t promised = ledger_promised_term(record, uuid);
+
+	if (promised > term)
+		standby.next_term = promised;
+	if (!strcmp(record->uuid, uuid))
+		standby.ran_term = record->ran_term;
+	snprintf(standby.uuid, sizeof(standby.uuid), "%s", uuid);
+	snprintf(standby.peer, sizeof(standby.peer), "%s", peer);
+	return standby;
 }
 
 uint64_t ledger_promised_term(const struct ledger_record *record, const char *uuid)

@@ -9,6 +9,8 @@
  * host must not incoming     a received copy is being made here for `term`; it may start only on commit
  *   refused      this host will never start the VM under a term up to `term`
  *   stopped      it ended here under `term`; nothing runs
+ *   standby      points of it are kept here for a primary that runs it under `term`, the highest that this host has seen; it does not
+ * run here until a failover takes a higher one.  next_term: what this host has promised besides not to start it under
  *
  * One file of two 512-byte slots written in turn (the older one is overwritten, then synced), each with a
  * sequence number and a checksum: a torn write leaves the other slot, and writing costs one fdatasync without
@@ -29,6 +31,7 @@ enum ledger_state {
 	LEDGER_INCOMING,
 	LEDGER_REFUSED,
 	LEDGER_STOPPED,
+	LEDGER_STANDBY,
 };
 
 enum { LEDGER_SESSION_LEN = 32, LEDGER_PEER_MAX = 255 };
@@ -37,7 +40,7 @@ struct ledger_record {
 	enum ledger_state state;
 	char uuid[CONFIG_UUID_LEN + 1];
 	uint64_t term;
-	uint64_t next_term; /* intent only, else 0 */
+	uint64_t next_term; /* intent and standby only, else 0 */
 	uint64_t ran_term; /* the highest term under which this VM (uuid) ran on this host; 0: it never did */
 	char session[LEDGER_SESSION_LEN + 1]; /* hex; which hand-over attempt; "" where none */
 	char peer[LEDGER_PEER_MAX + 1];       /* ssh URL of the other host; "" where unknown */
@@ -92,6 +95,13 @@ uint64_t ledger_start_term(const struct ledger_record *record, const char *uuid)
  * `term`, given what this host has promised.  0, or -1 with ERR_REFUSED and the remedy.  Pure. */
 int ledger_may_receive(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,
 		       struct err *err);
+/* ledger_may_keep(record, name, uuid, term, err): points of VM uuid, which another host runs under `term`, may be kept here, given what
+ * this host has seen: 0, or -1 with ERR_REFUSED: a VM that went over to here, or to a third host, under that term or a later one, is not what the
+ * sender runs.  ledger_standby(record, uuid, term, peer): the record of a host that does.  Both pure. */
+int ledger_may_keep(const struct ledger_record *record, const char *name, const char *uuid, uint64_t term,
+		    struct err *err);
+struct ledger_record ledger_standby(const struct ledger_record *record, const char *uuid, uint64_t term,
+				    const char *peer);
 /* ledger_promised_term(record, uuid): the highest term that this host has promised or used for the VM; 0:
  * none. */
 uint64_t ledger_promised_term(const struct ledger_record *record, const char *uuid);

@@ -92,6 +92,13 @@ void snapshot_record_free(struct snapshot_record *record)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------ */
 
+static json_t *point_to_json(const struct snapshot_point *point)
+{
+	return json_pack("{s:s, s:s, s:s, s:I, s:I}", "job", point->job, "from", point->from, "consistency",
+			 point->quiet ? "application" : "crash", "arrived_ns", (json_int_t)point->arrived_ns,
+			 "verified_ns", (json_int_t)point->verified_ns);
+}
+
 char *snapshot_record_encode(const struct snapshot_record *record)
 {
 	json_t *clones = json_array();
@@ -109,6 +116,8 @@ char *snapshot_record_encode(const struct snapshot_record *record)
 				       json_pack("{s:b, s:O, s:I, s:o}", "paused", record->paused, "cpu",
 						 record->cpu, "state_bytes", (json_int_t)record->state_bytes,
 						 "state_checksum", jobj_make_hex64(record->state_checksum)));
+	if (record->point.is)
+		json_object_set_new(json, "point", point_to_json(&record->point));
 	char *text = json_dumps(json, JSON_INDENT(1));
 	json_decref(json);
 	if (!text)
@@ -156,6 +165,25 @@ static int take_clones(const json_t *json, struct snapshot_record *record, struc
 	return 0;
 }
 
+static int take_point(const json_t *json, struct snapshot_point *point, struct err *err)
+{
+	json_t *object = NULL;
+	const char *consistency;
+	if (jobj_object(json, "point", false, &object, err))
+		return -1;
+	if (!object)
+		return 0;
+	if (take_text(object, "job", point->job, sizeof(point->job), err) ||
+	    take_text(object, "from", point->from, sizeof(point->from), err) ||
+	    jobj_string(object, "consistency", true, 16, &consistency, err) ||
+	    jobj_u64(object, "arrived_ns", true, 0, INT64_MAX, &point->arrived_ns, err) ||
+	    jobj_u64(object, "verified_ns", true, 0, INT64_MAX, &point->verified_ns, err))
+		return -1;
+	point->is = true;
+	point->quiet = !strcmp(consistency, "application");
+	return 0;
+}
+
 static int take(const json_t *json, struct snapshot_record *record, struct err *err)
 {
 	uint64_t format;
@@ -176,7 +204,7 @@ static int take(const json_t *json, struct snapshot_record *record, struct err *
 	    jobj_object(json, "config", true, &config, err) ||
 	    config_from_json(config, &record->config, err) ||
 	    snapshot_disks_from_json(json_object_get(json, "disks"), &record->disks, &record->ndisks, err) ||
-	    take_clones(json, record, err))
+	    take_clones(json, record, err) || take_point(json, &record->point, err))
 		return -1;
 	record->ram = !strcmp(kind, "ram");
 	if (!record->ram && strcmp(kind, "disks"))

@@ -19,6 +19,16 @@ struct snapshot_clone {
 	char *disk; /* path */
 };
 
+/* What a snapshot has besides that a job made, or that came from one (docs/replication.md). */
+struct snapshot_point {
+	bool is; /* else the rest is empty */
+	char job[CONFIG_NAME_MAX + 1];
+	char from[CONFIG_NAME_MAX + 193]; /* the primary's name for itself */
+	bool quiet;                       /* file systems were frozen: consistent for applications */
+	uint64_t arrived_ns;              /* this host's CLOCK_REALTIME; 0: it was made here */
+	uint64_t verified_ns;             /* when it was last read and found right; 0: never */
+};
+
 struct snapshot_record {
 	struct dvol_id id;
 	uint64_t time_ns; /* CLOCK_REALTIME at the boundary */
@@ -34,6 +44,7 @@ struct snapshot_record {
 	uint64_t state_checksum; /* its XXH3 */
 	struct snapshot_clone *clones;
 	size_t nclones;
+	struct snapshot_point point;
 };
 
 /* snapshot_record_encode: the record's text, NUL-terminated; the caller frees.  snapshot_record_decode(text, len, record, err): text is not

@@ -84,6 +84,7 @@ static int commit(const struct snapshot_store *store, struct snapshot_record *re
 		  const struct snapshot_take *take, struct err *err)
 {
 	record->id = take->id;
+	record->point = take->point;
 	snprintf(record->made_by, sizeof(record->made_by), "%s", take->made_by);
 	if (snapshot_store_save(store, record, err))
 		return -1;

@@ -12,6 +12,7 @@
 struct snapshot_take {
 	bool disks_only;
 	const char *made_by;
+	struct snapshot_point point; /* is false: it is nobody's */
 	dvol_progress
 	    *tick; /* of RAM, while it is copied; may be NULL; false: ERR_CANCELLED, and nothing is left */
 	void *tick_context;

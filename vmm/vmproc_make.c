@@ -66,6 +66,12 @@ static int check_new(const struct vmproc *vm, struct err *err)
 		    "VM '%s' was moved to %s and must not start here; take another name, or 'drover forget "
 		    "%s' if that VM is over",
 		    vm->config.name, now->peer, vm->config.name);
+	if (now->state == LEDGER_STANDBY)
+		return err_set(err, ERR_STATE,
+			       "VM '%s' runs on %s, and this host keeps copies of it: 'drover failover %s' "
+			       "starts it here "
+			       "when that host is lost",
+			       vm->config.name, now->peer, vm->config.name);
 	if (now->state == LEDGER_INTENT)
 		return err_set(
 		    err, ERR_STATE,

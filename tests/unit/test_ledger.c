@@ -245,6 +245,38 @@ static void a_start_never_goes_back_to_an_older_term(void **state)
 	assert_true(ledger_outcome(&stopped, UUID, 4, SESSION, &promise));
 }
 
+static void points_are_kept_for_the_newest_term_only(void **state)
+{
+	struct ledger_record none = {.state = LEDGER_NONE}, ran = record(LEDGER_STOPPED, 4),
+			     moved = record(LEDGER_HANDED_OVER, 5), refused = record(LEDGER_REFUSED, 9),
+			     standby;
+	struct err err;
+
+	(void)state;
+	standby = ledger_standby(&none, UUID, 3, "a");
+	assert_int_equal(standby.state, LEDGER_STANDBY);
+	assert_int_equal(ledger_promised_term(&standby, UUID), 3);
+	assert_int_equal(ledger_may_keep(&standby, "n", UUID, 3, &err), 0);
+	assert_int_equal(ledger_may_keep(&standby, "n", UUID, 2, &err), -1);
+	assert_int_equal(ledger_may_keep(&standby, "n", OTHER_UUID, 9, &err), -1);
+	/* It ran here after that. */
+	ran.ran_term = 4;
+	assert_int_equal(ledger_may_keep(&ran, "n", UUID, 4, &err), -1);
+	assert_non_null(strstr(err.text, "term 4"));
+	assert_int_equal(ledger_may_keep(&ran, "n", UUID, 5, &err), 0);
+	/* It went to the sender from here. */
+	moved.ran_term = 4;
+	assert_int_equal(ledger_may_keep(&moved, "n", UUID, 5, &err), 0);
+	standby = ledger_standby(&moved, UUID, 5, "a");
+	assert_int_equal(standby.ran_term, 4);
+	/* What was promised besides stays promised, and hinders nobody who sends points. */
+	assert_int_equal(ledger_may_keep(&refused, "n", UUID, 2, &err), 0);
+	standby = ledger_standby(&refused, UUID, 2, "a");
+	assert_int_equal(ledger_promised_term(&standby, UUID), 9);
+	assert_int_equal(ledger_may_keep(&standby, "n", UUID, 2, &err), 0);
+	assert_int_equal(ledger_start_term(&standby, UUID), 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +287,7 @@ int main(void)
 	    cmocka_unit_test(what_is_forgotten_still_answers),
 	    cmocka_unit_test(receiving_needs_a_term_that_is_not_spent),
 	    cmocka_unit_test(a_start_never_goes_back_to_an_older_term),
+	    cmocka_unit_test(points_are_kept_for_the_newest_term_only),
 	};
 
 	return cmocka_run_group_tests_name("ledger", tests, make_root, remove_root);

@@ -21,7 +21,8 @@ struct page {
 
 static struct page pages[] = {{.name = "drover", .commands = commands},
 			      {.name = "drover-image", .commands = image_commands},
-			      {.name = "drover-peer", .commands = peer_commands}};
+			      {.name = "drover-peer", .commands = peer_commands},
+			      {.name = "drover-job", .commands = job_commands}};
 enum { PAGES = sizeof(pages) / sizeof(pages[0]) };
 
 static int read_page(struct page *page)
