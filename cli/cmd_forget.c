@@ -40,15 +40,19 @@ static int check_record(const char *name, bool force, struct err *err)
 	if (ledger_peek(name, &record, &locked, err))
 		return force ? 0
 			     : -1; /* a damaged record is a reason to forget it, and says nothing to keep */
-	if (ledger_bury(&record, err))
-		return -1;
+	if (!force && record.state == LEDGER_STANDBY)
+		return err_set(
+		    err, ERR_STATE,
+		    "VM '%s' runs on %s, and this host keeps its recovery points, which would go; --force "
+		    "drops them",
+		    name, record.peer);
 	if (!force && record.state == LEDGER_INTENT)
 		return err_set(
 		    err, ERR_STATE,
 		    "VM '%s' may run on %s: its process here died in the hand-over; look there, then use "
 		    "--force",
 		    name, record.peer);
-	return 0;
+	return ledger_bury(&record, err);
 }
 
 static int remove_file(int dir, const char *name, const char *file, json_t *removed, struct err *err)

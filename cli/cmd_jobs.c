@@ -4,6 +4,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "common/io.h"
+#include "common/names.h"
 #include "common/units.h"
 #include "replicate/cycle.h"
 #include "replicate/job.h"
@@ -65,7 +66,7 @@ int cmd_jobs(const struct args *args, struct err *err)
 	else if (!failed && count == 0)
 		output_say("no jobs; 'drover protect VM HOST --rpo TIME' makes one");
 	if (!failed)
-		job_list_free(names, count);
+		names_free(names, count);
 	json_decref(list);
 	return failed ? -1 : 0;
 }

@@ -641,7 +641,8 @@ const struct command commands[] = {
      .details = "For a VM that does not live here: its folder, with console.log, vm.log and its\n"
 		"snapshots, but not the disks of one that 'drover restore --as' made.\n"
 		"The record is what keeps this host from starting a VM that another one runs;\n"
-		"--force removes it even while only the peer knows how a hand-over ended.",
+		"--force removes it even while only the peer knows how a hand-over ended, and\n"
+		"where recovery points of a VM that runs elsewhere go with it.",
      .run = cmd_forget,
      .options = forget_options,
      .operands = {VM}},

@@ -18,7 +18,8 @@ static void list_commands(FILE *out, const struct command *table, bool plumbing)
 void help_overview(FILE *out)
 {
 	fprintf(out, "usage: drover COMMAND [OPTION...]\n\n"
-		     "drover runs virtual machines and moves them between hosts while they run.\n\n");
+		     "drover runs virtual machines, moves them between hosts while they run, and\nkeeps "
+		     "recovery points of them on other hosts.\n\n");
 	list_commands(out, commands, false);
 	fprintf(out, "\nstarted by drover itself on another host:\n");
 	list_commands(out, commands, true);

@@ -1,6 +1,7 @@
 /* drover peer list: the other hosts that have names here. */
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "common/names.h"
 #include "migrate/peer.h"
 
 #include <stdio.h>
@@ -49,7 +50,7 @@ int cmd_peer_list(const struct args *args, struct err *err)
 			print(&peer, (int)width);
 		peer_free(&peer);
 	}
-	peer_list_free(names, count);
+	names_free(names, count);
 	if (!failed && args->json)
 		output_json(json_pack("{s:O}", "peers", list));
 	else if (!failed && count == 0)

@@ -58,6 +58,16 @@ int jobj_string(const json_t *object, const char *key, bool required, size_t max
 	return 0;
 }
 
+int jobj_copy(const json_t *object, const char *key, char *to, size_t size, struct err *err)
+{
+	const char *text;
+
+	if (jobj_string(object, key, true, size - 1, &text, err))
+		return -1;
+	memcpy(to, text, strlen(text) + 1);
+	return 0;
+}
+
 int jobj_u64(const json_t *object, const char *key, bool required, uint64_t min, uint64_t max,
 	     uint64_t *value, struct err *err)
 {

@@ -16,6 +16,8 @@ json_t *jobj_parse(const char *text, size_t len, struct err *err);
 /* The string stays owned by the object; at most max_len bytes, no NUL inside. */
 int jobj_string(const json_t *object, const char *key, bool required, size_t max_len, const char **value,
 		struct err *err);
+/* jobj_copy: a string that must be there, into to[size]. */
+int jobj_copy(const json_t *object, const char *key, char *to, size_t size, struct err *err);
 int jobj_u64(const json_t *object, const char *key, bool required, uint64_t min, uint64_t max,
 	     uint64_t *value, struct err *err);
 int jobj_bool(const json_t *object, const char *key, bool required, bool *value, struct err *err);

@@ -2,10 +2,10 @@
 
 #include "common/io.h"
 #include "common/jobj.h"
+#include "common/names.h"
 #include "common/paths.h"
 #include "common/units.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 enum { FILE_MAX = 32768, TEXT_MAX = 4096 };
-static const char suffix[] = ".json";
 
 static char *copy(const char *text)
 {
@@ -164,54 +163,12 @@ int peer_remove(const char *name, struct err *err)
 						   : err_sys(err, "%s", path);
 }
 
-/* ".../NAME.json" */
-static bool is_peer(const char *file, char name[256])
-{
-	size_t len = strlen(file), end = sizeof(suffix) - 1;
-
-	if (len <= end || len - end >= 256 || strcmp(file + len - end, suffix))
-		return false;
-	memcpy(name, file, len - end);
-	name[len - end] = 0;
-	return units_name_valid(name);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 int peer_list(char ***names, size_t *count, struct err *err)
 {
-	char path[PATHS_MAX], name[256];
-	struct dirent *entry;
-	DIR *folder;
+	char path[PATHS_MAX];
 
-	*names = NULL;
-	*count = 0;
 	if (paths_peer("x", path, err))
 		return -1;
 	*strrchr(path, '/') = 0;
-	folder = opendir(path);
-	if (!folder)
-		return errno == ENOENT ? 0 : err_sys(err, "%s", path);
-	while ((entry = readdir(folder))) {
-		if (!is_peer(entry->d_name, name))
-			continue;
-		*names = realloc(*names, (*count + 1) * sizeof(**names));
-		if (!*names)
-			abort();
-		(*names)[(*count)++] = copy(name);
-	}
-	closedir(folder);
-	if (*count)
-		qsort(*names, *count, sizeof(**names), by_name);
-	return 0;
-}
-
-void peer_list_free(char **names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
+	return names_list(path, ".json", names, count, err);
 }

@@ -28,10 +28,9 @@ int peer_target(const struct peer *peer, struct ssh_target *target, struct err *
 void peer_free(struct peer *peer);
 
 /* peer_save: durable on return; peer_remove: ERR_STATE when there is none.  peer_list: the names, sorted; the caller frees
- * with peer_list_free. */
+ * with names_free. */
 int peer_save(const struct peer *peer, struct err *err);
 int peer_remove(const char *name, struct err *err);
 int peer_list(char ***names, size_t *count, struct err *err);
-void peer_list_free(char **names, size_t count);
 
 #endif

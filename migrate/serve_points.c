@@ -47,16 +47,6 @@ int serve_points_welcome(struct serve *serve, struct err *err)
 	    json_pack("{s:i, s:s}", "protocol", (int)serve->protocol, "drover", DROVER_VERSION), err);
 }
 
-static int copy_text(const json_t *json, const char *key, char *to, size_t size, struct err *err)
-{
-	const char *text;
-
-	if (jobj_string(json, key, true, size - 1, &text, err))
-		return -1;
-	memcpy(to, text, strlen(text) + 1);
-	return 0;
-}
-
 static int read_begin(struct serve *serve, const json_t *begin, struct err *err)
 {
 	struct serve_points *points = &serve->points;
@@ -65,9 +55,9 @@ static int read_begin(struct serve *serve, const json_t *begin, struct err *err)
 
 	if (jobj_u64(begin, "term", true, 1, INT64_MAX - 1, &serve->term, err) ||
 	    jobj_u64(begin, "reconnect_ms", true, 0, RECONNECT_MAX_MS, &serve->reconnect_ms, err) ||
-	    copy_text(begin, "job", points->job, sizeof(points->job), err) ||
-	    copy_text(begin, "from", points->from, sizeof(points->from), err) ||
-	    copy_text(begin, "keep", points->keep, sizeof(points->keep), err) ||
+	    jobj_copy(begin, "job", points->job, sizeof(points->job), err) ||
+	    jobj_copy(begin, "from", points->from, sizeof(points->from), err) ||
+	    jobj_copy(begin, "keep", points->keep, sizeof(points->keep), err) ||
 	    retention_parse(points->keep, &retention, err) ||
 	    config_from_json(json_object_get(begin, "config"), &config, err))
 		return -1;

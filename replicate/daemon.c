@@ -2,6 +2,7 @@
 #include "replicate/daemon.h"
 
 #include "common/io.h"
+#include "common/names.h"
 #include "common/paths.h"
 #include "replicate/job.h"
 
@@ -162,7 +163,7 @@ static void look(struct daemon *daemon, uint64_t now)
 		known->seen = true;
 		take_definition(known, &job, fresh, now);
 	}
-	job_list_free(names, count);
+	names_free(names, count);
 	for (size_t i = daemon->count; i-- > 0;)
 		if (!daemon->known[i]->seen)
 			forget(daemon, i);

@@ -2,6 +2,7 @@
 #include "replicate/fence.h"
 
 #include "common/jobj.h"
+#include "common/names.h"
 #include "migrate/preflight.h"
 #include "replicate/job.h"
 #include "vmm/definition_store.h"
@@ -23,10 +24,9 @@ static uint64_t ask_host(const struct job *job, void (*note)(const char *sentenc
 	struct err why;
 	int failed = peer_find(job->host, &peer, &why);
 
-	if (!failed) {
+	if (!failed)
 		failed = preflight_run(&peer, &ask, &there, &why);
-		peer_free(&peer);
-	}
+	peer_free(&peer);
 	if (failed) {
 		snprintf(text, sizeof(text), "%s cannot be asked whether it has taken VM '%s' over (%s)",
 			 job->host, job->vm, why.text);
@@ -132,6 +132,6 @@ int fence_check(const char *vm, const char *uuid, void (*note)(const char *sente
 		if (term >= ledger_start_term(&record, uuid) && term > record.ran_term)
 			status = stand_back(&job, term, err);
 	}
-	job_list_free(names, count);
+	names_free(names, count);
 	return status;
 }

@@ -3,10 +3,9 @@
 
 #include "common/io.h"
 #include "common/jobj.h"
+#include "common/names.h"
 #include "common/paths.h"
-#include "common/units.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -75,16 +74,6 @@ static json_t *to_json(const struct job *job)
 			 "paused", job->paused);
 }
 
-static int copy_text(const json_t *json, const char *key, char *to, size_t size, struct err *err)
-{
-	const char *text;
-
-	if (jobj_string(json, key, true, size - 1, &text, err))
-		return -1;
-	memcpy(to, text, strlen(text) + 1);
-	return 0;
-}
-
 static int take_windows(const json_t *json, struct job *job, struct err *err)
 {
 	json_t *list, *item;
@@ -124,10 +113,10 @@ static int from_json(const json_t *json, struct job *job, struct err *err)
 	const char *keep;
 
 	*job = (struct job){0};
-	if (copy_text(json, "name", job->name, sizeof(job->name), err) ||
-	    copy_text(json, "vm", job->vm, sizeof(job->vm), err) ||
-	    copy_text(json, "uuid", job->uuid, sizeof(job->uuid), err) ||
-	    copy_text(json, "host", job->host, sizeof(job->host), err) ||
+	if (jobj_copy(json, "name", job->name, sizeof(job->name), err) ||
+	    jobj_copy(json, "vm", job->vm, sizeof(job->vm), err) ||
+	    jobj_copy(json, "uuid", job->uuid, sizeof(job->uuid), err) ||
+	    jobj_copy(json, "host", job->host, sizeof(job->host), err) ||
 	    jobj_u64(json, "rpo_ms", true, JOB_RPO_MIN_NS / 1000000, JOB_RPO_MAX_NS / 1000000, &rpo_ms,
 		     err) ||
 	    jobj_string(json, "keep", true, RETENTION_TEXT - 1, &keep, err) ||
@@ -190,56 +179,14 @@ int job_remove(const char *name, struct err *err)
 
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
-/* "NAME.json" */
-static bool is_job(const char *file, char name[CONFIG_NAME_MAX + 1])
-{
-	static const char suffix[] = ".json";
-	size_t len = strlen(file), end = sizeof(suffix) - 1;
-
-	if (len <= end || len - end > CONFIG_NAME_MAX || strcmp(file + len - end, suffix) != 0)
-		return false;
-	memcpy(name, file, len - end);
-	name[len - end] = 0;
-	return units_name_valid(name);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 int job_list(char ***names, size_t *count, struct err *err)
 {
-	char path[PATHS_MAX], name[CONFIG_NAME_MAX + 1];
-	struct dirent *entry;
-	DIR *folder;
+	char path[PATHS_MAX];
 
-	*names = NULL;
-	*count = 0;
 	if (paths_job("x", ".json", path, err))
 		return -1;
 	*strrchr(path, '/') = 0;
-	folder = opendir(path);
-	if (!folder)
-		return errno == ENOENT ? 0 : err_sys(err, "%s", path);
-	while ((entry = readdir(folder))) {
-		if (!is_job(entry->d_name, name))
-			continue;
-		*names = reallocarray(*names, *count + 1, sizeof(**names));
-		if (!*names || !((*names)[(*count)++] = strdup(name)))
-			abort(); /* small, as in common/buf.h */
-	}
-	closedir(folder);
-	if (*count)
-		qsort(*names, *count, sizeof(**names), by_name);
-	return 0;
-}
-
-void job_list_free(char **names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
+	return names_list(path, ".json", names, count, err);
 }
 
 /* ---- what has become of it --------------------------------------------------------------------------------------- */
@@ -273,7 +220,7 @@ static int take_state(const json_t *json, struct job_state *state, struct err *e
 	    jobj_u64(json, "cycles", true, 0, INT64_MAX, &state->cycles, err) ||
 	    jobj_u64(json, "failures", true, 0, INT64_MAX, &state->failures, err) ||
 	    jobj_u64(json, "in_a_row", true, 0, INT32_MAX, &in_a_row, err) ||
-	    copy_text(json, "why", state->why, sizeof(state->why), err))
+	    jobj_copy(json, "why", state->why, sizeof(state->why), err))
 		return -1;
 	state->in_a_row = (unsigned)in_a_row;
 	for (size_t i = 0; i < SCHEDULE_HISTORY; i++)
@@ -289,7 +236,7 @@ static void load_missed(const char *name, struct job_state *state)
 	if (paths_job(name, ".missed", path, NULL) || access(path, F_OK) || !(json = read_file(path, NULL)))
 		return;
 	if (jobj_u64(json, "missed", true, 0, INT64_MAX, &state->missed, NULL) ||
-	    copy_text(json, "why", state->why_missed, sizeof(state->why_missed), NULL))
+	    jobj_copy(json, "why", state->why_missed, sizeof(state->why_missed), NULL))
 		state->missed = 0;
 	json_decref(json);
 }

@@ -50,13 +50,12 @@ struct job_state {
 	char why[ERR_TEXT];        /* of the last failure; "" after a point */
 };
 
-/* job_load, job_save, job_remove: ERR_STATE when there is none of that name.  job_list(names, count, err): all, sorted; job_list_free.
+/* job_load, job_save, job_remove: ERR_STATE when there is none of that name.  job_list(names, count, err): all, sorted; the caller frees with names_free.
  * job_load_state: all zero where nothing is known yet. */
 int job_load(const char *name, struct job *job, struct err *err);
 int job_save(const struct job *job, struct err *err);
 int job_remove(const char *name, struct err *err);
 int job_list(char ***names, size_t *count, struct err *err);
-void job_list_free(char **names, size_t count);
 int job_load_state(const char *name, struct job_state *state, struct err *err);
 int job_save_state(const char *name, const struct job_state *state, struct err *err);
 

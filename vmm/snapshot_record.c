@@ -125,15 +125,6 @@ char *snapshot_record_encode(const struct snapshot_record *record)
 	return text;
 }
 
-static int take_text(const json_t *json, const char *key, char *to, size_t size, struct err *err)
-{
-	const char *text;
-	if (jobj_string(json, key, true, size - 1, &text, err))
-		return -1;
-	snprintf(to, size, "%s", text);
-	return 0;
-}
-
 static int take_ram(const json_t *json, struct snapshot_record *record, struct err *err)
 {
 	json_t *cpu;
@@ -173,8 +164,8 @@ static int take_point(const json_t *json, struct snapshot_point *point, struct e
 		return -1;
 	if (!object)
 		return 0;
-	if (take_text(object, "job", point->job, sizeof(point->job), err) ||
-	    take_text(object, "from", point->from, sizeof(point->from), err) ||
+	if (jobj_copy(object, "job", point->job, sizeof(point->job), err) ||
+	    jobj_copy(object, "from", point->from, sizeof(point->from), err) ||
 	    jobj_string(object, "consistency", true, 16, &consistency, err) ||
 	    jobj_u64(object, "arrived_ns", true, 0, INT64_MAX, &point->arrived_ns, err) ||
 	    jobj_u64(object, "verified_ns", true, 0, INT64_MAX, &point->verified_ns, err))
@@ -199,8 +190,8 @@ static int take(const json_t *json, struct snapshot_record *record, struct err *
 	    jobj_u64(json, "epoch", true, 1, INT64_MAX, &record->id.number, err) ||
 	    jobj_u64(json, "time_ns", true, 0, INT64_MAX, &record->time_ns, err) ||
 	    jobj_string(json, "kind", true, 16, &kind, err) ||
-	    take_text(json, "note", record->note, sizeof(record->note), err) ||
-	    take_text(json, "made_by", record->made_by, sizeof(record->made_by), err) ||
+	    jobj_copy(json, "note", record->note, sizeof(record->note), err) ||
+	    jobj_copy(json, "made_by", record->made_by, sizeof(record->made_by), err) ||
 	    jobj_object(json, "config", true, &config, err) ||
 	    config_from_json(config, &record->config, err) ||
 	    snapshot_disks_from_json(json_object_get(json, "disks"), &record->disks, &record->ndisks, err) ||

@@ -168,6 +168,9 @@ static void test_failover(void **state)
 	before = host_ledger(&world.b, "g");
 	assert_int_equal(host_drover(&world.b, output, "run", "--name", "g", "--kernel", "/nowhere", NULL),
 			 2);
+	assert_int_equal(host_drover(&world.b, output, "forget", "g", NULL), 1);
+	must_say("keeps its recovery points");
+	assert_int_equal(host_drover(&world.b, output, "start", "g", NULL), 1);
 	assert_int_equal(host_drover(&world.b, output, "failover", "nobody", NULL), 1);
 	must_say("nobody");
 	assert_int_equal(host_drover(&world.b, output, "failover", "g", "--point", "9.9", NULL), 1);

@@ -205,16 +205,21 @@ static void test_refused(void **state)
 
 static void test_verified(void **state)
 {
+	static const struct {
+		const char *file, *as;
+	} units[] = {{"drover-vm@.service", "drover-vm@g.service"},
+		     {"drover-daemon.service", "drover-daemon.service"}};
 	char output[SHELL_OUTPUT];
 	(void)state;
 	if (shell_run(output, "command -v systemd-analyze"))
 		need_skip("there is no systemd-analyze here");
-	shell_must("sed 's,/usr/local/bin/drover,%s,' '%s/tools/systemd/drover-vm@.service' "
-		   ">'%s/drover-vm@g.service'",
-		   cli_program(), source(), folder);
-	if (shell_run(output, "systemd-analyze verify --man=no '%s/drover-vm@g.service' 2>&1", folder) ||
-	    output[0])
-		fail_msg("%s", output);
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		shell_must("sed 's,/usr/local/bin/drover,%s,' '%s/tools/systemd/%s' >'%s/%s'", cli_program(),
+			   source(), units[i].file, folder, units[i].as);
+		if (shell_run(output, "systemd-analyze verify --man=no '%s/%s' 2>&1", folder, units[i].as) ||
+		    output[0])
+			fail_msg("%s", output);
+	}
 }
 
 int main(void)

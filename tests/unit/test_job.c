@@ -1,6 +1,7 @@
 /* test_job.c: replication jobs on disk: what is written is read again, what is not a job is refused with its file's name, and one process at a time
  * works for one. */
 #include "common/io.h"
+#include "common/names.h"
 #include "common/paths.h"
 #include "replicate/job.h"
 #include "tests/lib/temp.h"
@@ -100,17 +101,17 @@ static void all_are_listed_and_one_goes(void **state)
 	(void)state;
 	assert_int_equal(job_list(&names, &count, &err), 0);
 	assert_int_equal(count, 0);
-	job_list_free(names, count);
+	names_free(names, count);
 	assert_int_equal(job_save(&a, &err) | job_save(&b, &err), 0);
 	job_note_missed("b-job", "x");
 	assert_int_equal(job_list(&names, &count, &err), 0);
 	assert_int_equal(count, 2);
 	assert_string_equal(names[0], "a-job");
-	job_list_free(names, count);
+	names_free(names, count);
 	assert_int_equal(job_remove("b-job", &err), 0);
 	assert_int_equal(job_list(&names, &count, &err), 0);
 	assert_int_equal(count, 1);
-	job_list_free(names, count);
+	names_free(names, count);
 }
 
 static void what_is_damaged_is_refused(void **state)
