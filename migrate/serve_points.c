@@ -141,6 +141,10 @@ int serve_points_begin(struct serve *serve, struct err *err)
 		 keep_diverged(serve, err) || become_standby(serve, err);
 	json_decref(begin);
 	serve->targets = 1; /* RAM, of no pages */
+	if (!failed && serve->disks.count == 0)
+		failed = err_set(err, ERR_REFUSED,
+				 "VM '%s' has no disk that it writes to, so there is nothing to keep",
+				 serve->config.name);
 	if (failed || serve_disks_prepare(serve, err))
 		return -1;
 	serve->control.decoder = pages_decoder_open(err);
@@ -162,6 +166,8 @@ int serve_points_frame(struct serve *serve, const struct frame *frame, struct er
 	snapshot_record_free(&points->record);
 	if (snapshot_record_decode((const char *)frame->payload, frame->len, &points->record, err))
 		return err_context(err, "the record of a point");
+	if (points->record.ram)
+		return err_set(err, ERR_INPUT, "the record of a point speaks of RAM, which has not come");
 	if (snapshot_id_compare(points->record.id, serve->epoch.disks))
 		return err_set(err, ERR_INPUT, "the record of a point is of another epoch than its disks");
 	return 0;
