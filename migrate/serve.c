@@ -47,18 +47,25 @@ static int read_hello(struct serve *serve, const json_t *hello, const char **pur
 	return 0;
 }
 
+int serve_free_name(const struct serve *serve, struct ledger_record *record, bool *locked, struct err *err)
+{
+	const char *name = serve->config.name;
+
+	if (ledger_peek(name, record, locked, err))
+		return -1;
+	if (!*locked)
+		return 0;
+	serve_supersede(name, serve->config.uuid);
+	return ledger_peek_settled(name, record, locked, err);
+}
+
 static int welcome(struct serve *serve, struct err *err)
 {
 	struct ledger_record record;
 	bool locked;
 
-	if (ledger_peek(serve->config.name, &record, &locked, err))
+	if (serve_free_name(serve, &record, &locked, err))
 		return -1;
-	if (locked) {
-		serve_supersede(serve->config.name, serve->config.uuid);
-		if (ledger_peek_settled(serve->config.name, &record, &locked, err))
-			return -1;
-	}
 	if (locked)
 		return err_set(err, ERR_REFUSED, "a VM '%s' lives on that host already", serve->config.name);
 	if (serve_bounds_name(serve, err))
@@ -70,10 +77,24 @@ static int welcome(struct serve *serve, struct err *err)
 				 err);
 }
 
+int serve_take_config(struct serve *serve, const json_t *begin, struct err *err)
+{
+	struct vm_config config = {0};
+
+	if (config_from_json(json_object_get(begin, "config"), &config, err))
+		return -1;
+	if (strcmp(config.name, serve->config.name) || strcmp(config.uuid, serve->config.uuid)) {
+		config_free(&config);
+		return err_set(err, ERR_INPUT, "BEGIN is about another VM than HELLO");
+	}
+	config_free(&serve->config);
+	serve->config = config;
+	return serve_bounds_config(serve, err);
+}
+
 static int read_begin(struct serve *serve, const json_t *begin, struct spawn_incoming *incoming,
 		      struct err *err)
 {
-	struct vm_config config = {0};
 	bool postcopy = false;
 	json_t *cpu;
 	uint64_t touched, available = facts_available_memory();
@@ -84,18 +105,9 @@ static int read_begin(struct serve *serve, const json_t *begin, struct spawn_inc
 	    jobj_string(begin, "from", true, LEDGER_PEER_MAX, &incoming->peer, err) ||
 	    jobj_u64(begin, "reconnect_ms", true, 0, RECONNECT_MAX_MS, &serve->reconnect_ms, err) ||
 	    jobj_bool(begin, "postcopy", false, &postcopy, err) ||
-	    jobj_object(begin, "cpu", true, &cpu, err) ||
-	    config_from_json(json_object_get(begin, "config"), &config, err))
+	    jobj_object(begin, "cpu", true, &cpu, err) || serve_take_config(serve, begin, err))
 		return -1;
-	if (strcmp(config.name, serve->config.name) || strcmp(config.uuid, serve->config.uuid)) {
-		config_free(&config);
-		return err_set(err, ERR_INPUT, "BEGIN is about another VM than HELLO");
-	}
-	config_free(&serve->config);
-	serve->config = config;
 	serve->owed.on = postcopy;
-	if (serve_bounds_config(serve, err))
-		return -1;
 	if (touched > available)
 		return err_set(
 		    err, ERR_REFUSED,

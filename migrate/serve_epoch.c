@@ -230,15 +230,10 @@ int serve_settle(struct serve *serve, struct err *err)
 		serve_set_state(serve, SERVE_PREPARED);
 		return serve_disks_close_epoch(serve, true, err) || prepare(serve, err) ? -1 : 0;
 	}
-	if (serve->points.on) {
-		if ((ack.links == 0 && serve_points_commit(serve, err)) ||
-		    message_send_ack(serve->control.link, &ack, err))
-			return -1;
-		return link_flush(serve->control.link, err);
-	}
 	serve_not_last(serve);
 	/* What the lost links did not bring comes in the next epoch, and closes with it. */
-	if (ack.links == 0 && serve_disks_close_epoch(serve, false, err))
+	if (ack.links == 0 &&
+	    (serve->points.on ? serve_points_commit(serve, err) : serve_disks_close_epoch(serve, false, err)))
 		return -1;
 	if (ack.epoch == 1 && link_fault(serve->control.link, FAULT_SERVE_ROUND_ACK, err))
 		return -1;

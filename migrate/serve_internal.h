@@ -105,6 +105,13 @@ struct serve {
 	struct err failed; /* of a joined link's thread; kind ERR_NONE: none */
 };
 
+/* ---- serve.c, for both kinds of session: serve_free_name(serve, record, locked, err): a session before this one whose sender is gone is ended;
+ * *record is the ledger's, *locked: somebody lives by the VM's name here.  serve_take_config(serve, begin, err): what BEGIN says of the VM that HELLO named becomes the
+ * session's, within its bounds. ---- */
+
+int serve_free_name(const struct serve *serve, struct ledger_record *record, bool *locked, struct err *err);
+int serve_take_config(struct serve *serve, const json_t *begin, struct err *err);
+
 /* ---- serve_bounds.c: what a sender may have of this host (docs/stream.md, What a sender can do) ---- */
 
 /* serve_bounds_name(serve, err): the VM's name is not that of another one which this host defines.

@@ -4,7 +4,6 @@
 #include "common/io.h"
 #include "common/jobj.h"
 #include "common/log.h"
-#include "migrate/serve.h"
 #include "migrate/serve_internal.h"
 #include "vmm/points.h"
 #include "vmm/snapshot_delete.h"
@@ -12,35 +11,23 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <xxhash.h>
 
 enum { RECONNECT_MAX_MS = 3600000 };
 
 /* ---- greeting ---------------------------------------------------------------------------------------------------- */
 
-static int take_lock(struct serve *serve, struct err *err)
+int serve_points_welcome(struct serve *serve, struct err *err)
 {
 	const char *name = serve->config.name;
 	struct ledger_record record;
 	bool locked;
 
-	if (ledger_peek(name, &record, &locked, err))
+	if (serve_free_name(serve, &record, &locked, err))
 		return -1;
-	if (locked) {
-		serve_supersede(name, serve->config.uuid);
-		if (ledger_peek_settled(name, &record, &locked, err))
-			return -1;
-	}
 	if (locked)
 		return err_set(err, ERR_REFUSED,
 			       "VM '%s' lives on that host, which cannot keep points of it then", name);
-	return ledger_open(&serve->points.ledger, name, err);
-}
-
-int serve_points_welcome(struct serve *serve, struct err *err)
-{
-	if (take_lock(serve, err) || serve_bounds_name(serve, err))
+	if (ledger_open(&serve->points.ledger, name, err) || serve_bounds_name(serve, err))
 		return -1;
 	return message_send_json(
 	    serve->control.link, MESSAGE_WELCOME,
@@ -50,7 +37,6 @@ int serve_points_welcome(struct serve *serve, struct err *err)
 static int read_begin(struct serve *serve, const json_t *begin, struct err *err)
 {
 	struct serve_points *points = &serve->points;
-	struct vm_config config = {0};
 	struct retention retention;
 
 	if (jobj_u64(begin, "term", true, 1, INT64_MAX - 1, &serve->term, err) ||
@@ -58,18 +44,9 @@ static int read_begin(struct serve *serve, const json_t *begin, struct err *err)
 	    jobj_copy(begin, "job", points->job, sizeof(points->job), err) ||
 	    jobj_copy(begin, "from", points->from, sizeof(points->from), err) ||
 	    jobj_copy(begin, "keep", points->keep, sizeof(points->keep), err) ||
-	    retention_parse(points->keep, &retention, err) ||
-	    config_from_json(json_object_get(begin, "config"), &config, err))
+	    retention_parse(points->keep, &retention, err) || serve_take_config(serve, begin, err))
 		return -1;
-	if (strcmp(config.name, serve->config.name) || strcmp(config.uuid, serve->config.uuid)) {
-		config_free(&config);
-		return err_set(err, ERR_INPUT, "BEGIN is about another VM than HELLO");
-	}
-	config_free(&serve->config);
-	serve->config = config;
-	if (serve_bounds_config(serve, err))
-		return -1;
-	return ledger_may_keep(&points->ledger.now, config.name, config.uuid, serve->term, err);
+	return ledger_may_keep(&points->ledger.now, serve->config.name, serve->config.uuid, serve->term, err);
 }
 
 static bool is_same(const struct ledger_record *a, const struct ledger_record *b)
