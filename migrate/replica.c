@@ -206,8 +206,11 @@ int replica_send(const struct replica_options *options, const struct move_observ
 	report->point = replica.record.id;
 	report->boundary_ns = replica.record.time_ns;
 	report->total_ns = clock_mono_ns() - mover->started_ns;
-	report->pages = mover->sender.pages;
-	report->bytes = sender_bytes(&mover->sender);
+	/* Without a connection there never was a sender. */
+	if (mover->sender.control) {
+		report->pages = mover->sender.pages;
+		report->bytes = sender_bytes(&mover->sender);
+	}
 	report->reconnects = moved.reconnects;
 	if (!status) {
 		mover_tell_note(mover);

@@ -209,6 +209,14 @@ static void test_a_stopped_vm_and_what_is_wrong(void **state)
 	must_say("there is no job 'g'");
 	diskhost_make(&world.a, disk, "16M", 0);
 	diskhost_start(&world.a, "g", NULL, disk, "");
+	/* Nobody listens there. */
+	host_must(&world.a, "protect", "g", "ssh://root@127.0.0.1:1", "--job", "away", "--rpo", "1m", NULL);
+	assert_int_equal(host_drover(&world.a, output, "job", "run-now", "away", NULL), 1);
+	must_say("job 'away': ");
+	assert_int_equal(host_drover(&world.a, output, "job", "show", "away", NULL), 0);
+	must_say("cycles: 0, failed: 1");
+	must_say("the last one failed: ");
+	host_must(&world.a, "unprotect", "away", NULL);
 	assert_int_equal(host_drover(&world.a, output, "protect", "g", "b", "--rpo", "1ms", NULL), 2);
 	must_say("--rpo");
 	assert_int_equal(
